@@ -1,0 +1,86 @@
+"""What every model of the API shares: one base class per direction, and the scalar types used in several sections."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+GROUP = "rljob.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "RLJob"
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as plain data. The only place where `Any` is allowed."""
+
+
+class Spec(BaseModel):
+    """A part of what a user writes: camelCase outside, frozen, unknown keys refused, no type coercion.
+
+    Coercion is off because the API server does not coerce either: `replicas: "2"` is a mistake in both places.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    def parse(cls, manifest: Manifest) -> Self:
+        """Read plain data as the API server would: by JSON's types, without coercion.
+
+        Raises `pydantic.ValidationError`.
+        """
+        return cls.model_validate_json(json.dumps(manifest))
+
+
+class Record(BaseModel):
+    """A part of what the system writes (status, run, progress, manifest).
+
+    Unknown keys are ignored, so that an older reader survives a newer writer.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+
+Fraction = Annotated[str, Field(pattern=r"^(0(\.[0-9]+)?|1(\.0+)?)$")]
+"""A decimal number from 0 to 1, as a string: Kubernetes APIs avoid floats."""
+
+Decimal = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$", max_length=16)]
+"""A decimal number of at least 0, as a string: Kubernetes APIs avoid floats."""
+
+Quantity = Annotated[
+    str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$", max_length=32)
+]
+"""A Kubernetes resource quantity, for example `500Gi`."""
+
+
+class EnvVar(Spec):
+    """One environment variable, as in core/v1."""
+
+    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=256)
+    """Name of the variable."""
+    value: str = Field("", max_length=4096)
+    """Its value."""
+
+
+class Resources(Spec):
+    """Requests and limits of a container beside its accelerators, as in core/v1."""
+
+    requests: dict[str, Quantity] = Field({}, max_length=16)
+    """What the scheduler sets aside, for example `{cpu: "4", memory: 32Gi}`."""
+    limits: dict[str, Quantity] = Field({}, max_length=16)
+    """What the container may not exceed."""

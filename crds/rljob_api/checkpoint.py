@@ -1,0 +1,89 @@
+"""`spec.checkpoint` and `spec.resume`: what is saved, and what a restart goes on from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from .base import Quantity, Spec
+
+
+class AccessMode(StrEnum):
+    """Access modes of a claim, as in core/v1."""
+
+    READ_WRITE_ONCE = "ReadWriteOnce"
+    READ_WRITE_ONCE_POD = "ReadWriteOncePod"
+    READ_WRITE_MANY = "ReadWriteMany"
+
+
+class Storage(Spec):
+    """The volume that checkpoints, samples and the export live on: a new claim of `size`, or an existing `claimName`."""
+
+    size: Quantity = "100Gi"
+    """Size of a new claim; without effect on an existing one."""
+    storage_class_name: str | None = Field(None, max_length=253)
+    """Storage class of a new claim; absent means the cluster's default."""
+    access_modes: list[AccessMode] = Field([AccessMode.READ_WRITE_MANY], min_length=1, max_length=3)
+    """Access modes of a new claim; several nodes need `ReadWriteMany`."""
+    claim_name: str | None = Field(None, min_length=1, max_length=253)
+    """An existing claim to use instead of a new one."""
+
+
+class KeepTopK(Spec):
+    """Checkpoints that are kept because they are the best so far."""
+
+    count: int = Field(ge=1, le=1000)
+    """How many."""
+    metric: str = Field("val:accuracy", pattern=r"^(val|train):[A-Za-z0-9_/]+$", max_length=128)
+    """What best means (higher is better): `val:accuracy`, or `train:` and the name of a training metric."""
+
+
+class OnPreemption(Spec):
+    """What happens when a pod is told to go."""
+
+    save: bool = True
+    """Save the last finished step before leaving."""
+    grace_period_seconds: int = Field(300, ge=1, le=86_400)
+    """How long pods may take to save before they are killed."""
+
+
+class Checkpoint(Spec):
+    """What is saved, when, and for how long."""
+
+    enabled: bool = True
+    """Save checkpoints at all; without them every restart begins at step 0."""
+    storage: Storage = Storage()
+    """Where."""
+    save_period: int = Field(20, ge=1, le=10_000_000)
+    """Save after every so many steps; the last step is always saved."""
+    keep_latest: int = Field(3, ge=1, le=10_000)
+    """How many of the newest to keep; the newest verified one is never removed."""
+    keep_top_k: KeepTopK | None = None
+    """Which others to keep because they are the best."""
+    save_optimizer: bool = True
+    """Save the optimizer's state; without it a resume starts with a fresh optimizer."""
+    async_save: bool = False
+    """Write in the background while the next steps run."""
+    load_rng: bool | None = None
+    """Restore random states. Absent: on restarts of this job where the layout allows; true: required; false: never."""
+    on_preemption: OnPreemption = OnPreemption()
+    """What happens when a pod is told to go."""
+
+
+class ResumePolicy(StrEnum):
+    """Where a new attempt starts."""
+
+    LATEST = "Latest"
+    """From the newest checkpoint of this job that verifies."""
+    NEVER = "Never"
+    """From step 0, always."""
+
+
+class Resume(Spec):
+    """What a restart goes on from."""
+
+    policy: ResumePolicy = ResumePolicy.LATEST
+    """Where a new attempt starts."""
+    load_optimizer: bool = True
+    """Load the optimizer's state too."""

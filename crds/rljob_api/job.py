@@ -1,0 +1,120 @@
+"""The RLJob itself: what a user writes, from top to bottom."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from .algorithm import Algorithm
+from .base import API_VERSION, KIND, Record, Spec
+from .checkpoint import Checkpoint, Resume
+from .data import Data
+from .failure import FailurePolicy
+from .logs import Logging
+from .model import Model
+from .parallelism import BackendName, BackendOptions, Dtensor, Megatron, Parallelism
+from .reward import Reward
+from .roles import Accelerator
+from .rollout import Rollout
+from .rules import broken_rules
+from .status import Status
+from .trainer import Trainer
+from .weights import WeightSync
+
+MAX_NAME = 40
+"""Longest name of a job: pods, services and config maps carry it with a suffix."""
+
+
+class JobSpec(Spec):
+    """What to train, on what, and how."""
+
+    suspend: bool = False
+    """Save, stop all pods and keep the storage until it is false again."""
+    model: Model
+    """What is trained."""
+    data: Data
+    """Which prompts are asked."""
+    reward: Reward
+    """How a completion is scored."""
+    algorithm: Algorithm = Algorithm()
+    """How the policy learns."""
+    backend: BackendName | None = None
+    """What trains. Absent: `megatron` if a `megatron` block enables it, else `dtensor`; the status says which and why."""
+    dtensor: Dtensor | None = None
+    """Options of the dtensor backend."""
+    megatron: Megatron | None = None
+    """Options of the megatron backend."""
+    parallelism: Parallelism = Parallelism()
+    """How a model replica is cut."""
+    accelerator: Accelerator = Accelerator()
+    """The device plugin's resource."""
+    trainer: Trainer = Trainer()
+    """The ranks that learn."""
+    rollout: Rollout = Rollout()
+    """The vLLM servers that answer."""
+    weight_sync: WeightSync = WeightSync()
+    """How new weights reach vLLM."""
+    checkpoint: Checkpoint = Checkpoint()
+    """What is saved."""
+    resume: Resume = Resume()
+    """What a restart goes on from."""
+    failure_policy: FailurePolicy = FailurePolicy()
+    """When to restart, when to give up."""
+    logging: Logging = Logging()
+    """Where curves go."""
+
+    @model_validator(mode="after")
+    def _cross_field_rules(self) -> Self:
+        if broken := broken_rules(self):
+            raise ValueError("; ".join(broken))
+        return self
+
+    @property
+    def chosen_backend(self) -> BackendName:
+        """R5: an explicit backend wins; else megatron if its block enables it; else dtensor."""
+        if self.backend is not None:
+            return self.backend
+        megatron = self.megatron is not None and self.megatron.enabled
+        return BackendName.MEGATRON if megatron else BackendName.DTENSOR
+
+    @property
+    def backend_options(self) -> BackendOptions:
+        """Options of the chosen backend, its defaults if its block is absent."""
+        match self.chosen_backend:
+            case BackendName.DTENSOR:
+                return self.dtensor or Dtensor()
+            case BackendName.MEGATRON:
+                return self.megatron or Megatron()
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.trainer.gpus_per_node > 0
+
+    @property
+    def data_parallel(self) -> int:
+        return self.trainer.world_size // (self.parallelism.tensor * self.parallelism.pipeline)
+
+
+class Metadata(Record):
+    """The part of ObjectMeta that the system reads."""
+
+    name: str = Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=MAX_NAME)
+    """DNS-1035 label of at most 40 characters: pods and services carry it."""
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 1
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class RLJob(Spec):
+    """One RL post-training run: a trainer gang, vLLM rollout servers, weight sync and checkpoints."""
+
+    api_version: Literal["rljob.io/v1alpha1"] = API_VERSION
+    kind: Literal["RLJob"] = KIND
+    metadata: Metadata
+    spec: JobSpec
+    """What to train, on what, and how."""
+    status: Status | None = None
+    """What the system last saw."""

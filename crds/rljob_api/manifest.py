@@ -1,0 +1,66 @@
+"""What a checkpoint says of itself: `manifest.json`, written last, by rank 0."""
+
+from __future__ import annotations
+
+from .base import Record
+
+MANIFEST_FILE = "manifest.json"
+MANIFEST_FORMAT = 1
+
+
+class FileEntry(Record):
+    path: str
+    """Relative to the checkpoint's directory."""
+    bytes: int
+    sha256: str
+
+
+class Layout(Record):
+    """How the model was spread when it was saved."""
+
+    backend: str
+    world: int
+    tensor: int = 1
+    pipeline: int = 1
+    data: int = 1
+    rng_sharding: str = "rank"
+    """Which ranks have an RNG stream of their own; dtensor: every rank."""
+
+    @property
+    def short(self) -> str:
+        return f"tp{self.tensor}-pp{self.pipeline}-dp{self.data}"
+
+
+class Versions(Record):
+    """What a bit-exact resume depends on beside the checkpoint."""
+
+    rljob: str
+    torch: str
+    transformers: str
+    vllm: str = ""
+    python: str = ""
+    device: str = ""
+    threads: int = 1
+
+
+class CheckpointManifest(Record):
+    format: int = MANIFEST_FORMAT
+    job_name: str
+    job_uid: str
+    attempt: int
+    step: int
+    time: str
+    run_hash: str
+    """sha256 of everything in the spec that changes results."""
+    model: str
+    """Source and revision of the model."""
+    layout: Layout
+    versions: Versions
+    has_rng: bool
+    has_optimizer: bool
+    metrics: dict[str, float] = {}
+    files: list[FileEntry]
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)

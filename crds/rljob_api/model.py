@@ -1,0 +1,21 @@
+"""`spec.model`: what is trained."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from .base import Spec
+
+BUILTIN_ADDITION = "builtin:addition"
+"""A tiny Qwen3 that is made on the spot and already half knows how to add: no hub, no download."""
+
+
+class Model(Spec):
+    """The model to train, as a Hugging Face checkpoint."""
+
+    source: str = Field(min_length=1, max_length=1024)
+    """Hugging Face id (`Qwen/Qwen3-8B`), a directory, or `builtin:addition` (a tiny Qwen3 made on the spot)."""
+    revision: str = Field("main", min_length=1, max_length=128)
+    """Branch, tag or commit of a Hugging Face id; without effect on a directory."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Leave it off for models that you have not read."""

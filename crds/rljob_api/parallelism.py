@@ -1,0 +1,91 @@
+"""`spec.backend`, `spec.parallelism`, `spec.dtensor`, `spec.megatron`: what trains, and how it is spread over ranks."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from .base import Spec
+
+
+class BackendName(StrEnum):
+    """Training backends."""
+
+    DTENSOR = "dtensor"
+    """PyTorch FSDP2 with DTensor tensor parallelism."""
+    MEGATRON = "megatron"
+    """NVIDIA megatron-core."""
+
+
+class Parallelism(Spec):
+    """How a model replica is cut. Data parallel size is what remains: ranks / (tensor x pipeline)."""
+
+    tensor: int = Field(1, ge=1, le=1024)
+    """Ranks that share every matrix."""
+    pipeline: int = Field(1, ge=1, le=1024)
+    """Ranks that share the layers; megatron only."""
+
+
+class Optimizer(Spec):
+    """AdamW. Its learning rate is `algorithm.grpo.learningRate`."""
+
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """Decay of the first moment."""
+    beta2: float = Field(0.999, ge=0, lt=1)
+    """Decay of the second moment."""
+    eps: float = Field(1e-8, gt=0, le=1)
+    """Added to the denominator."""
+    weight_decay: float = Field(0.01, ge=0, le=10)
+    """Decoupled weight decay."""
+    max_grad_norm: float = Field(1.0, ge=0, le=1_000_000)
+    """Gradients are clipped to this norm over all parameters; 0 turns clipping off."""
+
+
+class Decay(StrEnum):
+    """Shape of the learning rate after the warm-up."""
+
+    CONSTANT = "constant"
+    LINEAR = "linear"
+    COSINE = "cosine"
+
+
+class Scheduler(Spec):
+    """The learning rate over the steps: a linear warm-up from 0, then a decay to `minFactor` x peak at `maxSteps`."""
+
+    warmup_steps: int = Field(0, ge=0, le=10_000_000)
+    """Steps of linear warm-up."""
+    decay: Decay = Decay.CONSTANT
+    """Shape after the warm-up."""
+    min_factor: float = Field(0.1, ge=0, le=1)
+    """Share of the peak that the decay ends at; without effect when `decay` is `constant`."""
+
+
+class BackendOptions(Spec):
+    """What both backends take."""
+
+    enabled: bool = True
+    """Whether this block may choose the backend when `spec.backend` is absent."""
+    distributed_timeout_minutes: int | None = Field(None, ge=1, le=1440)
+    """Longest wait of a collective, in minutes; absent means the default of torch.distributed."""
+    check_for_nan_in_grad: bool = True
+    """Fail the step when a gradient is NaN or infinite, before it reaches the weights."""
+    micro_batch_tokens: int = Field(8192, ge=1, le=16_777_216)
+    """Most tokens (padding included) of one forward pass on one rank; a step accumulates as many as it needs."""
+    attention_dropout: float = Field(0, ge=0, lt=1)
+    """Dropout on attention weights in training; 0 for RL in almost every case."""
+    optimizer: Optimizer = Optimizer()
+    """The optimizer."""
+    scheduler: Scheduler = Scheduler()
+    """The learning rate over the steps."""
+
+
+class Dtensor(BackendOptions):
+    """The `dtensor` backend: PyTorch FSDP2 with DTensor tensor parallelism."""
+
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more compute."""
+
+
+class Megatron(BackendOptions):
+    """The `megatron` backend: megatron-core."""

@@ -1,0 +1,108 @@
+"""What rank 0 tells at `/progress`, and the last words of a pod in its termination message."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from .base import Record
+from .status import CheckpointFacts, Exactness
+
+
+class TrainPhase(StrEnum):
+    """What the ranks are doing."""
+
+    PREPARE = "Prepare"
+    """Making or fetching the model."""
+    LOAD = "Load"
+    """Loading the model and, on a resume, the checkpoint."""
+    WAIT = "Wait"
+    """Waiting for rollout servers."""
+    GENERATE = "Generate"
+    REWARD = "Reward"
+    TRAIN = "Train"
+    SYNC = "Sync"
+    EVALUATE = "Evaluate"
+    SAVE = "Save"
+    EXPORT = "Export"
+    DONE = "Done"
+
+
+class Resumed(Record):
+    """What a restart restored."""
+
+    from_step: int
+    lost_steps: int | None = None
+    exactness: Exactness
+    reason: str
+    """A sentence: what was restored, and why not more."""
+
+
+class BrokenReplica(Record):
+    """A rollout server that the trainer gave up on and wants replaced."""
+
+    index: int
+    since: str
+    """Time of the failure; a server that started later is not meant."""
+    reason: str
+
+
+class Progress(Record):
+    """The trainer now."""
+
+    attempt: int
+    step: int
+    """Finished steps."""
+    total_steps: int
+    phase: TrainPhase
+    heartbeat: float
+    """Seconds since the epoch of the last sign of life inside the phase."""
+    metrics: dict[str, float] = {}
+    estimated_remaining_seconds: float | None = None
+    weight_version: int | None = None
+    transport: str = ""
+    checkpoint: CheckpointFacts | None = None
+    checkpoint_count: int = 0
+    skipped_checkpoints: list[str] = []
+    """Sentences on checkpoints that did not verify and were passed over."""
+    resumed: Resumed | None = None
+    broken_replicas: list[BrokenReplica] = []
+    detail: str = ""
+    """What the phase is busy with, for people."""
+
+
+class Ending(StrEnum):
+    """How a pod ended."""
+
+    COMPLETE = "Complete"
+    """All steps ran."""
+    PREEMPTED = "Preempted"
+    """It was told to go."""
+    MISTAKE = "Mistake"
+    """The job itself is wrong; a restart would not help."""
+    FAILED = "Failed"
+    """Anything else."""
+
+
+class LastWords(Record):
+    """One JSON line in the termination message, at most 4096 bytes."""
+
+    ending: Ending
+    role: str
+    rank: int = 0
+    attempt: int = 0
+    exit_code: int = 0
+    step: int | None = None
+    saved_step: int | None = None
+    """Step of the newest checkpoint that this pod's ranks completed."""
+    message: str = ""
+    """What the rank that failed first said last."""
+    progress: Progress | None = None
+    """The last progress of rank 0, so that a finished job's status is whole."""
+
+
+EXIT_COMPLETE = 0
+EXIT_FAILED = 1
+EXIT_MISTAKE = 2
+"""The job itself is wrong (bad data, bad reward, no such model): a restart would not help."""
+EXIT_PREEMPTED = 143
+"""SIGTERM was obeyed (128 + 15), saved or not: the last words tell."""

@@ -1,0 +1,39 @@
+"""What a pod reads: `run.json` in the attempt's ConfigMap. The whole validated spec, and the names of its neighbours."""
+
+from __future__ import annotations
+
+from .base import Record
+from .job import JobSpec
+
+RUN_FILE = "run.json"
+
+
+class Paths(Record):
+    """Where volumes are mounted in the pod."""
+
+    storage: str
+    """Root of the job's directory on the checkpoint volume."""
+    cache: str
+    """Models made or converted once; shared by all pods, may be lost."""
+
+
+class Run(Record):
+    """One attempt of one job, as every pod of it sees it."""
+
+    name: str
+    namespace: str
+    uid: str
+    attempt: int
+    token: str
+    """Fences writers on the volume."""
+    control_token: str
+    """Guards vLLM's control routes; the same for all pods of the job."""
+    spec: JobSpec
+    paths: Paths
+    master_addr: str
+    """Host of trainer rank 0."""
+    master_port: int
+    progress_port: int
+    rollout_hosts: list[str]
+    """Host of each rollout replica, by index."""
+    rollout_port: int

@@ -1,0 +1,153 @@
+"""`status`: what the system last saw. Field by field as in the design of the API."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from .base import Record
+
+
+class Phase(StrEnum):
+    """For display; no logic reads it."""
+
+    PENDING = "Pending"
+    STARTING = "Starting"
+    TRAINING = "Training"
+    RESTARTING = "Restarting"
+    SUSPENDING = "Suspending"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class ConditionType(StrEnum):
+    ACCEPTED = "Accepted"
+    PODS_READY = "PodsReady"
+    PROGRESSING = "Progressing"
+    CHECKPOINT_READY = "CheckpointReady"
+    RESUME_EXACT = "ResumeExact"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+
+
+class Condition(Record):
+    """As metav1.Condition."""
+
+    type: ConditionType
+    status: str
+    """`True`, `False` or `Unknown`."""
+    reason: str
+    """One CamelCase word for programs."""
+    message: str = ""
+    """A sentence for people: what is wrong and what to do."""
+    last_transition_time: str = ""
+    observed_generation: int = 0
+
+
+class Exactness(StrEnum):
+    """How exactly an attempt goes on from where the one before it stopped."""
+
+    EXACT = "Exact"
+    """As if never interrupted, bit for bit."""
+    LOSSLESS = "Lossless"
+    """No finished step lost and order kept, but not bit for bit."""
+    BEST_EFFORT = "BestEffort"
+    """Something was lost; the reason says what."""
+
+
+class AttemptStatus(Record):
+    """The attempt that runs now, or the last one. It is written before any of its pods exists."""
+
+    number: int
+    run_config_map_name: str = ""
+    token: str = ""
+    """Secret-free word that fences writers on the volume: only the attempt whose token stands there may write."""
+    started_time: str = ""
+    from_step: int | None = None
+    """Step that this attempt went on from; absent until it is known."""
+    lost_steps: int | None = None
+    """Finished steps that the attempt before had to repeat."""
+    exactness: Exactness | None = None
+    reason: str = ""
+    """Why the attempt before this one ended, or `FirstAttempt`."""
+
+
+class RoleStatus(Record):
+    replicas: int = 0
+    ready_replicas: int = 0
+    ready: str = "0/0"
+    restarts: int = 0
+
+
+class RolloutStatus(RoleStatus):
+    selector: str = ""
+    weight_version: int | None = None
+    transport: str = ""
+    """What `weightSync.transport` came to."""
+
+
+class Metric(Record):
+    name: str
+    value: str
+    """A number as text, because it can be NaN."""
+
+
+class ProgressStatus(Record):
+    step: int = 0
+    total_steps: int = 0
+    display: str = ""
+    phase: str = ""
+    estimated_remaining_seconds: int | None = None
+    last_updated_time: str = ""
+    metrics: list[Metric] = []
+
+
+class CheckpointFacts(Record):
+    """What is known of one checkpoint."""
+
+    step: int
+    time: str
+    path: str
+    bytes: int
+    verified: bool
+    has_rng: bool
+    has_optimizer: bool
+    layout: str
+    """World layout that wrote it, for example `tp1-pp1-dp2`."""
+
+
+class CheckpointStatus(Record):
+    latest: CheckpointFacts | None = None
+    count: int = 0
+
+
+class Failure(Record):
+    role: str
+    rank: int
+    attempt: int
+    exit_code: int | None = None
+    message: str = ""
+    """At most 1024 characters."""
+    time: str = ""
+
+
+class Status(Record):
+    observed_generation: int = 0
+    phase: Phase = Phase.PENDING
+    message: str = ""
+    """What is wrong and what to do, else empty."""
+    backend: str = ""
+    conditions: list[Condition] = []
+    attempt: AttemptStatus | None = None
+    trainer: RoleStatus = RoleStatus()
+    rollout: RolloutStatus = RolloutStatus()
+    progress: ProgressStatus = ProgressStatus()
+    checkpoint: CheckpointStatus = CheckpointStatus()
+    restarts: int = 0
+    restarts_count_towards_max: int = 0
+    preemptions: int = 0
+    failures: list[Failure] = []
+    """The newest five."""
+    start_time: str = ""
+    completion_time: str = ""
