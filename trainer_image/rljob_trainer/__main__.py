@@ -1,0 +1,23 @@
+"""What a pod runs: `python -m rljob_trainer train | rollout`. Kept tiny, because spawned processes import it again."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> int:
+    """Read the attempt's run file and hand over to the role."""
+    from rljob_trainer import pod
+
+    match sys.argv[1:]:
+        case ["train"]:
+            return pod.train()
+        case ["rollout"]:
+            return pod.rollout()
+        case _:
+            sys.stderr.write("usage: python -m rljob_trainer train | rollout\n")
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
