@@ -1,0 +1,141 @@
+"""The parent of a node's training ranks: forks them, forwards SIGTERM, and reports how the first failure came about.
+
+Torch is imported once here and shared by all ranks through fork, which starts a rank in a second. torchrun is not
+used: it exits 1 after SIGTERM even when every rank has saved, and kills ranks that take longer than 30 s to save.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_MISTAKE, EXIT_PREEMPTED, Ending, LastWords
+from rljob_api.run import Run
+
+from rljob_trainer.words import read_last_words, write_last_words
+
+EXIT_FOLLOWED = 120
+"""Inside a pod only: this rank ended because rank 0 did."""
+
+PEER_GRACE_SECONDS = 5.0
+"""How long the other ranks may take to end by themselves once one has failed: they hang in collectives with the dead."""
+
+
+@dataclass
+class Gang:
+    """This node's ranks, as their parent sees them."""
+
+    ranks: dict[int, int]
+    """Process id → rank, while it runs."""
+    codes: dict[int, int] = field(default_factory=dict)
+    """Rank → exit code (128 + signal for a killed one), in the order of their ends."""
+
+    @property
+    def first_failure(self) -> int | None:
+        """The rank that failed first, not counting those that only followed."""
+        own = (EXIT_COMPLETE, EXIT_PREEMPTED, EXIT_FOLLOWED)
+        failed = [rank for rank, code in self.codes.items() if code not in own]
+        followed = [rank for rank, code in self.codes.items() if code == EXIT_FOLLOWED]
+        return next(iter(failed + followed), None)
+
+    def signal(self, number: int) -> None:
+        for pid in self.ranks:
+            os.kill(pid, number)
+
+
+def launch(run: Run, node: int) -> int:
+    """Run the ranks of `node` to their end; returns the pod's exit code and leaves last words."""
+    _import_once()
+    reports = Path(tempfile.mkdtemp(prefix="rljob-ranks-"))
+    try:
+        gang = Gang({})
+        per_node = run.spec.trainer.ranks_per_node
+        for local_rank in range(per_node):
+            rank = node * per_node + local_rank
+            gang.ranks[_fork(run, rank, local_rank, reports)] = rank
+        signal.signal(signal.SIGTERM, lambda *_: gang.signal(signal.SIGTERM))
+        _wait(gang)
+        words = _last_words(run, gang, reports, node * per_node)
+        write_last_words(words, Path(run.paths.storage))
+        return words.exit_code
+    finally:
+        shutil.rmtree(reports, ignore_errors=True)
+
+
+def _import_once() -> None:
+    """What every rank needs, imported before the fork. Nothing here may start a thread or touch a GPU."""
+    import torch.distributed.fsdp
+    import transformers  # noqa: F401
+
+
+def _fork(run: Run, rank: int, local_rank: int, reports: Path) -> int:
+    if pid := os.fork():
+        return pid
+    code = EXIT_FAILED
+    try:
+        from rljob_trainer.train import main
+
+        code = main(run, rank, local_rank, reports / f"{rank}.json")
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _wait(gang: Gang) -> None:
+    """Until every rank has ended; once one has failed, the others are given a moment and then killed."""
+    deadline: float | None = None
+    while gang.ranks:
+        pid, status = os.waitpid(-1, os.WNOHANG if deadline else 0)
+        if pid:
+            code = os.waitstatus_to_exitcode(status)
+            gang.codes[gang.ranks.pop(pid)] = code if code >= 0 else 128 - code
+            if deadline is None and gang.first_failure is not None:
+                deadline = time.monotonic() + PEER_GRACE_SECONDS
+        elif deadline and time.monotonic() > deadline:
+            gang.signal(signal.SIGKILL)
+            deadline = float("inf")
+        else:
+            time.sleep(0.05)
+
+
+def _last_words(run: Run, gang: Gang, reports: Path, leader: int) -> LastWords:
+    """The words of the rank that failed first, or rank 0's; with rank 0's progress in any case."""
+    first = gang.first_failure
+    speaker = leader if first is None else first
+    code = gang.codes[speaker]
+    own = read_last_words(reports / f"{speaker}.json")
+    lead = read_last_words(reports / f"{leader}.json")
+    if own is None:
+        own = LastWords(ending=Ending.FAILED, role="trainer", message=_silent_end(speaker, code))
+    if code == EXIT_FOLLOWED:
+        code = EXIT_FAILED
+    return own.model_copy(
+        update={
+            "rank": speaker,
+            "attempt": run.attempt,
+            "exit_code": code,
+            "progress": lead.progress if lead else None,
+        }
+    )
+
+
+def _silent_end(rank: int, code: int) -> str:
+    """A rank that left no words was killed from outside, or crashed below Python."""
+    if code > 128:
+        name = signal.Signals(code - 128).name
+        hint = "; the kernel does that when memory runs out" if name == "SIGKILL" else ""
+        return f"rank {rank} was ended by {name}{hint}"
+    return f"rank {rank} exited with code {code} and left no message; see its log"
+
+
+__all__ = ["EXIT_FOLLOWED", "EXIT_MISTAKE", "launch"]

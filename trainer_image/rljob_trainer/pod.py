@@ -1,0 +1,57 @@
+"""The two roles a pod can have. A user's mistake ends as one sentence and exit code 2, never as a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from rljob_api.progress import EXIT_MISTAKE, Ending, LastWords
+from rljob_api.run import Run
+
+from rljob_trainer.errors import Mistake
+from rljob_trainer.words import write_last_words
+
+RUN_FILE_ENV = "RLJOB_RUN_FILE"
+
+
+def train() -> int:
+    """Start this node's training ranks and wait for them."""
+    from rljob_trainer.launch import launch
+
+    node = int(os.environ["RLJOB_NODE_RANK"])
+    return _guarded("trainer", node, lambda run: launch(run, node))
+
+
+def rollout() -> int:
+    """Become vLLM's server."""
+    from rljob_trainer.rollout.server import serve
+
+    replica = int(os.environ["RLJOB_REPLICA"])
+    return _guarded("rollout", replica, lambda run: serve(run, replica, os.environ["POD_IP"]))
+
+
+def read_run() -> Run:
+    """The attempt as the operator rendered it."""
+    return Run.model_validate_json(Path(os.environ[RUN_FILE_ENV]).read_text())
+
+
+def _guarded(role: str, index: int, start: Callable[[Run], int]) -> int:
+    run = read_run()
+    try:
+        return start(run)
+    except Mistake as mistake:
+        sys.stderr.write(f"{mistake}\n")
+        write_last_words(
+            LastWords(
+                ending=Ending.MISTAKE,
+                role=role,
+                rank=index,
+                attempt=run.attempt,
+                exit_code=EXIT_MISTAKE,
+                message=str(mistake),
+            ),
+            None,
+        )
+        return EXIT_MISTAKE
