@@ -17,6 +17,17 @@ Manifest = dict[str, Any]
 """A Kubernetes object as plain data. The only place where `Any` is allowed."""
 
 
+def without_nulls(value: Any) -> Any:
+    """`value` without the fields that are null: the API server drops them before it applies defaults."""
+    match value:
+        case dict():
+            return {key: without_nulls(item) for key, item in value.items() if item is not None}
+        case list():
+            return [without_nulls(item) for item in value]
+        case _:
+            return value
+
+
 class Spec(BaseModel):
     """A part of what a user writes: camelCase outside, frozen, unknown keys refused, no type coercion.
 
@@ -34,11 +45,11 @@ class Spec(BaseModel):
 
     @classmethod
     def parse(cls, manifest: Manifest) -> Self:
-        """Read plain data as the API server would: by JSON's types, without coercion.
+        """Read plain data as the API server would: by JSON's types, without coercion; a null field is an absent one.
 
         Raises `pydantic.ValidationError`.
         """
-        return cls.model_validate_json(json.dumps(manifest))
+        return cls.model_validate_json(json.dumps(without_nulls(manifest)))
 
 
 class Record(BaseModel):

@@ -1,0 +1,1 @@
+"""The command line, `rljob` and `kubectl rljob`: one module per command. `__main__` holds the table of commands."""
