@@ -1,0 +1,100 @@
+"""Where the addition model lives on disk. Called by trainer ranks (whole model) and rollout pods (skeleton).
+
+    CACHE/addition-KEY/config.json, tokenizer…   the skeleton: enough for vLLM to start (weights are pushed later)
+    CACHE/addition-KEY/model.safetensors         appears whole
+    CACHE/addition-KEY/warm_start.json           written last: from now on the model is complete
+    CACHE/addition-KEY.lock                      held by whoever trains; the kernel frees it if the holder dies
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .recipe import Recipe, cache_key, model_config
+from .tokenizer import make_tokenizer
+
+COMPLETE = "warm_start.json"
+LOCK_POLL_SECONDS = 0.2
+
+
+def skeleton_path(cache_dir: Path, recipe: Recipe | None = None) -> Path:
+    """The model's directory with at least config and tokenizer in it; made in a second by whoever comes first."""
+    recipe = recipe or Recipe()
+    directory = cache_dir / f"addition-{cache_key(recipe)}"
+    if directory.exists():
+        return directory
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".skeleton-", dir=cache_dir) as temporary:
+        new = Path(temporary) / directory.name
+        model_config(recipe).save_pretrained(new)
+        make_tokenizer().save_pretrained(new)
+        try:
+            new.rename(directory)
+        except OSError:
+            # Another process was first, with the same content; anything else is an error.
+            if not directory.exists():
+                raise
+    return directory
+
+
+def make_addition_model(
+    cache_dir: Path, heartbeat: Callable[[str], None], recipe: Recipe | None = None
+) -> Path:
+    """The complete model's directory; trained now if it is not there yet, once for all processes that ask.
+
+    `heartbeat` is told the progress every few seconds, also while another process trains. Raises `WarmStartError`.
+    """
+    recipe = recipe or Recipe()
+    directory = skeleton_path(cache_dir, recipe)
+    if not is_complete(directory):
+        with _locked(directory.with_name(f"{directory.name}.lock"), heartbeat):
+            if not is_complete(directory):
+                _add_weights(directory, recipe, heartbeat)
+    return directory
+
+
+def is_complete(directory: Path) -> bool:
+    return (directory / COMPLETE).exists()
+
+
+def _add_weights(directory: Path, recipe: Recipe, heartbeat: Callable[[str], None]) -> None:
+    from .warm_start import warm_start
+
+    result = warm_start(recipe, heartbeat)
+    with tempfile.TemporaryDirectory(prefix=".weights-", dir=directory.parent) as temporary:
+        result.model.save_pretrained(temporary)
+        _publish(Path(temporary) / "model.safetensors", directory)
+        facts = {"steps": result.steps, "held_out_accuracy": result.accuracy}
+        (Path(temporary) / COMPLETE).write_text(json.dumps(facts))
+        _publish(Path(temporary) / COMPLETE, directory)
+
+
+def _publish(file: Path, directory: Path) -> None:
+    """Move a file into place, whole and on disk before its name is."""
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+    file.replace(directory / file.name)
+
+
+@contextmanager
+def _locked(path: Path, heartbeat: Callable[[str], None]) -> Iterator[None]:
+    with path.open("w") as lock:
+        while not _try_lock(lock.fileno()):
+            heartbeat("waiting for another process that makes builtin:addition")
+            time.sleep(LOCK_POLL_SECONDS)
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

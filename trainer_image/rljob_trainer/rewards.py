@@ -1,0 +1,152 @@
+"""How completions are scored: `spec.reward` → one function, and that function over the samples of a step.
+
+`load_reward` runs before anything heavy starts, so that a reward that cannot work is told early. A reward that raises
+or returns something other than a finite number fails the job with the sample shown: a silent 0 would teach the wrong
+thing for days.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import numbers
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, assert_never
+
+from rljob_api.data import REASONING_GYM
+from rljob_api.job import JobSpec
+from rljob_api.reward import BuiltinReward, PythonReward
+
+from rljob_trainer.batch import Sample
+from rljob_trainer.errors import Mistake
+
+Item = dict[str, Any]
+Reward = Callable[[str, str, str, Item], float]
+"""reward(prompt, completion, answer, item) → a finite number; higher is better."""
+
+MATH_TIMEOUT_SECONDS = 5
+"""math-verify's own limit for one expression."""
+
+
+def load_reward(spec: JobSpec) -> Reward:
+    """The function that `spec.reward` names. Raises `Mistake` if it cannot be had."""
+    match spec.reward.builtin, spec.reward.python:
+        case None, PythonReward() as python:
+            return _python(python)
+        case BuiltinReward() as builtin, None:
+            return _builtin(builtin, spec.data.train.source)
+        case _:
+            raise Mistake("spec.reward: set exactly one of builtin and python")
+
+
+def score(samples: Sequence[Sample], reward: Reward) -> list[float]:
+    """One finite reward per sample. Raises `Mistake` that shows the sample otherwise."""
+    return [_score(sample, reward) for sample in samples]
+
+
+def _score(sample: Sample, reward: Reward) -> float:
+    prompt = sample.prompt
+    try:
+        value: object = reward(prompt.text, sample.text, prompt.answer, prompt.item)
+    except Mistake:
+        raise
+    except Exception as error:
+        # User code may raise anything; whatever it is, the answer is to show the sample that did it.
+        last = f"{type(error).__name__}: {error}".strip()
+        raise Mistake(f"spec.reward: the reward raised {last}\n{_shown(sample)}") from error
+    if not isinstance(value, numbers.Real) or not math.isfinite(value):
+        raise Mistake(f"spec.reward: the reward returned {value!r}, which is not a finite number\n{_shown(sample)}")
+    return float(value)
+
+
+def _shown(sample: Sample) -> str:
+    parts = {"prompt": sample.prompt.text, "completion": sample.text, "answer": sample.prompt.answer}
+    return "\n".join(f"  {name}: {_cut(text)!r}" for name, text in parts.items())
+
+
+def _cut(text: str, longest: int = 500) -> str:
+    return text if len(text) <= longest else f"{text[: longest // 2]} … {text[-longest // 2 :]}"
+
+
+def _builtin(builtin: BuiltinReward, source: str) -> Reward:
+    match builtin:
+        case BuiltinReward.EXACT_MATCH:
+            return exact_match
+        case BuiltinReward.MATH:
+            import math_verify  # noqa: F401 - a missing library is told now, not at the first reward
+
+            return math_equal
+        case BuiltinReward.TASK:
+            return _task(source)
+        case _:
+            assert_never(builtin)
+
+
+def exact_match(prompt: str, completion: str, answer: str, item: Item) -> float:
+    """1 if both are the same text, white space around them aside."""
+    return float(completion.strip() == answer.strip())
+
+
+def math_equal(prompt: str, completion: str, answer: str, item: Item) -> float:
+    """1 if both are the same mathematical value (library math-verify); a completion without any value scores 0."""
+    from math_verify import parse, verify
+
+    # The library limits time by SIGALRM, which only the main thread may set; elsewhere it would raise.
+    limit = MATH_TIMEOUT_SECONDS if threading.current_thread() is threading.main_thread() else None
+    gold = parse(answer, parsing_timeout=limit)
+    if not gold:
+        raise Mistake(f"spec.reward: builtin math cannot read the answer {_cut(answer)!r} of prompt {_cut(prompt)!r}")
+    return float(verify(gold, parse(completion, parsing_timeout=limit), timeout_seconds=limit))
+
+
+def _task(source: str) -> Reward:
+    if not source.startswith(REASONING_GYM):
+        raise Mistake(
+            f"spec.reward.builtin: task is the scorer of a reasoning-gym task, but spec.data.train.source is {source!r}; "
+            f"use a source {REASONING_GYM}<task>, or exactMatch, math or python"
+        )
+    import reasoning_gym
+
+    try:
+        scorer = reasoning_gym.get_score_answer_fn(source.removeprefix(REASONING_GYM))
+    except ValueError as error:
+        raise Mistake(f"spec.data.train.source: {source!r} is no reasoning-gym task ({error})") from error
+
+    def task(prompt: str, completion: str, answer: str, item: Item) -> float:
+        return float(scorer(completion.strip(), item))
+
+    return task
+
+
+def _python(python: PythonReward) -> Reward:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        # With `rljob run` the working directory is the YAML's, where `my_rewards.py` stands.
+        sys.path.insert(0, here)
+    try:
+        function = getattr(importlib.import_module(python.module), python.function)
+    except AttributeError as error:
+        raise Mistake(f"spec.reward.python.function: {error}") from error
+    except Exception as error:
+        raise Mistake(
+            f"spec.reward.python.module: importing {python.module!r} from {here} or the Python path failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    _check_signature(function, python)
+    return function  # type: ignore[no-any-return] # the signature was checked, the return value is at each call
+
+
+def _check_signature(function: object, python: PythonReward) -> None:
+    name = f"{python.module}.{python.function}"
+    if not callable(function):
+        raise Mistake(f"spec.reward.python: {name} is {type(function).__name__}, not a function")
+    try:
+        inspect.signature(function).bind("", "", "", {})
+    except TypeError as error:
+        raise Mistake(
+            f"spec.reward.python: {name} must take (prompt, completion, answer, item), but: {error}"
+        ) from error
