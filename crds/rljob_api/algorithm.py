@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from .base import Decimal, Fraction, Spec
+from .base import Decimal, Fraction, ShortText, Spec
 
 
 class Baseline(StrEnum):
@@ -57,7 +57,7 @@ class Sampling(Spec):
     """Nucleus: the smallest set of tokens with this probability mass; above 0, 1.0 means all tokens."""
     max_new_tokens: int = Field(1024, ge=1, le=1_048_576)
     """Longest completion, in tokens."""
-    stop: list[str] = Field([], max_length=16)
+    stop: list[ShortText] = Field([], max_length=16)
     """Texts that end a completion."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
 
 GROUP = "rljob.io"
@@ -77,6 +77,29 @@ Quantity = Annotated[
     str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$", max_length=32)
 ]
 """A Kubernetes resource quantity, for example `500Gi`."""
+
+
+ShortText = Annotated[str, Field(min_length=1, max_length=1024)]
+"""An item of a list of texts. The bound keeps rules over such lists within the API server's cost budget."""
+
+
+def _refuse_repeated_names(items: list[Any]) -> list[Any]:
+    seen: set[str] = set()
+    for item in items:
+        if item.name in seen:
+            raise ValueError(f"the name `{item.name}` is there twice: remove or rename one.")
+        seen.add(item.name)
+    return items
+
+
+BY_NAME = AfterValidator(_refuse_repeated_names)
+"""Marks a list whose items are told apart by `name`."""
+
+BY_NAME_SCHEMA: dict[str, JsonValue] = {
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["name"],
+}
+"""The same for the API server: names are unique, and server-side apply merges by name."""
 
 
 class EnvVar(Spec):

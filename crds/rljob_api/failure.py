@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
-from .base import Spec
+from .base import BY_NAME, BY_NAME_SCHEMA, Spec
 
 
 class Backoff(Spec):
@@ -70,5 +71,5 @@ class FailurePolicy(Spec):
     """Failures of the trainer gang, or of one rollout replica in a row, after which the job fails; preemptions do not count."""
     backoff_seconds: Backoff = Backoff()
     """Pause before a restart."""
-    rules: list[FailureRule] = Field([], max_length=20)
+    rules: Annotated[list[FailureRule], BY_NAME] = Field([], max_length=20, json_schema_extra=BY_NAME_SCHEMA)
     """Exceptions, the first match decides. Exit code 2 (a mistake in the job itself) always fails the job."""

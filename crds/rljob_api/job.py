@@ -17,7 +17,7 @@ from .parallelism import BackendName, BackendOptions, Dtensor, Megatron, Paralle
 from .reward import Reward
 from .roles import Accelerator
 from .rollout import Rollout
-from .rules import broken_rules
+from .rules import BrokenRulesError, broken_rules
 from .status import Status
 from .trainer import Trainer
 from .weights import WeightSync
@@ -67,7 +67,7 @@ class JobSpec(Spec):
     @model_validator(mode="after")
     def _cross_field_rules(self) -> Self:
         if broken := broken_rules(self):
-            raise ValueError("; ".join(broken))
+            raise BrokenRulesError(broken)
         return self
 
     @property

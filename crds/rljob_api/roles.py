@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from .base import EnvVar, Resources, Spec
+from .base import BY_NAME, BY_NAME_SCHEMA, EnvVar, Resources, Spec
 
 
 class Accelerator(Spec):
@@ -19,7 +21,7 @@ class Role(Spec):
 
     image: str = Field("", max_length=1024)
     """Container image; empty means the default of the operator's settings. Without effect on `rljob run`."""
-    env: list[EnvVar] = Field([], max_length=128)
+    env: Annotated[list[EnvVar], BY_NAME] = Field([], max_length=128, json_schema_extra=BY_NAME_SCHEMA)
     """Environment variables, set last: they win over those that the operator sets."""
     resources: Resources = Resources()
     """CPU and memory of each pod; accelerators come from `gpusPerNode` and `tensorParallel`."""

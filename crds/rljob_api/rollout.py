@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from .base import Fraction, Spec
+from .base import Fraction, ShortText, Spec
 from .roles import Role
 
 
@@ -21,7 +21,7 @@ class Vllm(Spec):
     """Sequences that one server works on at a time."""
     enforce_eager: bool | None = None
     """Skip graph capture: starts sooner, runs slower. Absent means true on CPU and false on GPU."""
-    extra_args: list[str] = Field([], max_length=64)
+    extra_args: list[ShortText] = Field([], max_length=64)
     """More arguments of vLLM's OpenAI server, as written on its command line."""
 
 

@@ -1,14 +1,23 @@
 """Rules that look at more than one field: each written once, as a Python predicate and as CEL.
 
-`broken_rules` serves `rljob validate` and the operator; `crd.py` puts the same table into the CRD, so that the API
-server refuses the same mistakes at apply. `tests/api` tries each rule in both places.
+`JobSpec` refuses what breaks `RULES`, so that `rljob` says it before anything starts; `crd.py` puts the same tables
+into the CRD, so that the API server says it at apply. `tests/api` tries each rule in both places. A predicate may rely
+on defaults: both sides apply them first.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from .checkpoint import AccessMode
+from .data import REASONING_GYM
+from .failure import ExitCodeOperator
+from .parallelism import BackendName
+from .reward import BuiltinReward
+from .weights import Transport
 
 if TYPE_CHECKING:
     from .job import JobSpec
@@ -18,19 +27,338 @@ if TYPE_CHECKING:
 class Rule:
     """One rule at `spec`."""
 
+    name: str
     path: str
     """Field that is to be changed, relative to `spec`."""
-    cel: str
-    """CEL expression over `self` = spec; true means fine."""
-    holds: Callable[[JobSpec], bool]
-    """The same in Python."""
     message: str
     """What is wrong and what to change; shown by both."""
+    holds: Callable[[JobSpec], bool]
+    cel: str
+    """The same over `self` = spec; true means fine."""
 
 
-def broken_rules(spec: JobSpec) -> list[str]:
-    """The message of every rule that `spec` breaks, each led by the field's path."""
-    return [f"spec.{rule.path}: {rule.message}" for rule in RULES if not rule.holds(spec)]
+@dataclass(frozen=True)
+class EditRule:
+    """One rule on a change of `spec`."""
+
+    name: str
+    path: str
+    message: str
+    allows: Callable[[JobSpec, JobSpec], bool]
+    """Whether the old spec may become the new one: `allows(old, new)`."""
+    cel: str
+    """The same over `oldSelf` and `self`."""
 
 
-RULES: list[Rule] = []
+class BrokenRulesError(ValueError):
+    """A spec whose fields are fine one by one, and not together."""
+
+    def __init__(self, rules: list[Rule]) -> None:
+        super().__init__("; ".join(f"spec.{rule.path}: {rule.message}" for rule in rules))
+        self.rules = rules
+
+
+def broken_rules(spec: JobSpec) -> list[Rule]:
+    """Every rule that `spec` breaks."""
+    return [rule for rule in RULES if not rule.holds(spec)]
+
+
+def broken_edit_rules(old: JobSpec, new: JobSpec) -> list[EditRule]:
+    """Every rule that changing `old` to `new` breaks."""
+    return [rule for rule in EDIT_RULES if not rule.allows(old, new)]
+
+
+RESERVED_VLLM_ARGS = (
+    "model",
+    "served-model-name",
+    "tokenizer",
+    "revision",
+    "trust-remote-code",
+    "load-format",
+    "host",
+    "port",
+    "uds",
+    "middleware",
+    "api-key",
+    "root-path",
+    "ssl-.*",
+    "weight-transfer-config",
+    "worker-extension-cls",
+    "tensor-parallel-size",
+    "pipeline-parallel-size",
+    "data-parallel-.*",
+    "distributed-executor-backend",
+    "dtype",
+    "seed",
+    "max-model-len",
+    "max-num-seqs",
+    "max-logprobs",
+    "logprobs-mode",
+    "gpu-memory-utilization",
+    "kv-cache-memory-bytes",
+    "(no-)?enforce-eager",
+    "generation-config",
+    "config",
+)
+"""vLLM arguments that the operator sets or that would undo what it sets, as regular expressions without the dashes."""
+
+RESERVED_VLLM_PATTERN = (
+    "^(-(tp|pp|dp|sc|q).*|--(" + "|".join(RESERVED_VLLM_ARGS).replace("-", "[-_]") + ")([=. ].*)?)$"
+)
+"""Matches one item of `rollout.vllm.extraArgs` that is not the user's to set; vLLM takes `_` for `-`."""
+
+
+def _reserved(argument: str) -> bool:
+    return re.search(RESERVED_VLLM_PATTERN, argument) is not None
+
+
+def _needs_shared_volume(spec: JobSpec) -> bool:
+    return spec.trainer.num_nodes > 1 or spec.weight_sync.transport is Transport.DISK
+
+
+def _shared_volume(spec: JobSpec) -> bool:
+    storage = spec.checkpoint.storage
+    return storage.claim_name is not None or AccessMode.READ_WRITE_MANY in storage.access_modes
+
+
+def _top_k_by_validation(spec: JobSpec) -> bool:
+    top_k = spec.checkpoint.keep_top_k
+    return top_k is not None and top_k.metric.startswith("val:")
+
+
+def _warms_up_in_time(spec: JobSpec) -> bool:
+    blocks = [block for block in (spec.dtensor, spec.megatron) if block is not None]
+    return all(block.scheduler.warmup_steps < spec.algorithm.grpo.max_steps for block in blocks)
+
+
+def _all_from_reasoning_gym(spec: JobSpec) -> bool:
+    datasets = [data for data in (spec.data.train, spec.data.validation) if data is not None]
+    return all(data.source.startswith(REASONING_GYM) for data in datasets)
+
+
+def _restarts_on_success(spec: JobSpec) -> bool:
+    codes = [rule.on_exit_codes for rule in spec.failure_policy.rules]
+    return any(code.operator is ExitCodeOperator.IN and 0 in code.values for code in codes)
+
+
+_CEL_MEGATRON = (
+    "(has(self.backend) ? self.backend == 'megatron' : has(self.megatron) && self.megatron.enabled)"
+)
+_CEL_PER_NODE = (
+    "(has(self.trainer.numProcPerNode) ? self.trainer.numProcPerNode"
+    " : (self.trainer.gpusPerNode > 0 ? self.trainer.gpusPerNode : 1))"
+)
+_CEL_WORLD = f"(self.trainer.numNodes * {_CEL_PER_NODE})"
+_CEL_REPLICA = "(self.parallelism.tensor * self.parallelism.pipeline)"
+_CEL_SAMPLES = "(self.algorithm.grpo.promptsPerStep * self.algorithm.grpo.generationsPerPrompt)"
+_CEL_CLAIM_SHARED = (
+    "(has(self.checkpoint.storage.claimName) || 'ReadWriteMany' in self.checkpoint.storage.accessModes)"
+)
+
+RULES: list[Rule] = [
+    Rule(
+        "one-reward",
+        "reward",
+        "set exactly one of `builtin` and `python`.",
+        lambda spec: (spec.reward.builtin is None) != (spec.reward.python is None),
+        "has(self.reward.builtin) != has(self.reward.python)",
+    ),
+    Rule(
+        "task-reward-needs-task",
+        "reward.builtin",
+        "`task` is the scorer of a reasoning-gym task: let all data sources start with `reasoning-gym:`, "
+        "or choose `exactMatch` or `math`.",
+        lambda spec: spec.reward.builtin is not BuiltinReward.TASK or _all_from_reasoning_gym(spec),
+        "!has(self.reward.builtin) || self.reward.builtin != 'task'"
+        f" || (self.data.train.source.startsWith('{REASONING_GYM}')"
+        f" && (!has(self.data.validation) || self.data.validation.source.startsWith('{REASONING_GYM}')))",
+    ),
+    Rule(
+        "ranks-fill-replicas",
+        "parallelism",
+        "ranks (trainer.numNodes x ranks per node) must be a multiple of tensor x pipeline: "
+        "change trainer.numNodes, trainer.gpusPerNode or trainer.numProcPerNode, or cut the model less.",
+        lambda spec: spec.trainer.world_size % (spec.parallelism.tensor * spec.parallelism.pipeline) == 0,
+        f"{_CEL_WORLD} % {_CEL_REPLICA} == 0",
+    ),
+    Rule(
+        "work-for-every-rank",
+        "algorithm.grpo",
+        "promptsPerStep x generationsPerPrompt must be at least the number of model replicas "
+        "(ranks / (tensor x pipeline)): ask more, or use fewer ranks.",
+        lambda spec: (
+            spec.algorithm.grpo.prompts_per_step * spec.algorithm.grpo.generations_per_prompt
+            >= spec.data_parallel
+        ),
+        f"{_CEL_SAMPLES} >= {_CEL_WORLD} / {_CEL_REPLICA}",
+    ),
+    Rule(
+        "pipeline-needs-megatron",
+        "parallelism.pipeline",
+        "above 1 it needs the megatron backend: set `backend: megatron`, or pipeline to 1.",
+        lambda spec: spec.parallelism.pipeline == 1 or spec.chosen_backend is BackendName.MEGATRON,
+        f"self.parallelism.pipeline == 1 || {_CEL_MEGATRON}",
+    ),
+    Rule(
+        "no-megatron-block-on-dtensor",
+        "megatron",
+        "`backend: dtensor` would ignore this block: remove the block, or remove `backend` to let the block decide.",
+        lambda spec: spec.backend is not BackendName.DTENSOR or spec.megatron is None,
+        "!has(self.backend) || self.backend != 'dtensor' || !has(self.megatron)",
+    ),
+    Rule(
+        "no-dtensor-block-on-megatron",
+        "dtensor",
+        "`backend: megatron` would ignore this block: remove the block, or remove `backend` to let the block decide.",
+        lambda spec: spec.backend is not BackendName.MEGATRON or spec.dtensor is None,
+        "!has(self.backend) || self.backend != 'megatron' || !has(self.dtensor)",
+    ),
+    Rule(
+        "one-rank-per-gpu",
+        "trainer.numProcPerNode",
+        "on GPUs there is one rank per GPU: remove it, or set it to gpusPerNode.",
+        lambda spec: not spec.on_gpu or spec.trainer.num_proc_per_node in {None, spec.trainer.gpus_per_node},
+        "self.trainer.gpusPerNode == 0 || !has(self.trainer.numProcPerNode)"
+        " || self.trainer.numProcPerNode == self.trainer.gpusPerNode",
+    ),
+    Rule(
+        "rollout-tensor-parallel-needs-gpus",
+        "rollout.tensorParallel",
+        "it counts the GPUs of one server, and this job has none (trainer.gpusPerNode is 0): set it to 1.",
+        lambda spec: spec.on_gpu or spec.rollout.tensor_parallel == 1,
+        "self.trainer.gpusPerNode > 0 || self.rollout.tensorParallel == 1",
+    ),
+    Rule(
+        "min-replicas-within-replicas",
+        "rollout.minReplicas",
+        "training would wait for ever: it must be at most rollout.replicas.",
+        lambda spec: spec.rollout.min_replicas <= spec.rollout.replicas,
+        "self.rollout.minReplicas <= self.rollout.replicas",
+    ),
+    Rule(
+        "model-len-holds-completion",
+        "rollout.vllm.maxModelLen",
+        "it holds prompt and completion: it must be above algorithm.sampling.maxNewTokens.",
+        lambda spec: (
+            spec.rollout.vllm.max_model_len is None
+            or spec.rollout.vllm.max_model_len > spec.algorithm.sampling.max_new_tokens
+        ),
+        "!has(self.rollout.vllm.maxModelLen)"
+        " || self.rollout.vllm.maxModelLen > self.algorithm.sampling.maxNewTokens",
+    ),
+    Rule(
+        "vllm-memory-above-zero",
+        "rollout.vllm.gpuMemoryUtilization",
+        "it must be above 0, for example 0.9.",
+        lambda spec: float(spec.rollout.vllm.gpu_memory_utilization) > 0,
+        "double(self.rollout.vllm.gpuMemoryUtilization) > 0.0",
+    ),
+    Rule(
+        "own-vllm-args-only",
+        "rollout.vllm.extraArgs",
+        "one of these is set by the operator (model, address, weights, parallelism, lengths, seed, log-probabilities): "
+        "remove it, and use the field of the spec if there is one.",
+        lambda spec: not any(_reserved(argument) for argument in spec.rollout.vllm.extra_args),
+        f"!self.rollout.vllm.extraArgs.exists(a, a.matches('{RESERVED_VLLM_PATTERN}'))",
+    ),
+    Rule(
+        "temperature-above-zero",
+        "algorithm.sampling.temperature",
+        "it must be above 0: greedy completions are all alike, and there is nothing to compare.",
+        lambda spec: float(spec.algorithm.sampling.temperature) > 0,
+        "double(self.algorithm.sampling.temperature) > 0.0",
+    ),
+    Rule(
+        "top-p-above-zero",
+        "algorithm.sampling.topP",
+        "it must be above 0; 1.0 means all tokens.",
+        lambda spec: float(spec.algorithm.sampling.top_p) > 0,
+        "double(self.algorithm.sampling.topP) > 0.0",
+    ),
+    Rule(
+        "warm-up-ends",
+        "algorithm.grpo.maxSteps",
+        "it must be above scheduler.warmupSteps, or the learning rate never reaches its peak.",
+        _warms_up_in_time,
+        "(!has(self.dtensor) || self.dtensor.scheduler.warmupSteps < self.algorithm.grpo.maxSteps)"
+        " && (!has(self.megatron) || self.megatron.scheduler.warmupSteps < self.algorithm.grpo.maxSteps)",
+    ),
+    Rule(
+        "nccl-needs-gpus",
+        "weightSync.transport",
+        "`nccl` needs GPUs (trainer.gpusPerNode above 0): choose `auto` or `gloo`.",
+        lambda spec: spec.on_gpu or spec.weight_sync.transport is not Transport.NCCL,
+        "self.trainer.gpusPerNode > 0 || self.weightSync.transport != 'nccl'",
+    ),
+    Rule(
+        "shared-volume",
+        "checkpoint.storage.accessModes",
+        "several nodes, or `weightSync.transport: disk`, need `ReadWriteMany` here, or an existing `claimName`.",
+        lambda spec: not _needs_shared_volume(spec) or _shared_volume(spec),
+        f"(self.trainer.numNodes == 1 && self.weightSync.transport != 'disk') || {_CEL_CLAIM_SHARED}",
+    ),
+    Rule(
+        "async-save-needs-checkpoints",
+        "checkpoint.asyncSave",
+        "checkpoints are off: set `checkpoint.enabled: true`, or remove it.",
+        lambda spec: spec.checkpoint.enabled or not spec.checkpoint.async_save,
+        "self.checkpoint.enabled || !self.checkpoint.asyncSave",
+    ),
+    Rule(
+        "top-k-needs-checkpoints",
+        "checkpoint.keepTopK",
+        "checkpoints are off: set `checkpoint.enabled: true`, or remove it.",
+        lambda spec: spec.checkpoint.enabled or spec.checkpoint.keep_top_k is None,
+        "self.checkpoint.enabled || !has(self.checkpoint.keepTopK)",
+    ),
+    Rule(
+        "top-k-needs-validation",
+        "checkpoint.keepTopK.metric",
+        "a `val:` metric needs data.validation and algorithm.grpo.validationPeriod above 0: set both, "
+        "or use a `train:` metric.",
+        lambda spec: (
+            not _top_k_by_validation(spec)
+            or (spec.data.validation is not None and spec.algorithm.grpo.validation_period > 0)
+        ),
+        "!has(self.checkpoint.keepTopK) || !self.checkpoint.keepTopK.metric.startsWith('val:')"
+        " || (has(self.data.validation) && self.algorithm.grpo.validationPeriod > 0)",
+    ),
+    Rule(
+        "backoff-grows",
+        "failurePolicy.backoffSeconds.initial",
+        "it must be at most backoffSeconds.max.",
+        lambda spec: spec.failure_policy.backoff_seconds.initial <= spec.failure_policy.backoff_seconds.max,
+        "self.failurePolicy.backoffSeconds.initial <= self.failurePolicy.backoffSeconds.max",
+    ),
+    Rule(
+        "success-is-no-failure",
+        "failurePolicy.rules",
+        "exit code 0 is success and matches no rule: remove it from `onExitCodes.values`.",
+        lambda spec: not _restarts_on_success(spec),
+        "!self.failurePolicy.rules.exists(r, r.onExitCodes.operator == 'In' && 0 in r.onExitCodes.values)",
+    ),
+]
+
+EDIT_RULES: list[EditRule] = [
+    EditRule(
+        "model-stays",
+        "model",
+        "the model of a job cannot change, its checkpoints are of this model: create a job under another name.",
+        lambda old, new: new.model == old.model,
+        "self.model == oldSelf.model",
+    ),
+    EditRule(
+        "storage-stays",
+        "checkpoint.storage",
+        "the storage of a job cannot change, its checkpoints are there: create a job under another name.",
+        lambda old, new: new.checkpoint.storage == old.checkpoint.storage,
+        "self.checkpoint.storage == oldSelf.checkpoint.storage",
+    ),
+    EditRule(
+        "layout-changes-while-suspended",
+        "parallelism",
+        "set `suspend: true` first: the layout changes only while no attempt runs.",
+        lambda old, new: old.suspend or new.parallelism == old.parallelism,
+        "oldSelf.suspend || self.parallelism == oldSelf.parallelism",
+    ),
+]

@@ -1,0 +1,77 @@
+"""A client of an API server, as small as the tests need it: JSON in, JSON out."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+Manifest = dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """Status code and body."""
+
+    code: int
+    body: Manifest
+
+    @property
+    def message(self) -> str:
+        return str(self.body.get("message", ""))
+
+
+@dataclass(frozen=True)
+class Api:
+    """An API server and who we are to it."""
+
+    url: str
+    tls: ssl.SSLContext
+    token: str = ""
+
+    def get(self, path: str, accept: str = "application/json") -> Answer:
+        return self.send("GET", path, accept=accept)
+
+    def post(self, path: str, body: Manifest) -> Answer:
+        return self.send("POST", path, body)
+
+    def put(self, path: str, body: Manifest) -> Answer:
+        return self.send("PUT", path, body)
+
+    def merge(self, path: str, body: Manifest) -> Answer:
+        return self.send("PATCH", path, body, content_type="application/merge-patch+json")
+
+    def delete(self, path: str) -> Answer:
+        return self.send("DELETE", path)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Manifest | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Answer:
+        """Send one request; an answer of any status code is an answer.
+
+        Raises `OSError` when nobody answers.
+        """
+        headers = {"Accept": accept, "Content-Type": content_type, "Authorization": f"Bearer {self.token}"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, context=self.tls, timeout=30) as response:
+                return Answer(response.status, _json(response.read()))
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return Answer(refusal.code, _json(refusal.read()))
+
+
+def _json(body: bytes) -> Manifest:
+    """The body as an object; probes answer with a text."""
+    try:
+        return dict(json.loads(body))
+    except ValueError:
+        return {"message": body.decode(errors="replace")}
