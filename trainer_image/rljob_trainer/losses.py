@@ -36,7 +36,11 @@ def grpo_loss(grpo: Grpo, global_tokens: float) -> LossFunction:
         old_bT = _present(batch.old_logprobs_BT, "old_logprobs_BT")
         ratio_bT = _masked(logprobs_bT - old_bT, batch).exp()
         surrogate_bT, cut_bT = _clipped(ratio_bT, batch.advantages_B[:, None], grpo)
-        metrics = {"ratio": mean(ratio_bT), "clip_fraction": mean(cut_bT), "entropy": -mean(_masked(logprobs_bT, batch))}
+        metrics = {
+            "ratio": mean(ratio_bT),
+            "clip_fraction": mean(cut_bT),
+            "entropy": -mean(_masked(logprobs_bT, batch)),
+        }
         if grpo.truncated_importance_sampling > 0:
             weight_bT = _masked(old_bT - batch.rollout_logprobs_BT, batch).exp()
             truncated_bT = weight_bT.clamp(max=grpo.truncated_importance_sampling)

@@ -59,7 +59,9 @@ def _score(sample: Sample, reward: Reward) -> float:
         last = f"{type(error).__name__}: {error}".strip()
         raise Mistake(f"spec.reward: the reward raised {last}\n{_shown(sample)}") from error
     if not isinstance(value, numbers.Real) or not math.isfinite(value):
-        raise Mistake(f"spec.reward: the reward returned {value!r}, which is not a finite number\n{_shown(sample)}")
+        raise Mistake(
+            f"spec.reward: the reward returned {value!r}, which is not a finite number\n{_shown(sample)}"
+        )
     return float(value)
 
 
@@ -99,7 +101,9 @@ def math_equal(prompt: str, completion: str, answer: str, item: Item) -> float:
     limit = MATH_TIMEOUT_SECONDS if threading.current_thread() is threading.main_thread() else None
     gold = parse(answer, parsing_timeout=limit)
     if not gold:
-        raise Mistake(f"spec.reward: builtin math cannot read the answer {_cut(answer)!r} of prompt {_cut(prompt)!r}")
+        raise Mistake(
+            f"spec.reward: builtin math cannot read the answer {_cut(answer)!r} of prompt {_cut(prompt)!r}"
+        )
     return float(verify(gold, parse(completion, parsing_timeout=limit), timeout_seconds=limit))
 
 

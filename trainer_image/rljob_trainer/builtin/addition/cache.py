@@ -1,9 +1,9 @@
 """Where the addition model lives on disk. Called by trainer ranks (whole model) and rollout pods (skeleton).
 
-    CACHE/addition-KEY/config.json, tokenizer…   the skeleton: enough for vLLM to start (weights are pushed later)
-    CACHE/addition-KEY/model.safetensors         appears whole
-    CACHE/addition-KEY/warm_start.json           written last: from now on the model is complete
-    CACHE/addition-KEY.lock                      held by whoever trains; the kernel frees it if the holder dies
+CACHE/addition-KEY/config.json, tokenizer…   the skeleton: enough for vLLM to start (weights are pushed later)
+CACHE/addition-KEY/model.safetensors         appears whole
+CACHE/addition-KEY/warm_start.json           written last: from now on the model is complete
+CACHE/addition-KEY.lock                      held by whoever trains; the kernel frees it if the holder dies
 """
 
 from __future__ import annotations

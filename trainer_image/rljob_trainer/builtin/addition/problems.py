@@ -9,6 +9,8 @@ LARGEST_OPERAND = 99
 HELD_OUT = 0.2
 """Share of all pairs that no training ever sees, supervised or by reward."""
 
+SPLITS = ("train", "test")
+
 Pair = tuple[int, int]
 
 

@@ -1,0 +1,130 @@
+"""`rljob samples JOB --step N`: what the policy said, and what it was worth. Reads the job's volume; no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rljob_api.samples import SAMPLES_DIR, SampleRecord
+
+from .errors import UserMistake
+
+RUNS = Path("runs")
+"""Where `rljob run` keeps its work directories."""
+JOB_FILE = "job.json"
+"""Marks the root of a job's storage; written by the trainer."""
+STEP_FILE = re.compile(r"step_(\d+)\.jsonl")
+
+
+class Order(StrEnum):
+    """Which samples come first."""
+
+    PROMPT = "prompt"
+    BEST = "best"
+    WORST = "worst"
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+
+
+def samples(
+    job: Annotated[str, typer.Argument(help="Work directory of a job, or its name under runs/.")],
+    step: Annotated[
+        int | None, typer.Option(help="Which step; without it the newest.", show_default=False)
+    ] = None,
+    first: Annotated[Order, typer.Option(help="Which samples come first.")] = Order.PROMPT,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 32,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="As a table, or as one JSON object a line.")
+    ] = (Output.TABLE),
+) -> None:
+    """Show the prompts, completions and rewards of a step."""
+    directory = find_storage(job) / SAMPLES_DIR
+    path = step_file(directory, step)
+    records = [SampleRecord.model_validate_json(line) for line in path.read_text().splitlines()]
+    chosen = ordered(records, first)[:limit]
+    match output:
+        case Output.JSON:
+            for record in chosen:
+                print(record.model_dump_json(by_alias=True))
+        case Output.TABLE:
+            Console().print(table(records, chosen))
+
+
+def find_storage(job: str) -> Path:
+    """The storage of a job: the directory with `job.json` in or below the work directory. Raises `UserMistake`."""
+    places = [Path(job), RUNS / job]
+    for place in places:
+        found = sorted(place.rglob(JOB_FILE)) if place.is_dir() else []
+        if len(found) == 1:
+            return found[0].parent
+        if found:
+            raise UserMistake(
+                f"{place} holds {len(found)} jobs; name one of {_listed(file.parent for file in found)}"
+            )
+    raise UserMistake(f"no job in {_listed(places)}: give the work directory that `rljob run` printed")
+
+
+def step_file(directory: Path, step: int | None) -> Path:
+    """The samples of `step`, or of the newest step. Raises `UserMistake` that names the steps there are."""
+    files = directory.iterdir() if directory.is_dir() else []
+    kept = {int(match[1]): file for file in files if (match := STEP_FILE.fullmatch(file.name))}
+    if not kept:
+        raise UserMistake(f"no samples in {directory} yet: they appear when the first step is finished")
+    if step is None:
+        return kept[max(kept)]
+    if step not in kept:
+        raise UserMistake(
+            f"no samples of step {step}: steps {min(kept)} to {max(kept)} are kept in {directory}"
+        )
+    return kept[step]
+
+
+def ordered(records: list[SampleRecord], first: Order) -> list[SampleRecord]:
+    """By prompt, or by reward and then as they stand."""
+    match first:
+        case Order.PROMPT:
+            return records
+        case Order.BEST:
+            return sorted(records, key=lambda record: -record.reward)
+        case Order.WORST:
+            return sorted(records, key=lambda record: record.reward)
+
+
+def table(records: list[SampleRecord], chosen: list[SampleRecord]) -> Table:
+    """`chosen` as rows, with what all `records` came to as the title."""
+    mean = sum(record.reward for record in records) / max(1, len(records))
+    title = (
+        f"step {records[0].step}: {len(records)} samples, mean reward {mean:.3f}" if records else "no samples"
+    )
+    if len(chosen) < len(records):
+        title += f", {len(chosen)} shown"
+    result = Table("prompt", "completion", "answer", title=title, title_justify="left")
+    for name in ("reward", "advantage", "tokens", "weights"):
+        result.add_column(name, justify="right")
+    result.add_column("ended by")
+    for record in chosen:
+        result.add_row(*_cells(record))
+    return result
+
+
+def _cells(record: SampleRecord) -> list[Text]:
+    # Text, not str: what a model wrote may look like markup.
+    values = [record.prompt, record.text, record.answer, f"{record.reward:g}", f"{record.advantage:+.3f}"]
+    return [
+        Text(value)
+        for value in [*values, str(record.tokens), str(record.weight_version), record.finish_reason]
+    ]
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    return ", ".join(map(str, paths))

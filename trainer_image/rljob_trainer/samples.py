@@ -1,0 +1,74 @@
+"""Samples of each step on the volume, so that people can read what the policy says. Called by rank 0; bounded.
+
+`STORAGE/samples/step_N.jsonl`, one `SampleRecord` a line. Each file appears whole; a step that is run again after a
+restart replaces its file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rljob_api.samples import SAMPLES_DIR, SampleRecord
+
+from rljob_trainer.batch import Sample
+
+KEEP_STEPS = 200
+KEEP_BYTES = 256 * 2**20
+NAME = re.compile(r"step_(\d+)\.jsonl")
+
+
+def write_samples(
+    storage: Path,
+    step: int,
+    samples: Sequence[Sample],
+    rewards: Sequence[float],
+    advantages: Sequence[float],
+    *,
+    keep_steps: int = KEEP_STEPS,
+    keep_bytes: int = KEEP_BYTES,
+) -> Path:
+    """Write the samples of `step`, then remove the oldest steps beyond the bounds; `step` itself always stays."""
+    directory = storage / SAMPLES_DIR
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"step_{step}.jsonl"
+    records = [_record(step, *row) for row in zip(samples, rewards, advantages, strict=True)]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(record.model_dump_json(by_alias=True) + "\n" for record in records))
+    temporary.replace(path)
+    for old in _beyond(steps_kept(directory), step, keep_steps, keep_bytes):
+        old.unlink()
+    return path
+
+
+def steps_kept(directory: Path) -> dict[int, Path]:
+    """Steps with samples in `directory`, the oldest first."""
+    found = {int(match[1]): path for path in directory.iterdir() if (match := NAME.fullmatch(path.name))}
+    return dict(sorted(found.items()))
+
+
+def _beyond(kept: dict[int, Path], step: int, keep_steps: int, keep_bytes: int) -> list[Path]:
+    """Files to remove: all that stand before the newest `keep_steps` or, from the newest on, exceed `keep_bytes`."""
+    surplus, count, total = [], 0, 0
+    for number, path in sorted(kept.items(), reverse=True):
+        count, total = count + 1, total + path.stat().st_size
+        if (count > keep_steps or total > keep_bytes) and number != step:
+            surplus.append(path)
+    return surplus
+
+
+def _record(step: int, sample: Sample, reward: float, advantage: float) -> SampleRecord:
+    return SampleRecord(
+        step=step,
+        prompt_index=sample.prompt.index,
+        number=sample.number,
+        prompt=sample.prompt.text,
+        text=sample.text,
+        answer=sample.prompt.answer,
+        reward=reward,
+        advantage=advantage,
+        weight_version=sample.weight_version,
+        finish_reason=sample.finish_reason,
+        tokens=len(sample.token_ids),
+    )

@@ -1,0 +1,135 @@
+"""Where rows come from: `spec.data.*.source` → a list of plain rows. Called by `data` alone.
+
+Every row that a source gives is a dictionary of columns; what a column means is decided in `data`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rljob_api.data import REASONING_GYM, Dataset
+from rljob_api.model import BUILTIN_ADDITION
+
+from rljob_trainer.errors import Mistake
+
+Row = dict[str, Any]
+VALIDATION_SEED_OFFSET = 500_000_000
+"""A reasoning-gym item depends on seed + index: far apart, so that training and validation items differ."""
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """Which of the two datasets is being read."""
+
+    field: str
+    """For messages: `spec.data.train` or `spec.data.validation`."""
+    split: str
+    """Split of a source that has splits and no `split` given."""
+    seed: int
+    """Of a task that makes its items up."""
+
+
+def read_rows(dataset: Dataset, purpose: Purpose) -> list[Row]:
+    """All rows of a source, in its own order, at least one. Raises `Mistake`."""
+    rows = _reader(dataset.source)(dataset, purpose)
+    if not rows:
+        raise Mistake(f"{purpose.field}.source: {dataset.source!r} has no rows")
+    return rows
+
+
+def _reader(source: str) -> Callable[[Dataset, Purpose], list[Row]]:
+    if source == BUILTIN_ADDITION:
+        return _builtin_addition
+    if source.startswith(REASONING_GYM):
+        return _reasoning_gym
+    match Path(source).suffix:
+        case ".jsonl":
+            return _jsonl
+        case ".parquet":
+            return _parquet
+        case _:
+            return _hugging_face
+
+
+def _builtin_addition(dataset: Dataset, purpose: Purpose) -> list[Row]:
+    from rljob_trainer.builtin.addition import problems
+
+    split = dataset.split or purpose.split
+    if split not in problems.SPLITS:
+        raise Mistake(
+            f"{purpose.field}.split: {BUILTIN_ADDITION} has {_listed(problems.SPLITS)}, not {split!r}"
+        )
+    return problems.rows(split)
+
+
+def _reasoning_gym(dataset: Dataset, purpose: Purpose) -> list[Row]:
+    import reasoning_gym
+
+    task = dataset.source.removeprefix(REASONING_GYM)
+    if task not in reasoning_gym.factory.DATASETS:
+        raise Mistake(
+            f"{purpose.field}.source: reasoning-gym has no task {task!r}; see reasoning_gym.factory.DATASETS"
+        )
+    return list(reasoning_gym.create_dataset(task, size=dataset.size, seed=purpose.seed))
+
+
+def _jsonl(dataset: Dataset, purpose: Purpose) -> list[Row]:
+    path = _file(dataset, purpose)
+    with path.open(encoding="utf-8") as lines:
+        return [
+            _json_row(line, f"{path}:{number}", purpose)
+            for number, line in enumerate(lines, 1)
+            if line.strip()
+        ]
+
+
+def _json_row(line: str, place: str, purpose: Purpose) -> Row:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise Mistake(f"{purpose.field}.source: {place} is not JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise Mistake(f"{purpose.field}.source: {place} is not a JSON object with columns")
+    return row
+
+
+def _parquet(dataset: Dataset, purpose: Purpose) -> list[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = _file(dataset, purpose)
+    try:
+        rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowInvalid as error:
+        raise Mistake(f"{purpose.field}.source: {path} is not a Parquet file: {error}") from error
+    return rows
+
+
+def _file(dataset: Dataset, purpose: Purpose) -> Path:
+    path = Path(dataset.source)
+    if not path.is_file():
+        raise Mistake(f"{purpose.field}.source: no file {dataset.source!r} (looked in {Path.cwd()})")
+    return path
+
+
+def _hugging_face(dataset: Dataset, purpose: Purpose) -> list[Row]:
+    import datasets
+
+    split = dataset.split or purpose.split
+    try:
+        loaded = datasets.load_dataset(dataset.source, dataset.config or None, split=split)
+    except (datasets.exceptions.DatasetNotFoundError, ValueError) as error:
+        # A ValueError names an unknown configuration or split. A broken connection rises: a restart may mend it.
+        raise Mistake(
+            f"{purpose.field}: Hugging Face dataset {dataset.source!r} "
+            f"(config {dataset.config or 'default'!r}, split {split!r}): {error}"
+        ) from error
+    return list(loaded)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(names)
