@@ -71,6 +71,8 @@ class AttemptStatus(Record):
     exactness: Exactness | None = None
     reason: str = ""
     """Why the attempt before this one ended, or `FirstAttempt`."""
+    failures_in_a_row: int = 0
+    """Failures of the gang since a step was last finished: what the pause before a restart doubles with."""
 
 
 class RoleStatus(Record):
@@ -80,11 +82,27 @@ class RoleStatus(Record):
     restarts: int = 0
 
 
+class Replacement(Record):
+    """What became of one rollout replica so far; absent for one that never failed."""
+
+    index: int
+    serial: int
+    """Pods that this replica has had before the present one."""
+    failures_in_a_row: int = 0
+    """Failures since a step was last finished."""
+    step: int = 0
+    """Finished steps at the last failure."""
+    not_before: str = ""
+    """The next pod waits until then."""
+
+
 class RolloutStatus(RoleStatus):
     selector: str = ""
     weight_version: int | None = None
     transport: str = ""
     """What `weightSync.transport` came to."""
+    replacements: list[Replacement] = []
+    """Replicas that failed, by index."""
 
 
 class Metric(Record):

@@ -1,0 +1,99 @@
+"""From a pod's manifest to what this machine must start: command, environment, files. Pure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rljob_api.base import Manifest
+
+from .. import names
+from .substitution import substitute
+from .workdir import WorkDir
+
+
+@dataclass(frozen=True)
+class Container:
+    """One pod as a process of this machine."""
+
+    name: str
+    manifest: Manifest
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    address: str
+    ports: tuple[int, ...]
+    gpus: int
+    grace_seconds: int
+    termination_log: Path
+    log: Path
+
+    @property
+    def spec(self) -> Manifest:
+        """The manifest's only container."""
+        return only_container(self.manifest)
+
+
+def container(pod: Manifest, work_dir: WorkDir, machine: Mapping[str, str]) -> Container:
+    """`machine`: paths and host names of a cluster, and what they are on this machine."""
+    name, spec = pod["metadata"]["name"], only_container(pod)
+    address = machine[f"{pod['spec']['hostname']}.{pod['spec']['subdomain']}"]
+    termination_log = work_dir.pods / name / "termination-log"
+    log_path = spec["terminationMessagePath"]
+    places = {**mounts(pod, work_dir), **machine, log_path: str(termination_log)}
+    return Container(
+        name=name,
+        manifest=pod,
+        command=tuple(
+            _program(substitute(word, places)) for word in (*spec["command"], *spec.get("args", []))
+        ),
+        env={one["name"]: substitute(_value(one, pod, address), places) for one in spec["env"]},
+        address=address,
+        ports=tuple(port["containerPort"] for port in spec["ports"]),
+        gpus=_gpus(spec),
+        grace_seconds=pod["spec"]["terminationGracePeriodSeconds"],
+        termination_log=termination_log,
+        log=work_dir.logs / f"{name}.log",
+    )
+
+
+def only_container(pod: Manifest) -> Manifest:
+    found: Manifest = pod["spec"]["containers"][0]
+    return found
+
+
+def mounts(pod: Manifest, work_dir: WorkDir) -> dict[str, str]:
+    """Mount path → directory. An emptyDir (/tmp, /dev/shm) is this machine's directory of that name."""
+    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
+    found = {}
+    for mount in only_container(pod)["volumeMounts"]:
+        volume = volumes[mount["name"]]
+        if "configMap" in volume:
+            found[mount["mountPath"]] = str(work_dir.config / volume["configMap"]["name"])
+        elif "persistentVolumeClaim" in volume:
+            found[mount["mountPath"]] = str(work_dir.storage)
+    return found
+
+
+def _program(word: str) -> str:
+    """`python3` of the image is the Python that runs `rljob`."""
+    return sys.executable if word == "python3" else word
+
+
+def _value(variable: Manifest, pod: Manifest, address: str) -> str:
+    if "valueFrom" not in variable:
+        return str(variable["value"])
+    fields = {"status.podIP": address, "metadata.name": pod["metadata"]["name"]}
+    return str(fields[variable["valueFrom"]["fieldRef"]["fieldPath"]])
+
+
+def _gpus(spec: Manifest) -> int:
+    """Extended resources carry a slash in their name; a job asks for one kind."""
+    limits = spec["resources"]["limits"]
+    return sum(int(count) for name, count in limits.items() if "/" in name and "gpu" in name)
+
+
+def machine_places(job: str, work_dir: WorkDir, cache: Path, hosts: Mapping[str, str]) -> dict[str, str]:
+    """What needs no mount: the job's own directory of the claim, the user's cache, host names."""
+    return {names.job_path(job): str(work_dir.storage), names.CACHE_PATH: str(cache), **hosts}

@@ -1,0 +1,26 @@
+"""Where desired state is made real. `reconcile` speaks to this protocol and never asks which place stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from rljob_api.base import Manifest
+from rljob_api.job import RLJob
+from rljob_api.status import Status
+
+from ..observed import Observed, Pod
+
+
+class Cluster(Protocol):
+    def observe(self, job: RLJob) -> Observed:
+        """Everything that belongs to the job, now. Makes the control token if the job has none."""
+
+    def apply(self, manifests: Iterable[Manifest]) -> None:
+        """Make each exist; in order. A pod or ConfigMap that exists already is left as it is."""
+
+    def delete(self, pods: Iterable[Pod]) -> None:
+        """Ask pods to go, with their own grace period; those that ended are forgotten. Returns at once."""
+
+    def write_status(self, job: RLJob, status: Status) -> None:
+        """Keep it. Returning means that it outlives a crash."""

@@ -1,0 +1,152 @@
+"""The work directory of a local job: everything that outlives `rljob run`, so that the same command goes on from there.
+
+job.json        identity: uid, generation        status.json     the RLJob status
+control-token   guards vLLM's control routes     lock            the process that runs the job now
+storage/        the claim: checkpoints, export   config/         ConfigMaps, a directory each
+logs/           a file per pod                   pods/           termination messages
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import uuid
+from pathlib import Path
+
+from rljob_api.job import RLJob
+from rljob_api.status import Condition, ConditionType, Replacement, Status
+
+FOLDERS = ("storage", "config", "logs", "pods")
+
+
+class WorkDirError(Exception):
+    """The work directory cannot be used; the message says why and what to do."""
+
+
+class WorkDir:
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.storage = self.path / "storage"
+        self.config = self.path / "config"
+        self.logs = self.path / "logs"
+        self.pods = self.path / "pods"
+        self._lock: int | None = None
+
+    def open(self) -> None:
+        """Make it, try to write to it, and lock it. Raises `WorkDirError`."""
+        try:
+            for folder in FOLDERS:
+                (self.path / folder).mkdir(parents=True, exist_ok=True)
+            self._lock = self._take_lock()
+        except OSError as error:
+            raise self.unusable(error) from error
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def unusable(self, error: OSError) -> WorkDirError:
+        reason = error.strerror or str(error)
+        return WorkDirError(
+            f"cannot write to the work directory {self.path}: {reason}; "
+            "free some space there, or choose another with --work-dir"
+        )
+
+    def control_token(self) -> str:
+        """Made once per job; readable by the owner alone."""
+        path = self.path / "control-token"
+        if not path.exists():
+            write(path, secrets.token_urlsafe(32), mode=0o600)
+        return path.read_text()
+
+    def identify(self, job: RLJob) -> RLJob:
+        """The job with its uid, its generation (rises when the spec changed) and its last status."""
+        path = self.path / "job.json"
+        digest = hashlib.sha256(job.spec.model_dump_json().encode()).hexdigest()
+        known = json.loads(path.read_text()) if path.exists() else {}
+        self._refuse_other(job, known)
+        changed = known.get("spec") not in (None, digest)
+        identity = {
+            "name": job.metadata.name,
+            "uid": known.get("uid") or str(uuid.uuid4()),
+            "generation": known.get("generation", 1) + changed,
+            "spec": digest,
+        }
+        write(path, json.dumps(identity, indent=2))
+        metadata = job.metadata.model_copy(
+            update={"uid": identity["uid"], "generation": identity["generation"]}
+        )
+        status = self.read_status()
+        return job.model_copy(
+            update={"metadata": metadata, "status": reopened(status, changed) if status else None}
+        )
+
+    def read_status(self) -> Status | None:
+        path = self.path / "status.json"
+        return Status.model_validate_json(path.read_text()) if path.exists() else None
+
+    def write_status(self, status: Status) -> None:
+        write(self.path / "status.json", status.model_dump_json(by_alias=True, indent=2))
+
+    def _refuse_other(self, job: RLJob, known: dict[str, object]) -> None:
+        if known.get("name", job.metadata.name) != job.metadata.name:
+            raise WorkDirError(
+                f"the work directory {self.path} belongs to the job {known['name']}, not to {job.metadata.name}; "
+                "choose another with --work-dir"
+            )
+
+    def _take_lock(self) -> int:
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, 32).decode() or "unknown"
+            os.close(lock)
+            raise WorkDirError(
+                f"the job in {self.path} is already run by process {holder}; "
+                "stop that one first (Ctrl-C or `kill`), or choose another --work-dir"
+            ) from None
+        os.ftruncate(lock, 0)
+        os.write(lock, str(os.getpid()).encode())
+        return lock
+
+
+def reopened(status: Status, changed: bool) -> Status:
+    """What a new run starts from: a job that failed goes on as after a suspension, its restarts forgiven.
+
+    So does a complete one whose spec has changed since.
+    """
+    over = {ConditionType.FAILED} | ({ConditionType.COMPLETE} if changed else set())
+    if not any(one.type in over and one.status == "True" for one in status.conditions):
+        return status
+    kept = [one for one in status.conditions if one.type not in over | {ConditionType.SUSPENDED}]
+    suspended = Condition(type=ConditionType.SUSPENDED, status="True", reason="RunAgain")
+    return status.model_copy(
+        update={
+            "conditions": [*kept, suspended],
+            "restarts_count_towards_max": 0,
+            "rollout": status.rollout.model_copy(
+                update={"replacements": [_forgiven(one) for one in status.rollout.replacements]}
+            ),
+            "completion_time": "",
+        }
+    )
+
+
+def _forgiven(replacement: Replacement) -> Replacement:
+    return replacement.model_copy(update={"failures_in_a_row": 0, "not_before": ""})
+
+
+def write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Whole or not at all: written beside, flushed to the disk, renamed."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,33 @@
+"""`decide(job, observed, now)`: what to do next. Pure; one file per policy; the first with an opinion decides."""
+
+from __future__ import annotations
+
+from rljob_api.job import RLJob
+
+from ..observed import Observed
+from .decision import Decision, Ended, Goal, PodStart, also
+from .finish import completed, finished
+from .gang import gang
+from .rollouts import rollouts
+from .suspend import suspended
+
+__all__ = ["Decision", "Ended", "Goal", "PodStart", "decide"]
+
+
+def decide(job: RLJob, observed: Observed, now: float) -> Decision:
+    """What to do next. `job.status` is what the pass before wrote; `now` is in seconds since the epoch."""
+    return (
+        finished(job, observed)
+        or completed(job, observed)
+        or suspended(job, observed)
+        or _running(job, observed, now)
+    )
+
+
+def _running(job: RLJob, observed: Observed, now: float) -> Decision:
+    """Trainers as one gang, rollouts one by one; a failure of either may fail the job."""
+    trainers = gang(job, observed, now)
+    servers = rollouts(job, observed, now, pinned=bool(trainers.start))
+    if trainers.goal is Goal.FAIL:
+        return trainers
+    return servers if servers.goal is Goal.FAIL else also(trainers, servers)

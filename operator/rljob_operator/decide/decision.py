@@ -1,0 +1,76 @@
+"""What is to be done next, and why. Made by `decide`; carried out by `reconcile`; told by `status`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from rljob_api.failure import RoleName
+from rljob_api.status import AttemptStatus, Failure, Replacement
+
+from ..observed import Pod
+
+
+class Goal(StrEnum):
+    """Where the job is heading."""
+
+    RUN = "Run"
+    RESTART = "Restart"
+    """The trainer gang is between two attempts."""
+    SUSPEND = "Suspend"
+    SUSPENDED = "Suspended"
+    COMPLETE = "Complete"
+    FAIL = "Fail"
+
+
+class Ended(StrEnum):
+    """How the attempt before the new one counts."""
+
+    COUNTED = "Counted"
+    """A failure, towards `failurePolicy.maxRestarts`."""
+    IGNORED = "Ignored"
+    """A failure that a rule exempts."""
+    PREEMPTED = "Preempted"
+    """Told to go, or gone without a word."""
+
+
+@dataclass(frozen=True)
+class PodStart:
+    """A pod to create, from the config of the present attempt."""
+
+    role: RoleName
+    index: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    goal: Goal
+    reason: str
+    """One CamelCase word."""
+    message: str = ""
+    """A sentence for people, empty when all is well."""
+    begin: AttemptStatus | None = None
+    """The next attempt. It is written to the status first; its pods come a pass later."""
+    ended: Ended | None = None
+    """How the attempt that `begin` follows counts; absent for the first one and after a suspension."""
+    delete: tuple[Pod, ...] = ()
+    start: tuple[PodStart, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    replacements: tuple[Replacement, ...] = ()
+    """Rollout replicas to be replaced, with their new count."""
+    wake_at: float | None = None
+    """Look again then, even if nothing happens: seconds since the epoch."""
+
+
+def also(first: Decision, second: Decision) -> Decision:
+    """Both; goal and reason are those of `first`, and so is its message unless it has none."""
+    return replace(
+        first,
+        message=first.message or second.message,
+        delete=first.delete + second.delete,
+        start=first.start + second.start,
+        failures=first.failures + second.failures,
+        replacements=first.replacements + second.replacements,
+        wake_at=min((one.wake_at for one in (first, second) if one.wake_at is not None), default=None),
+    )

@@ -1,0 +1,101 @@
+"""How one pod's end is judged: `spec.failurePolicy.rules`, exit code 2, preemption. Asked by both roles' policies."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import assert_never
+
+from rljob_api.failure import ExitCodeOperator, FailureAction, FailurePolicy, FailureRule
+from rljob_api.progress import EXIT_MISTAKE, EXIT_PREEMPTED, Ending
+from rljob_api.status import Failure
+
+from .. import times
+from ..observed import Pod
+
+MESSAGE_LIMIT = 1024
+
+
+class Verdict(StrEnum):
+    MISTAKE = "Mistake"
+    """The job itself is wrong."""
+    RULE_FAILS_JOB = "FailJobRule"
+    """A rule of the user fails the job."""
+    COUNTED = "PodFailed"
+    IGNORED = "PodFailedIgnored"
+    """A rule of the user exempts it from `maxRestarts`."""
+    PREEMPTED = "Preempted"
+
+    @property
+    def fatal(self) -> bool:
+        return self in (Verdict.MISTAKE, Verdict.RULE_FAILS_JOB)
+
+
+def verdict(policy: FailurePolicy, pod: Pod) -> Verdict:
+    """Exit code 2 first, then the user's rules in their order, then preemption."""
+    if is_mistake(pod):
+        return Verdict.MISTAKE
+    rule = next((rule for rule in policy.rules if _matches(rule, pod)), None)
+    if rule is not None:
+        return _by_rule(rule.action)
+    return Verdict.PREEMPTED if _is_preempted(pod) else Verdict.COUNTED
+
+
+def is_mistake(pod: Pod) -> bool:
+    return pod.exit_code == EXIT_MISTAKE or _said(pod, Ending.MISTAKE)
+
+
+def first_to_end(pods: list[Pod]) -> Pod:
+    """The one whose end explains the others'."""
+    return min(pods, key=lambda pod: pod.finished_at or 0.0)
+
+
+def failure(pod: Pod, now: float) -> Failure:
+    """The pod's end as the status lists it."""
+    return Failure(
+        role=pod.role.value,
+        rank=pod.last_words.rank if pod.last_words else pod.index,
+        attempt=pod.attempt,
+        exit_code=pod.exit_code,
+        message=words(pod)[:MESSAGE_LIMIT],
+        time=times.to_text(pod.finished_at or now),
+    )
+
+
+def sentence(pod: Pod) -> str:
+    """For example: `trainer 0 ended with exit code 1: out of memory`."""
+    code = "without an exit code" if pod.exit_code is None else f"with exit code {pod.exit_code}"
+    said = words(pod)
+    return f"{pod.role.value} {pod.index} ended {code}" + (f": {said[:MESSAGE_LIMIT]}" if said else "")
+
+
+def words(pod: Pod) -> str:
+    """The pod's own explanation before that of the machine that ran it."""
+    return (pod.last_words.message if pod.last_words else "") or pod.message
+
+
+def _by_rule(action: FailureAction) -> Verdict:
+    match action:
+        case FailureAction.FAIL_JOB:
+            return Verdict.RULE_FAILS_JOB
+        case FailureAction.RESTART:
+            return Verdict.COUNTED
+        case FailureAction.RESTART_AND_IGNORE_MAX_RESTARTS:
+            return Verdict.IGNORED
+        case _:
+            assert_never(action)
+
+
+def _matches(rule: FailureRule, pod: Pod) -> bool:
+    if rule.target_roles and pod.role not in rule.target_roles:
+        return False
+    listed = pod.exit_code in rule.on_exit_codes.values
+    wanted = rule.on_exit_codes.operator is ExitCodeOperator.IN
+    return pod.exit_code is not None and listed is wanted
+
+
+def _is_preempted(pod: Pod) -> bool:
+    return pod.exit_code == EXIT_PREEMPTED or _said(pod, Ending.PREEMPTED)
+
+
+def _said(pod: Pod, ending: Ending) -> bool:
+    return pod.last_words is not None and pod.last_words.ending is ending

@@ -1,0 +1,75 @@
+"""Names, labels, ports and paths: each spelled once. Everything that renders, observes or finds an object asks here."""
+
+from __future__ import annotations
+
+from rljob_api.base import GROUP
+from rljob_api.failure import RoleName
+
+LABEL_NAME = f"{GROUP}/name"
+LABEL_ROLE = f"{GROUP}/role"
+LABEL_ATTEMPT = f"{GROUP}/attempt"
+LABEL_INDEX = f"{GROUP}/index"
+
+# Below the ephemeral range, and not among the ports that development servers like.
+MASTER_PORT = 29400
+PROGRESS_PORT = 29401
+ROLLOUT_PORT = 29402
+
+RUN_PATH = "/etc/rljob"
+CLAIM_PATH = "/var/lib/rljob"
+CACHE_PATH = f"{CLAIM_PATH}/cache"
+SHM_PATH = "/dev/shm"
+TMP_PATH = "/tmp"
+TERMINATION_LOG = "/dev/termination-log"
+
+PROGRESS_URL_PATH = "/progress"
+HEALTH_URL_PATH = "/health"
+
+
+def job_path(job: str) -> str:
+    """The job's directory on the claim: several jobs may share one."""
+    return f"{CLAIM_PATH}/jobs/{job}"
+
+
+def service(job: str) -> str:
+    """The headless service that gives every pod of the job a DNS name."""
+    return job
+
+
+def hostname(job: str, role: RoleName, index: int) -> str:
+    """Stable over attempts and replacements."""
+    return f"{job}-{role}-{index}"
+
+
+def host(job: str, role: RoleName, index: int) -> str:
+    """What other pods of the job's namespace call a pod."""
+    return f"{hostname(job, role, index)}.{service(job)}"
+
+
+def trainer_pod(job: str, node: int, attempt: int) -> str:
+    return f"{hostname(job, RoleName.TRAINER, node)}-{attempt}"
+
+
+def rollout_pod(job: str, index: int, serial: int) -> str:
+    """`serial` rises with each replacement of the same replica."""
+    return f"{hostname(job, RoleName.ROLLOUT, index)}-{serial}"
+
+
+def run_config_map(job: str, attempt: int) -> str:
+    return f"{job}-run-{attempt}"
+
+
+def claim(job: str) -> str:
+    return f"{job}-storage"
+
+
+def job_labels(job: str) -> dict[str, str]:
+    return {LABEL_NAME: job}
+
+
+def role_labels(job: str, role: RoleName) -> dict[str, str]:
+    return {LABEL_NAME: job, LABEL_ROLE: role.value}
+
+
+def pod_labels(job: str, role: RoleName, index: int, attempt: int) -> dict[str, str]:
+    return role_labels(job, role) | {LABEL_INDEX: str(index), LABEL_ATTEMPT: str(attempt)}

@@ -1,0 +1,73 @@
+"""The cluster now, as plain frozen values. Made by a cluster's `observe`, read by `decide` and `status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rljob_api.failure import RoleName
+from rljob_api.progress import Ending, LastWords, Progress
+
+
+class PodPhase(StrEnum):
+    """As in core/v1."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True)
+class Pod:
+    """What decisions need to know of one pod. Times are seconds since the epoch."""
+
+    name: str
+    uid: str
+    role: RoleName
+    index: int
+    attempt: int
+    phase: PodPhase = PodPhase.PENDING
+    ready: bool = False
+    started_at: float | None = None
+    finished_at: float | None = None
+    exit_code: int | None = None
+    last_words: LastWords | None = None
+    message: str = ""
+    """Why it waits or how it ended, as the machine that runs it says."""
+    terminating: bool = False
+    """It was asked to go."""
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in (PodPhase.SUCCEEDED, PodPhase.FAILED)
+
+    @property
+    def complete(self) -> bool:
+        """All steps ran. Exit code 0 alone does not prove it."""
+        words = self.last_words
+        return self.phase is PodPhase.SUCCEEDED and words is not None and words.ending is Ending.COMPLETE
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One look at everything that belongs to a job."""
+
+    control_token: str
+    """Guards vLLM's control routes. Made once per job, kept beside the status, never in it."""
+    pods: tuple[Pod, ...] = ()
+    progress: Progress | None = None
+    """What rank 0 told last, live or as its last words."""
+    run_config_maps: frozenset[str] = frozenset()
+    """Attempts whose pods were asked for: a pod is missing only if its attempt's ConfigMap is there."""
+
+    def role(self, role: RoleName) -> tuple[Pod, ...]:
+        return tuple(pod for pod in self.pods if pod.role is role)
+
+
+def newest_progress(told: Iterable[Progress | None], pods: tuple[Pod, ...]) -> Progress | None:
+    """The latest of what rank 0 told and what ended pods said last, by attempt, then step, then heartbeat."""
+    spoken = [pod.last_words.progress for pod in pods if pod.last_words]
+    known = [one for one in (*told, *spoken) if one is not None]
+    return max(known, key=lambda one: (one.attempt, one.step, one.heartbeat), default=None)

@@ -1,0 +1,42 @@
+"""One pass over one job: observe, decide, act, tell. Any cause leads to the same pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rljob_api.job import RLJob
+from rljob_api.status import Status
+
+from .cluster.protocol import Cluster
+from .decide import Decision, decide
+from .observed import Observed
+from .render import render
+from .settings import Settings
+from .status import status
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one pass saw, decided and wrote."""
+
+    observed: Observed
+    decision: Decision
+    status: Status
+
+    @property
+    def settled(self) -> bool:
+        """Nothing of the job runs, and nothing is about to be started."""
+        planned = self.decision.begin or self.decision.start or self.decision.wake_at
+        return not planned and all(pod.ended for pod in self.observed.pods)
+
+
+def reconcile(job: RLJob, cluster: Cluster, settings: Settings, now: float) -> Pass:
+    """`job.status` is what the pass before wrote. A new attempt's number is written before any pod of it is rendered."""
+    observed = cluster.observe(job)
+    decision = decide(job, observed, now)
+    cluster.delete(decision.delete)
+    cluster.apply(render(job, decision, observed.control_token, settings))
+    new = status(job, observed, decision, now)
+    if new != job.status:
+        cluster.write_status(job, new)
+    return Pass(observed, decision, new)

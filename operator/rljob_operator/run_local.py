@@ -1,0 +1,78 @@
+"""The operator's loop for one job on this machine: passes over a local cluster until the job is over or is stopped."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from rljob_api.job import RLJob
+
+from .cluster.local import LocalCluster
+from .cluster.workdir import WorkDir
+from .decide import Goal
+from .reconcile import Pass, reconcile
+from .settings import Settings
+
+POLL_SECONDS = 1.0
+"""Longest wait for an event: a job looks alive even when nothing changes."""
+OVER = (Goal.COMPLETE, Goal.FAIL, Goal.SUSPENDED)
+
+
+class LocalRun:
+    """`show` is called after each pass. One SIGINT or SIGTERM suspends the job, a second one kills it."""
+
+    def __init__(
+        self,
+        job: RLJob,
+        work_dir: WorkDir,
+        *,
+        cwd: Path,
+        cache: Path,
+        settings: Settings,
+        show: Callable[[RLJob, Pass], None],
+    ) -> None:
+        self._job = work_dir.identify(job)
+        self._settings = settings
+        self._show = show
+        self._cluster = LocalCluster(self._job, work_dir, cwd, cache)
+        self.signals: list[int] = []
+        """Those that came, in order."""
+
+    def run(self) -> Pass:
+        """Until the job is over; the last pass. No process of the job is left when this returns or raises."""
+        before = {
+            number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            return self._passes()
+        finally:
+            self._cluster.kill()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _passes(self) -> Pass:
+        while True:
+            done = reconcile(self._wanted(), self._cluster, self._settings, time.time())
+            self._job = self._job.model_copy(update={"status": done.status})
+            self._show(self._job, done)
+            if len(self.signals) > 1 or (done.decision.goal in OVER and done.settled):
+                return done
+            if done.decision.begin is None:
+                self._cluster.wait(self._patience(done))
+
+    def _wanted(self) -> RLJob:
+        """The job, suspended once a signal came."""
+        if not self.signals:
+            return self._job
+        return self._job.model_copy(update={"spec": self._job.spec.model_copy(update={"suspend": True})})
+
+    def _patience(self, done: Pass) -> float:
+        wake_at = done.decision.wake_at
+        return POLL_SECONDS if wake_at is None else min(POLL_SECONDS, max(0.0, wake_at - time.time()))
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.signals.append(number)
+        self._cluster.nudge()

@@ -1,0 +1,184 @@
+"""`status(job, observed, decision, now)`: what users and tools are told. Pure; equal to the last one if nothing changed."""
+
+from __future__ import annotations
+
+from rljob_api.failure import RoleName
+from rljob_api.job import RLJob
+from rljob_api.progress import Progress, TrainPhase
+from rljob_api.status import (
+    AttemptStatus,
+    CheckpointStatus,
+    Failure,
+    Metric,
+    Phase,
+    ProgressStatus,
+    Replacement,
+    RoleStatus,
+    RolloutStatus,
+    Status,
+)
+
+from . import names, times
+from .conditions import conditions
+from .decide import Decision, Ended, Goal
+from .observed import Observed, Pod, PodPhase
+
+FAILURES_KEPT = 5
+SETTING_UP = (TrainPhase.PREPARE, TrainPhase.LOAD, TrainPhase.WAIT)
+
+
+def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> Status:
+    """The status after this pass."""
+    before = job.status or Status()
+    attempt = _attempt(before, observed.progress, decision)
+    facts = before.model_copy(
+        update={
+            "observed_generation": job.metadata.generation,
+            "message": decision.message or _waiting(observed),
+            "backend": job.spec.chosen_backend.value,
+            "attempt": attempt,
+            "trainer": _trainer(job, before, observed, decision),
+            "rollout": _rollout(job, before, observed, decision),
+            "progress": _progress(job, before.progress, observed.progress, now),
+            "checkpoint": _checkpoint(before.checkpoint, observed.progress),
+            "failures": _failures(before.failures, decision.failures),
+            "start_time": before.start_time or times.to_text(now),
+            "completion_time": _completion(before, decision, now),
+            **_restarts(before, decision),
+        }
+    )
+    phase = _phase(facts, observed, decision)
+    return facts.model_copy(
+        update={"phase": phase, "conditions": conditions(job, facts, observed, decision, now)}
+    )
+
+
+def _attempt(before: Status, progress: Progress | None, decision: Decision) -> AttemptStatus | None:
+    if decision.begin is not None:
+        return decision.begin
+    attempt = before.attempt
+    if attempt is None or progress is None or progress.attempt != attempt.number:
+        return attempt
+    if resumed := progress.resumed:
+        found = {
+            "from_step": resumed.from_step,
+            "lost_steps": resumed.lost_steps,
+            "exactness": resumed.exactness,
+        }
+        return attempt.model_copy(update=found)
+    if attempt.from_step is None and progress.phase not in SETTING_UP:
+        return attempt.model_copy(update={"from_step": 0})
+    return attempt
+
+
+def _trainer(job: RLJob, before: Status, observed: Observed, decision: Decision) -> RoleStatus:
+    number = before.attempt.number if before.attempt else 0
+    pods = [pod for pod in observed.role(RoleName.TRAINER) if pod.attempt == number]
+    restarted = 1 if decision.ended else 0
+    return RoleStatus(**_counts(job.spec.trainer.num_nodes, pods, before.trainer.restarts + restarted))
+
+
+def _rollout(job: RLJob, before: Status, observed: Observed, decision: Decision) -> RolloutStatus:
+    progress = observed.progress
+    selector = names.role_labels(job.metadata.name, RoleName.ROLLOUT)
+    restarts = before.rollout.restarts + len(decision.replacements)
+    return RolloutStatus(
+        **_counts(job.spec.rollout.replicas, list(observed.role(RoleName.ROLLOUT)), restarts),
+        selector=",".join(f"{key}={value}" for key, value in selector.items()),
+        weight_version=progress.weight_version if progress else before.rollout.weight_version,
+        transport=(progress.transport if progress else "") or before.rollout.transport,
+        replacements=_replacements(before.rollout.replacements, decision.replacements),
+    )
+
+
+def _counts(wanted: int, pods: list[Pod], restarts: int) -> dict[str, int | str]:
+    running = [pod for pod in pods if not pod.ended]
+    ready = sum(pod.ready and not pod.terminating for pod in running)
+    return {
+        "replicas": len(running),
+        "ready_replicas": ready,
+        "ready": f"{ready}/{wanted}",
+        "restarts": restarts,
+    }
+
+
+def _replacements(before: list[Replacement], new: tuple[Replacement, ...]) -> list[Replacement]:
+    by_index = {one.index: one for one in [*before, *new]}
+    return [by_index[index] for index in sorted(by_index)]
+
+
+def _progress(job: RLJob, before: ProgressStatus, progress: Progress | None, now: float) -> ProgressStatus:
+    if progress is None:
+        total = job.spec.algorithm.grpo.max_steps
+        return before.model_copy(
+            update={"total_steps": total, "display": before.display or f"{before.step}/{total}"}
+        )
+    remaining = progress.estimated_remaining_seconds
+    new = ProgressStatus(
+        step=progress.step,
+        total_steps=progress.total_steps,
+        display=f"{progress.step}/{progress.total_steps}",
+        phase=progress.phase.value,
+        estimated_remaining_seconds=None if remaining is None else int(remaining),
+        metrics=[Metric(name=name, value=f"{value:.6g}") for name, value in sorted(progress.metrics.items())],
+        last_updated_time=before.last_updated_time,
+    )
+    return before if new == before else new.model_copy(update={"last_updated_time": times.to_text(now)})
+
+
+def _checkpoint(before: CheckpointStatus, progress: Progress | None) -> CheckpointStatus:
+    """Keeps what was known while an attempt has not looked yet."""
+    if progress is None or progress.checkpoint is None:
+        return before
+    return CheckpointStatus(latest=progress.checkpoint, count=progress.checkpoint_count)
+
+
+def _failures(before: list[Failure], new: tuple[Failure, ...]) -> list[Failure]:
+    """The newest five; one that was noted in an earlier pass is not noted twice."""
+    return [*before, *(one for one in new if one not in before)][-FAILURES_KEPT:]
+
+
+def _restarts(before: Status, decision: Decision) -> dict[str, int]:
+    ended = decision.ended
+    return {
+        "restarts": before.restarts + (ended is not None),
+        "restarts_count_towards_max": before.restarts_count_towards_max + (ended is Ended.COUNTED),
+        "preemptions": before.preemptions + (ended is Ended.PREEMPTED),
+    }
+
+
+def _completion(before: Status, decision: Decision, now: float) -> str:
+    if decision.goal not in (Goal.COMPLETE, Goal.FAIL):
+        return ""
+    return before.completion_time or times.to_text(now)
+
+
+def _waiting(observed: Observed) -> str:
+    """Why a pod that should run does not."""
+    pending = (pod for pod in observed.pods if pod.phase is PodPhase.PENDING and pod.message)
+    return next((f"{pod.name} waits: {pod.message}" for pod in pending), "")
+
+
+def _phase(facts: Status, observed: Observed, decision: Decision) -> Phase:
+    match decision.goal:
+        case Goal.COMPLETE:
+            return Phase.COMPLETE
+        case Goal.FAIL:
+            return Phase.FAILED
+        case Goal.SUSPEND:
+            return Phase.SUSPENDING
+        case Goal.SUSPENDED:
+            return Phase.SUSPENDED
+        case Goal.RESTART:
+            return Phase.RESTARTING
+        case Goal.RUN:
+            return _running_phase(facts, observed)
+
+
+def _running_phase(facts: Status, observed: Observed) -> Phase:
+    attempt = facts.attempt
+    if attempt is None or not observed.pods:
+        return Phase.PENDING
+    told = observed.progress
+    training = told is not None and told.attempt == attempt.number and told.phase not in SETTING_UP
+    return Phase.TRAINING if training else Phase.STARTING
