@@ -58,7 +58,7 @@ format: setup ## Let ruff mend what it can
 
 .PHONY: crds
 crds: setup ## Write the CRD, the editor schema and the reference from the models
-	$(BIN)/python -m rljob_api.crd
+	$(BIN)/python -m rljob_api.generated
 
 .PHONY: lock
 lock: | $(UV) ## Pin every dependency anew (no index addresses in the result)

@@ -45,11 +45,12 @@ class Spec(BaseModel):
 
     @classmethod
     def parse(cls, manifest: Manifest) -> Self:
-        """Read plain data as the API server would: by JSON's types, without coercion; a null field is an absent one.
+        """Read plain data as the API server would: by JSON's types, without coercion; a null field is an absent one, and
+        a name in snake case an unknown one.
 
         Raises `pydantic.ValidationError`.
         """
-        return cls.model_validate_json(json.dumps(without_nulls(manifest)))
+        return cls.model_validate_json(json.dumps(without_nulls(manifest)), by_alias=True, by_name=False)
 
 
 class Record(BaseModel):

@@ -1,4 +1,4 @@
-"""The CRD, made from the models: `python -m rljob_api.crd` writes `crds/rljobs.yaml` (see `make crds`).
+"""The CRD, made from the models. `generated.py` writes it to `crds/rljobs.yaml`, the tests apply it as it is.
 
 Printer columns say what `kubectl get rljobs` shows; the name's length is a rule at the root, because pods and services
 carry it.
@@ -6,8 +6,6 @@ carry it.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TextIO
 
 from ruamel.yaml import YAML
@@ -123,8 +121,3 @@ def write(out: TextIO) -> None:
     yaml.representer.ignore_aliases = lambda _: True
     out.write(HEADER)
     yaml.dump(crd(), out)
-
-
-if __name__ == "__main__":
-    with Path(sys.argv[1] if sys.argv[1:] else "crds/rljobs.yaml").open("w", encoding="utf-8") as file:
-        write(file)

@@ -26,6 +26,11 @@ class Dataset(Spec):
     size: int = Field(1000, ge=1, le=100_000_000)
     """How many items a reasoning-gym task makes; without effect on other sources."""
 
+    @property
+    def is_file(self) -> bool:
+        """Whether `source` means a file."""
+        return self.source.endswith((".jsonl", ".parquet"))
+
 
 class Data(Spec):
     """Prompts for training and for held-out evaluation."""

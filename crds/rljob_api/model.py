@@ -19,3 +19,8 @@ class Model(Spec):
     """Branch, tag or commit of a Hugging Face id; without effect on a directory."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Leave it off for models that you have not read."""
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether `source` means a path: it starts like one. A Hugging Face id never does."""
+        return self.source.startswith(("/", "./", "../", "~"))

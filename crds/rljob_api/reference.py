@@ -1,0 +1,53 @@
+"""`docs/reference.md`: every field of the spec and of the status, made from the models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .fields import Field, below, field
+
+HEADER = """# Reference
+
+Made from the models in `crds/rljob_api` by `make crds`. `rljob explain FIELD` says the same in a terminal, and
+`kubectl explain rljob.FIELD` in a cluster.
+
+A field without a default may be absent, and its description says what that means.
+"""
+
+
+def reference() -> str:
+    """The whole page as Markdown: a table per section."""
+    parts = [_section(each) for root in ("spec", "status") for each in _sections(field(root))]
+    return "\n".join([HEADER, *parts])
+
+
+def _sections(root: Field) -> Iterator[Field]:
+    yield root
+    yield from (each for each in below(root) if each.children)
+
+
+def _section(section: Field) -> str:
+    rows = [f"| `{child.name}` | {_kind(child)} | {_default(child)} | {_cell(child)} |" for child in section.children]
+    table = ["| field | type | default | meaning |", "|---|---|---|---|", *rows]
+    return "\n".join([f"## `{section.path}`", "", section.description, "", *table, ""])
+
+
+def _default(child: Field) -> str:
+    if child.required and child.path.startswith("spec"):
+        return "required"
+    return f"`{child.default}`" if child.default is not None else ""
+
+
+def _cell(child: Field) -> str:
+    return child.description.replace("\n", "<br>").replace("|", "\\|")
+
+
+def _kind(child: Field) -> str:
+    if child.children:
+        return f"[section](#{_anchor(child.path)})"
+    return child.kind.replace("|", "\\|")
+
+
+def _anchor(path: str) -> str:
+    """The anchor that GitHub makes of a heading: lower case, letters and digits only."""
+    return "".join(letter for letter in path.lower() if letter.isalnum())

@@ -1,0 +1,61 @@
+"""`rljob explain FIELD`: type, default, bounds, meaning and children of a field."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rljob_api.fields import Field, NoSuchFieldError, field
+
+from .validate import EXIT_INVALID, Output
+
+
+def explain(
+    path: Annotated[str, typer.Argument(help="For example spec.checkpoint or spec.rollout.replicas.")] = "spec",
+    output: Annotated[Output, typer.Option("--output", "-o", help="text for people, json for programs.")] = Output.TEXT,
+) -> None:
+    """Explain a field: type, default, bounds, children. Exit code 1 if there is no such field."""
+    try:
+        found = field(path)
+    except NoSuchFieldError as unknown:
+        typer.echo(str(unknown), err=True)
+        raise typer.Exit(EXIT_INVALID) from None
+    print(json.dumps(_as_json(found), indent=2) if output is Output.JSON else _as_text(found))
+
+
+def _as_text(found: Field) -> str:
+    head = [f"{found.path}: {found.kind}{_default(found)}", "", *_indented(found.description)]
+    if not found.children:
+        return "\n".join(head)
+    width = max(len(child.name) for child in found.children)
+    lines = [f"  {child.name:<{width}}  {_summary(child)}" for child in found.children]
+    return "\n".join([*head, "", "Fields:", *lines])
+
+
+def _default(found: Field) -> str:
+    if found.required:
+        return ", required"
+    return f", default {found.default}" if found.default is not None else ""
+
+
+def _indented(text: str) -> list[str]:
+    return [f"  {line}" for line in text.splitlines()]
+
+
+def _summary(child: Field) -> str:
+    note = "required" if child.required else f"default {child.default}" if child.default is not None else ""
+    first = child.description.partition("\n")[0]
+    return f"{first} ({note})" if note else first
+
+
+def _as_json(found: Field) -> dict[str, object]:
+    return {
+        "path": found.path,
+        "kind": found.kind,
+        "required": found.required,
+        "default": found.schema.get("default"),
+        "description": found.description,
+        "schema": {key: value for key, value in found.schema.items() if key not in {"properties", "description"}},
+        "fields": [child.path for child in found.children],
+    }
