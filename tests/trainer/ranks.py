@@ -30,6 +30,7 @@ REPOSITORY = str(Path(__file__).parents[2])
 """pytest names test modules from here (`tests.trainer.test_x`); pickle names functions by their module."""
 
 PRELOAD = [
+    "rljob_trainer.backend.megatron",
     "torch",
     "torch.distributed.checkpoint",
     "torch.distributed.checkpoint.hf_storage",

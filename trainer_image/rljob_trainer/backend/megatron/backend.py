@@ -1,0 +1,162 @@
+"""The Megatron backend as the loop sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from megatron.core import parallel_state
+from megatron.core.models.gpt.gpt_model import GPTModel
+from torch import Tensor
+from torch import distributed as dist
+
+from rljob_api.job import JobSpec
+from rljob_trainer.backend.megatron import checkpoint, export, optimizer, rng
+from rljob_trainer.backend.megatron.architecture import TRAINING_DTYPE, read_architecture, refuse_uneven
+from rljob_trainer.backend.megatron.checkpoint import CheckpointOptions, State
+from rljob_trainer.backend.megatron.forward import Metrics, Runner
+from rljob_trainer.backend.megatron.learning_rate import learning_rate
+from rljob_trainer.backend.megatron.model import build_model, load_hf, transformer_config
+from rljob_trainer.backend.megatron.parallel import seed_rank, take_place
+from rljob_trainer.backend.megatron.shares import share_of, shares
+from rljob_trainer.backend.protocol import LossFunction, StepResult
+from rljob_trainer.batch import Batch
+
+
+class MegatronBackend:
+    """A dense decoder under tensor, pipeline and data parallelism. Fulfils `Backend`."""
+
+    def __init__(self, spec: JobSpec, source: Path, saving: CheckpointOptions | None = None) -> None:
+        """Build from the Hugging Face directory `source`. Raises `Mistake` for a model or layout it cannot train."""
+        self.spec, self.source, self.options = spec, source, spec.backend_options
+        self.saving = saving or CheckpointOptions()
+        self.architecture = read_architecture(source)
+        tensor, pipeline = spec.parallelism.tensor, spec.parallelism.pipeline
+        refuse_uneven(self.architecture, tensor, pipeline)
+        self.device = (
+            torch.device("cuda", torch.cuda.current_device()) if spec.on_gpu else torch.device("cpu")
+        )
+        self.dtype = TRAINING_DTYPE[self.device.type]
+        self.place = take_place(tensor, pipeline, self.options.distributed_timeout_minutes)
+        self.layout = self.place.layout
+        self.writers = dist.new_group(backend="gloo")
+        seed_rank(spec.algorithm.grpo.seed, self.place)
+        self.model = self._model(self.options.attention_dropout)
+        self.ddp = optimizer.wrap(self.model, self.model.config)
+        self.optimizer = optimizer.build_optimizer(self.ddp, self.options.optimizer)
+        self.updates = 0
+        self.runner = self._runner(self.ddp)
+        keeps_reference = spec.algorithm.grpo.kl_penalty > 0
+        self.reference = self._runner(self._model(0.0)) if keeps_reference else None
+
+    def logprobs(self, batch: Batch) -> Tensor:
+        return self._logprobs(self.runner, batch)
+
+    def reference_logprobs(self, batch: Batch) -> Tensor:
+        if self.reference is None:
+            raise RuntimeError("no reference model is kept when klPenalty is 0")
+        return self._logprobs(self.reference, batch)
+
+    def train_step(self, batch: Batch, loss: LossFunction, poll: Callable[[], None]) -> StepResult:
+        poll()
+        self.ddp.zero_grad_buffer()
+        self.optimizer.zero_grad()
+        metrics = self.runner.accumulate(self._share(batch), loss, poll)
+        poll()
+        learning_rate = self._learning_rate()
+        norm = optimizer.update(
+            self.optimizer, learning_rate, check_finite=self.options.check_for_nan_in_grad
+        )
+        self.updates += 1
+        return StepResult(self._summed(metrics), norm, learning_rate)
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        return export.whole_weights(self.model, self.architecture, self.place, self.dtype)
+
+    def save_checkpoint(
+        self, directory: Path, *, optimizer: bool, rng: object, background: bool
+    ) -> Callable[[], None]:
+        state = self._state(optimizer=optimizer, rng_state=rng, loading=False)
+        return checkpoint.save(state, directory, self.saving, self.writers, background=background)
+
+    def load_checkpoint(self, directory: Path, *, optimizer: bool, rng: bool) -> None:
+        template = self._state(optimizer=optimizer, rng_state=self.rng_state() if rng else None, loading=True)
+        state = checkpoint.load(template, directory, self.saving)
+        self.model.load_state_dict(state["model"])
+        if optimizer:
+            self.optimizer.load_state_dict(state["optimizer"])
+        else:
+            self.optimizer.reload_model_params()
+        self.updates = state["updates"]
+        if rng:
+            self.set_rng_state(state["rng"][0])
+
+    def save_hf_model(self, directory: Path) -> None:
+        export.save_hf(self.weights(), self.source, directory, leads=dist.get_rank() == 0)
+
+    def rng_state(self) -> object:
+        return rng.read_rng()
+
+    def set_rng_state(self, state: object) -> None:
+        rng.write_rng(state)
+
+    def _model(self, dropout: float) -> GPTModel:
+        config = transformer_config(self.architecture, self.place, self.dtype, dropout)
+        model = build_model(self.architecture, config, self.place).to(self.device)
+        load_hf(model, self.source, self.architecture, self.place)
+        return model
+
+    def _runner(self, model: torch.nn.Module) -> Runner:
+        temperature = float(self.spec.algorithm.sampling.temperature)
+        return Runner(model, self.place, self.architecture.vocab, temperature)
+
+    def _share(self, batch: Batch) -> list[Batch]:
+        plan = shares(batch.lengths_B, self.place.replicas, self.options.micro_batch_tokens)
+        return share_of(batch, plan, self.place.replica, self.device)
+
+    def _logprobs(self, runner: Runner, batch: Batch) -> Tensor:
+        """Each last stage fills in its replica's rows; the sum over replicas then goes to the other stages."""
+        plan = shares(batch.lengths_B, self.place.replicas, self.options.micro_batch_tokens)
+        parts = runner.logprobs(share_of(batch, plan, self.place.replica, self.device))
+        logprobs_BT = torch.zeros(batch.mask_BT.shape, device=self.device)
+        for part, rows in zip(parts, plan, strict=False):
+            row = rows[self.place.replica]
+            if len(row):
+                logprobs_BT[row, : part.shape[1]] = part
+        return self._from_last_stage(logprobs_BT).cpu()
+
+    def _from_last_stage(self, value: Tensor) -> Tensor:
+        """The sum over replicas of what their last stages hold, on all ranks."""
+        dist.all_reduce(value, group=parallel_state.get_data_parallel_group())
+        stages = parallel_state.get_pipeline_model_parallel_group()
+        dist.broadcast(value, dist.get_global_rank(stages, self.place.stages - 1), group=stages)
+        return value
+
+    def _summed(self, metrics: list[Metrics]) -> dict[str, float]:
+        """Sums over micro-batches and replicas, on all ranks; only the last stage knows their names."""
+        told: list[dict[str, float] | None] = [None]
+        if self.place.is_last_stage:
+            names = list(metrics[0])
+            sums = torch.stack([torch.stack([m[name].double() for m in metrics]).sum() for name in names])
+            dist.all_reduce(sums, group=parallel_state.get_data_parallel_group())
+            told = [dict(zip(names, sums.tolist(), strict=True))]
+        stages = parallel_state.get_pipeline_model_parallel_group()
+        dist.broadcast_object_list(told, dist.get_global_rank(stages, self.place.stages - 1), group=stages)
+        assert told[0] is not None
+        return told[0]
+
+    def _learning_rate(self) -> float:
+        grpo = self.spec.algorithm.grpo
+        return learning_rate(self.updates, grpo.learning_rate, grpo.max_steps, self.options.scheduler)
+
+    def _state(self, *, optimizer: bool, rng_state: object, loading: bool) -> State:
+        model = self.model.sharded_state_dict(metadata=self.saving.metadata)
+        state: State = {"model": model, "updates": self.updates}
+        if optimizer:
+            state["optimizer"] = self.optimizer.sharded_state_dict(
+                model, is_loading=loading, metadata=self.saving.metadata
+            )
+        if rng_state is not None:
+            state["rng"] = rng.sharded_rng(rng_state, self.place)
+        return state

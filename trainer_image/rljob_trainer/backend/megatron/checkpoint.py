@@ -1,0 +1,136 @@
+"""Megatron's distributed checkpoints: model, optimizer, update count and every rank's random state, in parallel.
+
+Files are written by torch's own checkpoint writer in this process (a thread when in the background). Megatron's
+writer forks children and spawns a server process: 18 s for the first save on CPU, and a hang where the entry module
+is not guarded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch.distributed.checkpoint as dcp
+from megatron.core import dist_checkpointing, parallel_state
+from megatron.core.dist_checkpointing.dict_utils import dict_list_map_inplace
+from megatron.core.dist_checkpointing.mapping import ShardedTensor
+from megatron.core.dist_checkpointing.serialization import get_default_load_sharded_strategy
+from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
+from megatron.core.dist_checkpointing.strategies.fully_parallel import (
+    FullyParallelLoadStrategyWrapper,
+    FullyParallelSaveStrategyWrapper,
+)
+from megatron.core.dist_checkpointing.strategies.torch import (
+    MCoreSavePlanner,
+    TorchDistSaveShardedStrategy,
+    _replace_state_dict_keys_with_sharded_keys,
+    mcore_to_pyt_state_dict,
+)
+from torch import distributed as dist
+
+from rljob_trainer.backend.megatron import cpu
+
+State = dict[str, Any]
+Sharding = Literal["dp_reshardable", "fully_reshardable"]
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """Arguments of Megatron's checkpoint functions; the defaults are what Megatron users have by default."""
+
+    fully_parallel_save: bool = True
+    """Replicas share the writing; else the first replica writes."""
+    fully_parallel_load: bool = True
+    """Replicas share the reading and exchange what they read."""
+    optimizer_sharding: Sharding = "dp_reshardable"
+    """The second gathers the optimizer over replicas, and can be loaded under another layout."""
+
+    @property
+    def metadata(self) -> State:
+        """What `sharded_state_dict` of model and optimizer must agree on, at save and at load."""
+        return {
+            "distrib_optim_sharding_type": self.optimizer_sharding,
+            "singleton_local_shards": False,
+            "chained_optim_avoid_prefix": True,
+        }
+
+
+class InProcessSave(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # megatron-core has no types
+    """Megatron's format through torch's writer."""
+
+    def __init__(self, group: dist.ProcessGroup, *, background: bool) -> None:
+        super().__init__("torch_dist", 1)
+        self.group, self.background = group, background
+
+    def async_save(self, sharded_state_dict: State, checkpoint_dir: Path) -> AsyncRequest:
+        if self.background:
+            dict_list_map_inplace(_copy, sharded_state_dict)
+        named, _, _ = _replace_state_dict_keys_with_sharded_keys(
+            sharded_state_dict, self.keep_only_main_replica
+        )
+        state = mcore_to_pyt_state_dict(named, False)
+
+        def write() -> None:
+            dcp.save(
+                state,
+                storage_writer=dcp.FileSystemWriter(checkpoint_dir, sync_files=True),
+                planner=MCoreSavePlanner(dedup_replicated_tensors=False, flatten_state_dict=False),
+                process_group=self.group,
+            )
+
+        if not self.background:
+            write()
+            return AsyncRequest(None, (), [])
+        pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        writing = pool.submit(write)
+        pool.shutdown(wait=False)
+        return AsyncRequest(None, (), [writing.result])
+
+
+def save(
+    state: State, directory: Path, options: CheckpointOptions, group: dist.ProcessGroup, *, background: bool
+) -> Callable[[], None]:
+    """Collective. Returns what all ranks call to wait for the end; `group` is for the writer's own collectives."""
+    strategy = InProcessSave(group, background=background)
+    if options.fully_parallel_save:
+        strategy = FullyParallelSaveStrategyWrapper(strategy, _replicas())
+    cpu.adapt()
+    with cpu.stand_in():
+        request = dist_checkpointing.save(
+            state, str(directory), strategy, async_sharded_save=True, content_metadata=options.metadata
+        )
+
+    def wait() -> None:
+        for finish in request.finalize_fns:
+            finish()
+
+    if background:
+        return wait
+    wait()
+    return lambda: None
+
+
+def load(template: State, directory: Path, options: CheckpointOptions) -> State:
+    """Fill the shape of `template` from a directory that `save` wrote. Collective."""
+    strategy = get_default_load_sharded_strategy(str(directory))
+    if options.fully_parallel_load:
+        strategy = FullyParallelLoadStrategyWrapper(strategy, _replicas())
+    cpu.adapt()
+    with cpu.stand_in():
+        state: State = dist_checkpointing.load(template, str(directory), strategy)
+    return state
+
+
+def _replicas() -> dist.ProcessGroup:
+    group: dist.ProcessGroup = parallel_state.get_data_parallel_group(with_context_parallel=True)
+    return group
+
+
+def _copy(value: object) -> object:
+    """Detach what will be written from what training goes on changing."""
+    if isinstance(value, ShardedTensor) and value.data is not None:
+        value.data = value.data.detach().to("cpu", copy=True)
+    return value

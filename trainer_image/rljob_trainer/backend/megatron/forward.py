@@ -1,0 +1,105 @@
+"""Run micro-batches through Megatron's schedule (1F1B when there are stages) and turn logits into log-probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from megatron.core.pipeline_parallel import get_forward_backward_func
+from megatron.core.tensor_parallel import vocab_parallel_cross_entropy
+from torch import Tensor, nn
+
+from rljob_trainer.backend.megatron.parallel import Place
+from rljob_trainer.backend.protocol import LossFunction
+from rljob_trainer.batch import Batch
+
+Metrics = dict[str, Tensor]
+
+
+def token_logprobs(logits_bTV: Tensor, micro: Batch, temperature: float, vocab: int, first: int) -> Tensor:
+    """Log-probability of each generated token, aligned like `Batch`: float32 [b, T], 0 where the mask is 0.
+
+    `logits_bTV` holds this tensor rank's columns, from column `first` of the vocabulary. Columns beyond `vocab` only
+    fill it up and must not take part: left at logit 0 they shift log-probabilities by 1e-3.
+    """
+    logits_bTV = logits_bTV[:, :-1].float() / temperature
+    fill = first + logits_bTV.shape[-1] - vocab
+    if fill > 0:
+        column = torch.arange(logits_bTV.shape[-1], device=logits_bTV.device)
+        logits_bTV = logits_bTV.masked_fill(column + first >= vocab, -torch.inf)
+    # It overwrites its input, which is ours: `logits_bTV` is a new tensor since the division.
+    logprobs_bT = -vocab_parallel_cross_entropy(logits_bTV, micro.tokens_BT[:, 1:].contiguous())
+    return nn.functional.pad(logprobs_bT, (1, 0)) * micro.mask_BT
+
+
+class Runner:
+    """One model's forward and backward passes. `vocab` is the real vocabulary, without the fill."""
+
+    def __init__(self, model: nn.Module, place: Place, vocab: int, temperature: float) -> None:
+        self.model, self.place, self.vocab, self.temperature = model, place, vocab, temperature
+
+    @torch.no_grad()
+    def logprobs(self, micro_batches: list[Batch]) -> list[Tensor]:
+        """Per micro-batch [b, T] on the last stage, an empty list elsewhere."""
+
+        def step(data: Iterator[Batch], model: nn.Module) -> tuple[Tensor, None]:
+            micro = next(data)
+            return self._output(micro, model), None
+
+        self.model.eval()
+        outputs: list[Tensor] = self._schedule(step, micro_batches, forward_only=True)
+        return outputs
+
+    def accumulate(
+        self, micro_batches: list[Batch], loss: LossFunction, poll: Callable[[], None]
+    ) -> list[Metrics]:
+        """Add the gradients of all micro-batches up; metrics per micro-batch on the last stage, `loss` among them.
+
+        `poll` is called before each micro-batch, unless there are stages: then ranks are never at the same
+        micro-batch at the same time, and one that left the schedule would leave its neighbours waiting.
+        """
+
+        def step(data: Iterator[Batch], model: nn.Module) -> tuple[Tensor, object]:
+            if self.place.stages == 1:
+                poll()
+            micro = next(data)
+
+            def finish(logprobs_bT: Tensor) -> tuple[Tensor, Tensor, Metrics]:
+                value, metrics = loss(logprobs_bT, micro)
+                # The second is what Megatron would divide by; the loss is divided already (see `sum_gradients`).
+                return value, torch.zeros((), dtype=torch.int), {**metrics, "loss": value.detach().clone()}
+
+            return self._output(micro, model), finish
+
+        self.model.train()
+        metrics: list[Metrics] = self._schedule(step, micro_batches, forward_only=False)
+        return metrics
+
+    def _output(self, micro: Batch, model: nn.Module) -> Tensor:
+        """Log-probabilities on the last stage, hidden states elsewhere."""
+        T = micro.tokens_BT.shape[1]
+        device = micro.tokens_BT.device
+        positions_bT = torch.arange(T, device=device).expand_as(micro.tokens_BT)
+        # Padding stands on the right, so the causal mask hides it from every real token.
+        hidden_11TT = torch.ones(1, 1, T, T, dtype=torch.bool, device=device).triu(1)
+        output: Tensor = model(micro.tokens_BT, positions_bT, hidden_11TT)
+        if not self.place.is_last_stage:
+            return output
+        first = self.place.tensor * output.shape[-1]
+        return token_logprobs(output, micro, self.temperature, self.vocab, first)
+
+    def _schedule(
+        self, step: Callable[..., object], micro_batches: list[Batch], *, forward_only: bool
+    ) -> list[Tensor]:
+        shape = micro_batches[0].tokens_BT.shape
+        result: list[Tensor] = get_forward_backward_func()(
+            forward_step_func=step,
+            data_iterator=iter(micro_batches),
+            model=[self.model],
+            num_microbatches=len(micro_batches),
+            # Stages tell one another the real shapes; these two are not used then.
+            seq_length=shape[1],
+            micro_batch_size=shape[0],
+            forward_only=forward_only,
+        )
+        return result

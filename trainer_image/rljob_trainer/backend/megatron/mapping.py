@@ -1,0 +1,142 @@
+"""Hugging Face names and tensors ↔ Megatron names and tensor-parallel shards: one table, two pure functions.
+
+`split` and `join` are each other's inverse, bit for bit. The reader of a Hugging Face directory and the export for
+vLLM both walk the table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import assert_never
+
+import torch
+from torch import Tensor
+
+from rljob_trainer.backend.megatron.architecture import Architecture
+
+
+class Cut(StrEnum):
+    """How a matrix (out × in) is shared by tensor ranks."""
+
+    WHOLE = "whole"
+    """Every rank holds all of it."""
+    VOCAB = "vocab"
+    """Rows, filled up with zeros to a multiple of the ranks."""
+    ROWS = "rows"
+    """Output features."""
+    COLUMNS = "columns"
+    """Input features."""
+    QKV = "qkv"
+    """Query, key and value rows interleaved by key-value group, then cut by rows."""
+    GATE_UP = "gate-up"
+    """Each rank holds its rows of the gate above its rows of the up projection."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One Megatron parameter and the Hugging Face tensors that it is made of. `{i}` is the layer."""
+
+    megatron: str
+    hf: tuple[str, ...]
+    cut: Cut
+
+    def at(self, layer: int, first: int) -> Entry:
+        """The entry of one layer; Megatron counts from the `first` layer of its pipeline stage."""
+        hf = tuple(name.format(i=layer) for name in self.hf)
+        return Entry(self.megatron.format(i=layer - first), hf, self.cut)
+
+
+_MEGATRON, _HF = "decoder.layers.{i}.", "model.layers.{i}."
+
+
+def _layer(megatron: str, hf: tuple[str, ...], cut: Cut) -> Entry:
+    return Entry(_MEGATRON + megatron, tuple(_HF + name for name in hf), cut)
+
+
+EMBEDDING = Entry("embedding.word_embeddings.weight", ("model.embed_tokens.weight",), Cut.VOCAB)
+NORM = Entry("decoder.final_layernorm.weight", ("model.norm.weight",), Cut.WHOLE)
+HEAD = Entry("output_layer.weight", ("lm_head.weight",), Cut.VOCAB)
+TIED_HEAD = Entry("output_layer.weight", EMBEDDING.hf, Cut.VOCAB)
+
+_PROJECTIONS = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
+LAYER = (
+    _layer("input_layernorm.weight", ("input_layernorm.weight",), Cut.WHOLE),
+    _layer("self_attention.linear_qkv.weight", tuple(f"{p}.weight" for p in _PROJECTIONS), Cut.QKV),
+    _layer("self_attention.linear_proj.weight", ("self_attn.o_proj.weight",), Cut.COLUMNS),
+    _layer("pre_mlp_layernorm.weight", ("post_attention_layernorm.weight",), Cut.WHOLE),
+    _layer("mlp.linear_fc1.weight", ("mlp.gate_proj.weight", "mlp.up_proj.weight"), Cut.GATE_UP),
+    _layer("mlp.linear_fc2.weight", ("mlp.down_proj.weight",), Cut.COLUMNS),
+)
+QKV_BIAS = (_layer("self_attention.linear_qkv.bias", tuple(f"{p}.bias" for p in _PROJECTIONS), Cut.QKV),)
+QK_NORM = (
+    _layer("self_attention.q_layernorm.weight", ("self_attn.q_norm.weight",), Cut.WHOLE),
+    _layer("self_attention.k_layernorm.weight", ("self_attn.k_norm.weight",), Cut.WHOLE),
+)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An entry and the pipeline stage whose ranks hold it."""
+
+    entry: Entry
+    stage: int
+
+
+def placed_entries(architecture: Architecture, pipeline: int) -> list[Placed]:
+    """All parameters of a model in a fixed order; the second copy of a tied embedding is left out."""
+    traits, share = architecture.traits, architecture.layers // pipeline
+    layer = (*LAYER, *(QKV_BIAS if traits.qkv_bias else ()), *(QK_NORM if traits.qk_norm else ()))
+    middle = [
+        Placed(entry.at(i, first=i // share * share), stage=i // share)
+        for i in range(architecture.layers)
+        for entry in layer
+    ]
+    head = [] if architecture.tied else [Placed(HEAD, pipeline - 1)]
+    return [Placed(EMBEDDING, 0), *middle, Placed(NORM, pipeline - 1), *head]
+
+
+def split(cut: Cut, tensors: list[Tensor], architecture: Architecture, ranks: int, rank: int) -> Tensor:
+    """The shard of `rank` out of `ranks`, from whole Hugging Face tensors in the order of the entry."""
+    match cut:
+        case Cut.WHOLE:
+            return tensors[0]
+        case Cut.VOCAB:
+            missing = architecture.padded_vocab(ranks) - architecture.vocab
+            rows = torch.cat([tensors[0], tensors[0].new_zeros(missing, tensors[0].shape[1])])
+            return rows.chunk(ranks)[rank]
+        case Cut.ROWS:
+            return tensors[0].chunk(ranks)[rank]
+        case Cut.COLUMNS:
+            return tensors[0].chunk(ranks, dim=1)[rank]
+        case Cut.QKV:
+            groups = [t.view(architecture.kv_heads, -1, *t.shape[1:]) for t in tensors]
+            return torch.cat(groups, dim=1).flatten(0, 1).chunk(ranks)[rank]
+        case Cut.GATE_UP:
+            return torch.cat([t.chunk(ranks)[rank] for t in tensors])
+        case _:
+            assert_never(cut)
+
+
+def join(cut: Cut, shards: list[Tensor], architecture: Architecture) -> list[Tensor]:
+    """Whole Hugging Face tensors from the shards of all tensor ranks, in order."""
+    match cut:
+        case Cut.WHOLE:
+            return [shards[0]]
+        case Cut.VOCAB:
+            return [torch.cat(shards)[: architecture.vocab]]
+        case Cut.ROWS:
+            return [torch.cat(shards)]
+        case Cut.COLUMNS:
+            return [torch.cat(shards, dim=1)]
+        case Cut.QKV:
+            whole = torch.cat(shards)
+            groups = whole.view(architecture.kv_heads, -1, *whole.shape[1:])
+            d = architecture.head_dim
+            sizes = [architecture.heads // architecture.kv_heads * d, d, d]
+            return [part.flatten(0, 1) for part in groups.split(sizes, dim=1)]
+        case Cut.GATE_UP:
+            halves = [shard.chunk(2) for shard in shards]
+            return [torch.cat([half[n] for half in halves]) for n in (0, 1)]
+        case _:
+            assert_never(cut)

@@ -1,0 +1,127 @@
+"""Build Megatron's GPT for this rank and fill it from a Hugging Face directory, one tensor at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+from megatron.core.models.gpt.gpt_model import GPTModel
+from megatron.core.transformer.transformer_config import TransformerConfig
+from safetensors import safe_open
+from torch import Tensor
+from torch.nn import functional as F
+
+from rljob_trainer.backend.megatron import cpu
+from rljob_trainer.backend.megatron.architecture import Architecture
+from rljob_trainer.backend.megatron.mapping import TIED_HEAD, Entry, placed_entries, split
+from rljob_trainer.backend.megatron.parallel import Place
+from rljob_trainer.errors import Mistake
+
+
+def transformer_config(
+    architecture: Architecture, place: Place, dtype: torch.dtype, dropout: float
+) -> TransformerConfig:
+    """Megatron's configuration. Fused kernels are off: they need Apex or Transformer Engine."""
+    return TransformerConfig(
+        num_layers=architecture.layers,
+        hidden_size=architecture.hidden,
+        ffn_hidden_size=architecture.mlp_hidden,
+        num_attention_heads=architecture.heads,
+        num_query_groups=architecture.kv_heads,
+        kv_channels=architecture.head_dim,
+        normalization="RMSNorm",
+        layernorm_epsilon=architecture.norm_eps,
+        gated_linear_unit=True,
+        activation_func=F.silu,
+        add_bias_linear=False,
+        add_qkv_bias=architecture.traits.qkv_bias,
+        qk_layernorm=architecture.traits.qk_norm,
+        hidden_dropout=0.0,
+        attention_dropout=dropout,
+        attention_softmax_in_fp32=True,
+        tensor_model_parallel_size=place.tensors,
+        pipeline_model_parallel_size=place.stages,
+        pipeline_dtype=dtype,
+        params_dtype=dtype,
+        bf16=dtype is torch.bfloat16,
+        # Micro-batches differ in rows and width, so stages tell one another the shape first.
+        variable_seq_lengths=place.stages > 1,
+        moe_token_dispatcher_type="alltoall",  # the default is refused with it, even for dense models
+        # The schedule then neither divides the loss by micro-batches nor multiplies it by context ranks, and DDP sums
+        # over replicas instead of averaging: what a loss function of the protocol needs.
+        calculate_per_token_loss=True,
+        use_cpu_initialization=not torch.cuda.is_available(),
+        gradient_accumulation_fusion=False,
+        masked_softmax_fusion=False,
+        bias_dropout_fusion=False,
+        bias_activation_fusion=False,
+        apply_rope_fusion=False,
+        persist_layer_norm=False,
+    )
+
+
+def build_model(architecture: Architecture, config: TransformerConfig, place: Place) -> GPTModel:
+    """This rank's part of the model; its weights are noise."""
+    spec = get_gpt_layer_local_spec(normalization="RMSNorm", qk_layernorm=architecture.traits.qk_norm)
+    with cpu.stand_in():
+        return GPTModel(
+            config,
+            spec,
+            vocab_size=architecture.padded_vocab(place.tensors),
+            max_sequence_length=architecture.max_length,
+            pre_process=place.stage == 0,
+            post_process=place.is_last_stage,
+            share_embeddings_and_output_weights=architecture.tied,
+            position_embedding_type="rope",
+            rotary_base=architecture.rope_theta,
+            parallel_output=True,
+        )
+
+
+@torch.no_grad()
+def load_hf(model: GPTModel, source: Path, architecture: Architecture, place: Place) -> None:
+    """Fill the model from safetensors files. Each rank reads only the tensors that its stage holds.
+
+    Raises `Mistake` if a tensor is missing or has another shape than the configuration says.
+    """
+    read = _reader(source)
+    parameters = dict(model.named_parameters())
+    for entry in _own_entries(architecture, place):
+        parameter = parameters.pop(entry.megatron)
+        shard = split(entry.cut, [read(name) for name in entry.hf], architecture, place.tensors, place.tensor)
+        if shard.shape != parameter.shape:
+            raise Mistake(
+                f"spec.model.source: {' + '.join(entry.hf)} has shape {tuple(shard.shape)} on tensor rank "
+                f"{place.tensor}, its configuration says {tuple(parameter.shape)}"
+            )
+        parameter.copy_(shard)
+    if parameters:
+        raise RuntimeError(f"no mapping fills {sorted(parameters)}")
+
+
+def _own_entries(architecture: Architecture, place: Place) -> list[Entry]:
+    own = [p.entry for p in placed_entries(architecture, place.stages) if p.stage == place.stage]
+    # Megatron keeps a tied embedding twice, on the first stage and on the last.
+    second_copy = architecture.tied and place.is_last_stage and place.stages > 1
+    return [*own, TIED_HEAD] if second_copy else own
+
+
+def _reader(source: Path) -> Callable[[str], Tensor]:
+    """How to read one tensor by name, from one file or from many with an index."""
+    index = source / "model.safetensors.index.json"
+    files: dict[str, str] = json.loads(index.read_text())["weight_map"] if index.exists() else {}
+
+    def read(name: str) -> Tensor:
+        file = source / files.get(name, "model.safetensors")
+        with safe_open(file, framework="pt") as tensors:
+            if name not in tensors.keys():  # noqa: SIM118 - not a dict
+                raise Mistake(
+                    f"spec.model.source: {file} holds no tensor {name!r}; is the download complete?"
+                )
+            tensor: Tensor = tensors.get_tensor(name)
+            return tensor
+
+    return read

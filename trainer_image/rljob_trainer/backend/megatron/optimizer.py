@@ -1,0 +1,115 @@
+"""Megatron's distributed optimizer behind three verbs, and the mending it needs where there is no Transformer Engine.
+
+Without Transformer Engine or Apex, megatron-core 0.16 falls back to torch's AdamW, whose per-parameter `step` its
+distributed optimizer does not expect: loading fails twice, and then gives all parameters one shared counter, which
+spoils the bias correction without a word.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from megatron.core.distributed import (
+    DistributedDataParallel,
+    DistributedDataParallelConfig,
+    finalize_model_grads,
+)
+from megatron.core.models.gpt.gpt_model import GPTModel
+from megatron.core.optimizer import MegatronOptimizer, OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer.distrib_optimizer import HAVE_APEX_OR_TE, DistributedOptimizer
+from megatron.core.transformer.module import Float16Module
+from megatron.core.transformer.transformer_config import TransformerConfig
+from torch import Tensor, nn
+
+from rljob_api.parallelism import Optimizer as OptimizerSpec
+from rljob_trainer.backend.megatron import cpu
+from rljob_trainer.backend.protocol import NonFiniteGradientError
+
+
+def wrap(model: GPTModel, config: TransformerConfig) -> DistributedDataParallel:
+    """Gradient buffers in float32, reduced over replicas once per update."""
+    inner = Float16Module(config, model) if config.bf16 else model
+    ddp = DistributedDataParallel(
+        config, DistributedDataParallelConfig(use_distributed_optimizer=True, grad_reduce_in_fp32=True), inner
+    )
+    config.no_sync_func = ddp.no_sync
+    config.finalize_model_grads_func = sum_gradients
+    return ddp
+
+
+def sum_gradients(model: list[nn.Module], _tokens: Tensor | None = None, **rest: Any) -> None:
+    """Megatron's own end of a backward pass, without its division by tokens: our losses are divided already."""
+    finalize_model_grads(model, None, **rest)
+
+
+def build_optimizer(model: DistributedDataParallel, spec: OptimizerSpec) -> MegatronOptimizer:
+    """AdamW over this rank's slice of the parameters; the learning rate is set before every update."""
+    config = OptimizerConfig(
+        optimizer="adam",
+        lr=0.0,
+        min_lr=0.0,
+        adam_beta1=spec.beta1,
+        adam_beta2=spec.beta2,
+        adam_eps=spec.eps,
+        weight_decay=spec.weight_decay,
+        clip_grad=spec.max_grad_norm,
+        bf16=model.config.bf16,
+        params_dtype=model.config.params_dtype,
+        use_distributed_optimizer=True,
+    )
+    with cpu.stand_in():
+        # No overrides: like the dtensor backend, decay every parameter, norms and biases too.
+        optimizer = get_megatron_optimizer(config, [model], config_overrides={})
+    for part in optimizer.chained_optimizers:
+        if not HAVE_APEX_OR_TE:
+            part.__class__ = MendedOptimizer
+    return optimizer
+
+
+def update(optimizer: MegatronOptimizer, learning_rate: float, *, check_finite: bool) -> float:
+    """Clip and apply the accumulated gradients; returns their norm before clipping.
+
+    Raises `NonFiniteGradientError` on all ranks alike (the norm is over all of them) before anything has changed.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    with cpu.stand_in():
+        optimizer.prepare_grads()
+        norm = float(optimizer.get_grad_norm())
+        if check_finite and not math.isfinite(norm):
+            raise NonFiniteGradientError(f"the gradient norm is {norm}")
+        optimizer.step()
+    return norm
+
+
+class MendedOptimizer(DistributedOptimizer):  # type: ignore[misc]  # megatron-core has no types
+    """The distributed optimizer over torch's AdamW, able to save before its first update and to load."""
+
+    def state_dict(self) -> Any:
+        self._allocate()
+        return super().state_dict()
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        super().load_state_dict(state_dict)
+        for state in self.optimizer.state.values():
+            state["step"] = state["step"].clone()
+
+    def _set_main_param_and_optimizer_states(self, model_param: Tensor, tensors: dict[str, Tensor]) -> None:
+        group, order = self.model_param_group_index_map[model_param]
+        main = self.optimizer.param_groups[group]["params"][order]
+        for name, own in {"param": main, **self.optimizer.state[main]}.items():
+            if name != "step":
+                own.copy_(tensors[name])
+
+    def _allocate(self) -> None:
+        """Give every parameter the state that AdamW's first update would start from."""
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if not self.optimizer.state[parameter]:
+                    self.optimizer.state[parameter].update(
+                        step=torch.tensor(0.0),
+                        exp_avg=torch.zeros_like(parameter),
+                        exp_avg_sq=torch.zeros_like(parameter),
+                    )

@@ -1,0 +1,72 @@
+"""Where this rank stands: tensor, pipeline and data parallel coordinates, and its random streams."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from megatron.core import parallel_state
+from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
+from torch import distributed as dist
+
+from rljob_api.manifest import Layout
+from rljob_trainer.backend.megatron import cpu
+
+
+@dataclass(frozen=True)
+class Place:
+    """This rank's coordinate and the size of each dimension."""
+
+    tensor: int
+    tensors: int
+    stage: int
+    stages: int
+    replica: int
+    replicas: int
+
+    @property
+    def is_last_stage(self) -> bool:
+        return self.stage == self.stages - 1
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(
+            backend="megatron",
+            world=self.tensors * self.stages * self.replicas,
+            tensor=self.tensors,
+            pipeline=self.stages,
+            data=self.replicas,
+            rng_sharding="pp-tp-dp",
+        )
+
+
+def take_place(tensor: int, pipeline: int, timeout_minutes: int | None) -> Place:
+    """Make Megatron's process groups out of the default group. Collective."""
+    cpu.adapt()
+    timeout = {} if timeout_minutes is None else {"distributed_timeout_minutes": timeout_minutes}
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=tensor, pipeline_model_parallel_size=pipeline, **timeout
+    )
+    return Place(
+        tensor=parallel_state.get_tensor_model_parallel_rank(),
+        tensors=tensor,
+        stage=parallel_state.get_pipeline_model_parallel_rank(),
+        stages=pipeline,
+        replica=parallel_state.get_data_parallel_rank(),
+        replicas=dist.get_world_size() // (tensor * pipeline),
+    )
+
+
+def seed_rank(seed: int, place: Place) -> None:
+    """Give each stage and each replica streams of their own.
+
+    Megatron adds the tensor rank itself where ranks must draw differently. Its own training script seeds all replicas
+    alike; they then drop the same attention weights, which dropout does not mean.
+    """
+    own = seed + 100 * place.stage + 10_000 * place.replica
+    random.seed(own)
+    np.random.seed(own)
+    torch.manual_seed(own)
+    model_parallel_cuda_manual_seed(own)
