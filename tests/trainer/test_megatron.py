@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from rljob_api.algorithm import Grpo
 from rljob_api.job import JobSpec
 from torch import Tensor
 from trainer.ranks import run_ranks
 
+from rljob_trainer.backend.protocol import LossFunction, StepResult
 from rljob_trainer.batch import Batch
+from rljob_trainer.losses import grpo_loss
 
 LAYOUTS = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (2, 1, 2)]
 """Tensor, pipeline, data."""
@@ -99,3 +104,62 @@ def test_logprobs_equal_those_of_transformers(tmp_path: Path, kind: str, tied: b
     expected = reference_logprobs(model, batch)
     for logprobs, _ in run_ranks(layout[0] * layout[1] * layout[2], ask_logprobs, make_spec(*layout), model, batch):
         torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
+
+
+def grpo(batch: Batch, old: Tensor) -> tuple[Batch, LossFunction]:
+    """The loss of a step, one token of the batch weighing as much as any other."""
+    options = Grpo.model_validate({"clipMax": 10.0, "clipMin": 1.0})
+    return replace(batch, old_logprobs_BT=old), grpo_loss(options, float(batch.token_count))
+
+
+def train(spec: JobSpec, model: Path, steps: int) -> tuple[dict[str, Tensor], list[StepResult]]:
+    from rljob_trainer.backend.megatron.backend import MegatronBackend
+
+    backend = MegatronBackend(spec, model)
+    results = []
+    for seed in range(steps):
+        batch, loss = grpo(make_batch(seed), backend.logprobs(make_batch(seed)))
+        results.append(backend.train_step(batch, loss, lambda: None))
+    return {name: tensor.clone() for name, tensor in backend.weights()}, results
+
+
+def train_in_torch(model: Path, steps: int, eps: float) -> tuple[dict[str, Tensor], list[StepResult]]:
+    """The same updates on one rank: the whole batch at once, transformers' model, torch's AdamW and clipping."""
+    from transformers import AutoModelForCausalLM
+
+    hf = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    optimizer = torch.optim.AdamW(hf.parameters(), lr=1e-2, weight_decay=0.01, eps=eps)
+    results = []
+    for seed in range(steps):
+        batch = make_batch(seed)
+        logprobs_BTV = (hf(batch.tokens_BT).logits[:, :-1] / 0.7).log_softmax(-1)
+        picked = logprobs_BTV.gather(-1, batch.tokens_BT[:, 1:, None])[..., 0]
+        logprobs_BT = torch.nn.functional.pad(picked, (1, 0)) * batch.mask_BT
+        batch, loss = grpo(batch, logprobs_BT.detach())
+        optimizer.zero_grad()
+        value, metrics = loss(logprobs_BT, batch)
+        value.backward()
+        norm = torch.nn.utils.clip_grad_norm_(hf.parameters(), 1.0)
+        optimizer.step()
+        told = {name: metric.item() for name, metric in {**metrics, "loss": value}.items()}
+        results.append(StepResult(told, norm.item(), 1e-2))
+    return {name: tensor.detach() for name, tensor in hf.state_dict().items()}, results
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("kind", "tied"), [("qwen2", True), ("qwen3", False)])
+def test_updates_equal_those_of_plain_torch(
+    tmp_path: Path, kind: str, tied: bool, layout: tuple[int, int, int]
+) -> None:
+    model = make_model(tmp_path, kind, tied=tied)
+    expected, expected_results = train_in_torch(model, steps=2, eps=1e-4)
+    ranks = run_ranks(math.prod(layout), train, make_spec(*layout, eps=1e-4), model, 2)
+    weights, results = ranks[0]
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+    assert weights.keys() == expected.keys() - ({"lm_head.weight"} if tied else set())
+    for _, own in ranks:
+        for result, reference in zip(own, expected_results, strict=True):
+            assert result.metrics == pytest.approx(reference.metrics, abs=1e-5)
+            assert result.grad_norm == pytest.approx(reference.grad_norm, rel=1e-4)
+            assert result.learning_rate == pytest.approx(reference.learning_rate)
