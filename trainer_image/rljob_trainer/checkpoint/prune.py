@@ -1,0 +1,31 @@
+"""Which checkpoints have had their time. Pure; `save` calls it after each one that became whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from rljob_api.checkpoint import KeepTopK
+
+
+def steps_to_remove(
+    verified: Mapping[int, Mapping[str, float]], keep_latest: int, keep_top_k: KeepTopK | None
+) -> list[int]:
+    """Steps to remove, oldest first, given the metrics of each whole checkpoint by step.
+
+    Broken ones are not passed in: they neither count as kept nor are removed here. The newest is always kept, because
+    `keep_latest` is at least 1.
+    """
+    newest = sorted(verified)[-max(keep_latest, 1) :]
+    keep = {*newest, *(_best(verified, keep_top_k) if keep_top_k else [])}
+    return [step for step in sorted(verified) if step not in keep]
+
+
+def _best(verified: Mapping[int, Mapping[str, float]], top: KeepTopK) -> list[int]:
+    """The steps with the highest metric; of equals the newer; those without the metric, or with NaN, are out."""
+    ranked = [
+        (metrics[top.metric], step)
+        for step, metrics in verified.items()
+        if not math.isnan(metrics.get(top.metric, math.nan))
+    ]
+    return [step for _, step in sorted(ranked, reverse=True)[: top.count]]

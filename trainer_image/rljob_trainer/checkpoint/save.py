@@ -1,0 +1,262 @@
+"""Saving a checkpoint, all ranks together: written under a draft name, checked, and renamed when it is whole.
+
+A crash at any point leaves either the checkpoint or a draft that the next attempt removes; the one saved before stays
+loadable in any case. The loop calls `Saver`; every method of it is collective unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Thread
+from typing import TypeVar
+
+import torch.distributed as dist
+from rljob_api.checkpoint import Checkpoint
+from rljob_api.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry, Versions
+from rljob_api.run import Run
+from rljob_api.status import CheckpointFacts
+
+from rljob_trainer.backend.protocol import Backend
+
+from .directory import STATE, Storage
+from .durable import storage_errors, sync_directory, sync_file, write_durably
+from .facts import FACTS_FILE, facts_text, model_name, result_facts, run_hash
+from .prune import steps_to_remove
+from .state import LOOP_FILE, LoopState
+from .team import Team
+from .verify import SEAL_FILE, BrokenCheckpointError, read_manifest, seal, sha256_of
+
+MODEL_FILES = "hf"
+"""Folder inside a checkpoint with the model's configuration and tokenizer, so that an export needs nothing else."""
+WEIGHTS = re.compile(r"\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf)(\.index\.json)?$|^\.")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that is whole."""
+
+    manifest: CheckpointManifest
+    path: Path
+    seconds: float
+    """From the start of the save to the rename."""
+
+    @property
+    def facts(self) -> CheckpointFacts:
+        """As the status shows it."""
+        return facts_of(self.manifest, self.path)
+
+
+def facts_of(manifest: CheckpointManifest, path: Path) -> CheckpointFacts:
+    """What the status shows of a checkpoint that has been verified."""
+    return CheckpointFacts(
+        step=manifest.step,
+        time=manifest.time,
+        path=str(path),
+        bytes=manifest.bytes,
+        verified=True,
+        has_rng=manifest.has_rng,
+        has_optimizer=manifest.has_optimizer,
+        layout=manifest.layout.short,
+    )
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A checkpoint on its way."""
+
+    loop: LoopState
+    path: Path
+    written: Callable[[], None]
+    """Waits until the backend's files are on disk."""
+    started: float
+
+
+class Saver:
+    """Writes one checkpoint at a time, in the foreground (`save`) or while training goes on (`begin`, `poll`)."""
+
+    def __init__(
+        self, run: Run, storage: Storage, backend: Backend, versions: Versions, model_directory: Path | None
+    ) -> None:
+        """`model_directory` is the Hugging Face directory that the model came from; all ranks call this together."""
+        self._run, self._storage, self._backend, self._versions = run, storage, backend, versions
+        self._model_directory = model_directory
+        self._team = Team(dist.new_group(backend="gloo"))
+        self._boundary = Team(dist.new_group(backend="gloo"))
+        self._running: Future[Saved] | None = None
+        self.latest: Saved | None = None
+        """The newest checkpoint that this attempt completed. Not collective."""
+
+    def save(self, loop: LoopState, rng: object) -> Saved:
+        """Save and wait. `rng` is the random state after `loop.step`; it may have moved on since.
+
+        Raises on all ranks alike `StorageError`, `Mistake`, `FencedError` or `SaveError`; no draft is left behind.
+        """
+        self.finish()
+        if self.latest is not None and self.latest.manifest.step == loop.step:
+            return self.latest
+        self.latest = self._complete(self._start(loop, rng, background=False))
+        return self.latest
+
+    def begin(self, loop: LoopState, rng: object) -> None:
+        """Take a copy of the state and write it in the background; waits first for a save that is still under way."""
+        self.finish()
+        draft = self._start(loop, rng, background=True)
+        self._running = future = Future()
+        Thread(target=_resolve, args=(future, lambda: self._complete(draft)), daemon=True).start()
+
+    def poll(self) -> Saved | None:
+        """The checkpoint begun before, once it is whole on all ranks; None while it is not, or if there is none."""
+        if self._running is None or not self._boundary.all(self._running.done()):
+            return None
+        return self.finish()
+
+    def finish(self) -> Saved | None:
+        """Wait for a checkpoint begun before. Call it before leaving."""
+        if self._running is None:
+            return None
+        running, self._running = self._running, None
+        self.latest = running.result()
+        return self.latest
+
+    def _start(self, loop: LoopState, rng: object, *, background: bool) -> _Draft:
+        started = time.monotonic()
+        path = self._storage.draft(loop.step)
+        waits: list[Callable[[], None]] = []
+
+        def write() -> None:
+            optimizer = self._run.spec.checkpoint.save_optimizer
+            state = path / STATE
+            waits.append(
+                self._backend.save_checkpoint(state, optimizer=optimizer, rng=rng, background=background)
+            )
+
+        with self._abandoned_on_failure(path):
+            self._on_first(lambda: self._prepare(path))
+            self._on_each(write)
+        return _Draft(loop, path, waits[0], started)
+
+    def _complete(self, draft: _Draft) -> Saved:
+        with self._abandoned_on_failure(draft.path):
+            self._on_each(draft.written)
+            self._on_first(lambda: self._add_ours(draft))
+            entries = self._hash_together(draft.path)
+            manifest = self._on_first(lambda: self._publish(draft, entries))
+        seconds = time.monotonic() - draft.started
+        return Saved(manifest, self._storage.checkpoint(manifest.step), seconds)
+
+    def _on_each(self, act: Callable[[], T]) -> list[T]:
+        return self._team.each(lambda: self._told(act))
+
+    def _on_first(self, act: Callable[[], T]) -> T:
+        return self._team.first(lambda: self._told(act))
+
+    def _told(self, act: Callable[[], T]) -> T:
+        with storage_errors(self._storage.root, "Saving a checkpoint"):
+            return act()
+
+    @contextmanager
+    def _abandoned_on_failure(self, draft: Path) -> Iterator[None]:
+        """Remove the draft of a save that failed; if a newer attempt took the volume, that is why it failed."""
+        try:
+            yield
+        except Exception:
+            if self._team.rank == 0:
+                shutil.rmtree(draft, ignore_errors=True)
+            self._team.first(self._storage.check_fence)
+            raise
+
+    def _prepare(self, draft: Path) -> None:
+        draft.mkdir()
+        self._storage.check_fence()
+        (draft / STATE).mkdir()
+
+    def _add_ours(self, draft: _Draft) -> None:
+        """What does not come from the backend: loop, spec, and what an export needs."""
+        write_durably(draft.path / LOOP_FILE, draft.loop.model_dump_json(by_alias=True))
+        write_durably(draft.path / FACTS_FILE, facts_text(result_facts(self._run.spec)))
+        folder = draft.path / MODEL_FILES
+        folder.mkdir()
+        for file in model_files(self._model_directory) if self._model_directory else []:
+            shutil.copyfile(file, folder / file.name)
+        sync_directory(folder)
+
+    def _hash_together(self, draft: Path) -> list[FileEntry]:
+        """Checksum and fsync every file once, each rank its share."""
+        files = self._on_first(lambda: sorted(_sizes(draft).items(), key=lambda item: -item[1]))
+        mine = files[self._team.rank :: self._team.size]
+        shares = self._on_each(lambda: [_entry(draft, name) for name, _ in mine])
+        return sorted(itertools.chain(*shares), key=lambda entry: entry.path)
+
+    def _publish(self, draft: _Draft, entries: list[FileEntry]) -> CheckpointManifest:
+        """Seal the draft and give it its name: from here on it exists."""
+        manifest = self._manifest(draft.loop, entries)
+        text = manifest.model_dump_json(by_alias=True, indent=1)
+        write_durably(draft.path / MANIFEST_FILE, text)
+        write_durably(draft.path / SEAL_FILE, seal(text))
+        sync_directory(draft.path / STATE)
+        self._storage.publish(draft.loop.step)
+        prune(self._storage, self._run.spec.checkpoint)
+        return manifest
+
+    def _manifest(self, loop: LoopState, entries: list[FileEntry]) -> CheckpointManifest:
+        return CheckpointManifest(
+            job_name=self._run.name,
+            job_uid=self._run.uid,
+            attempt=self._run.attempt,
+            step=loop.step,
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            run_hash=run_hash(self._run.spec),
+            model=model_name(self._run.spec),
+            layout=self._backend.layout,
+            versions=self._versions,
+            has_rng=True,
+            has_optimizer=self._run.spec.checkpoint.save_optimizer,
+            metrics=loop.metrics,
+            files=entries,
+        )
+
+
+def prune(storage: Storage, knobs: Checkpoint) -> None:
+    """Remove the checkpoints that have had their time; broken ones are left for the next resume to report."""
+    whole: dict[int, dict[str, float]] = {}
+    for step in storage.steps():
+        with suppress(BrokenCheckpointError):
+            whole[step] = read_manifest(storage.checkpoint(step)).metrics
+    for step in steps_to_remove(whole, knobs.keep_latest, knobs.keep_top_k):
+        storage.remove_checkpoint(step)
+
+
+def model_files(directory: Path) -> list[Path]:
+    """Configuration and tokenizer of a Hugging Face directory: everything but weights."""
+    files = (path for path in sorted(directory.iterdir()) if path.is_file())
+    return [path for path in files if not WEIGHTS.search(path.name)]
+
+
+def _sizes(draft: Path) -> dict[str, int]:
+    files = (path for path in draft.rglob("*") if path.is_file())
+    return {str(path.relative_to(draft)): path.stat().st_size for path in files}
+
+
+def _entry(draft: Path, name: str) -> FileEntry:
+    path = draft / name
+    sync_file(path)
+    return FileEntry(path=name, bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
+def _resolve(future: Future[Saved], act: Callable[[], Saved]) -> None:
+    """Run in a thread; what it raises is raised again where the result is asked for."""
+    try:
+        future.set_result(act())
+    except Exception as error:
+        future.set_exception(error)

@@ -1,0 +1,78 @@
+"""Work that ranks do together and fail at together: a rank in trouble never leaves the others waiting for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar, cast
+
+import torch.distributed as dist
+
+from rljob_trainer.errors import Mistake
+
+from .durable import StorageError
+from .fence import FencedError
+
+T = TypeVar("T")
+
+
+class SaveError(Exception):
+    """A checkpoint could not be written, for a reason of its own; the message names the rank."""
+
+
+class _Kind(Enum):
+    """Errors that keep their meaning on the way to other ranks, the more telling first."""
+
+    FENCED = FencedError
+    MISTAKE = Mistake
+    STORAGE = StorageError
+    OTHER = SaveError
+
+
+@dataclass(frozen=True)
+class _Trouble:
+    kind: _Kind
+    message: str
+
+
+@dataclass(frozen=True)
+class Team:
+    """Some ranks and a process group of their own, so that a background thread may talk while training does."""
+
+    group: dist.ProcessGroup
+
+    @property
+    def rank(self) -> int:
+        return self.group.rank()
+
+    @property
+    def size(self) -> int:
+        return self.group.size()
+
+    def each(self, act: Callable[[], T]) -> list[T]:
+        """Run `act` on every rank and give everybody all results, by rank. If any rank fails, all raise the same."""
+        mine = self._tried(act)
+        outcomes: list[T | _Trouble] = [mine] * self.size
+        dist.all_gather_object(outcomes, mine, group=self.group)
+        troubles = [outcome for outcome in outcomes if isinstance(outcome, _Trouble)]
+        if troubles:
+            worst = min(troubles, key=lambda trouble: list(_Kind).index(trouble.kind))
+            raise worst.kind.value(worst.message)
+        return [outcome for outcome in outcomes if not isinstance(outcome, _Trouble)]
+
+    def first(self, act: Callable[[], T]) -> T:
+        """Run `act` on rank 0 alone and give everybody its result."""
+        return cast("T", self.each(lambda: act() if self.rank == 0 else None)[0])
+
+    def all(self, mine: bool) -> bool:
+        """Whether it is true on every rank."""
+        return all(self.each(lambda: mine))
+
+    def _tried(self, act: Callable[[], T]) -> T | _Trouble:
+        try:
+            return act()
+        except (FencedError, Mistake, StorageError) as error:
+            return _Trouble(_Kind(type(error)), str(error))
+        except Exception as error:
+            return _Trouble(_Kind.OTHER, f"rank {self.rank}: {type(error).__name__}: {error}")

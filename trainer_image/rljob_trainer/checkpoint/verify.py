@@ -1,0 +1,80 @@
+"""Whether a checkpoint is whole: every file of its manifest present, with its size and checksum.
+
+Serves the resume plan and `rljob checkpoint verify`. Files are streamed, several at a time: hashing frees the GIL.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from pydantic import ValidationError
+from rljob_api.manifest import MANIFEST_FILE, MANIFEST_FORMAT, CheckpointManifest, FileEntry
+
+SEAL_FILE = f"{MANIFEST_FILE}.sha256"
+"""Checksum of the manifest itself, in the format of sha256sum."""
+
+
+class BrokenCheckpointError(Exception):
+    """A checkpoint without a manifest that can be trusted; the message says why."""
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(text: str) -> str:
+    """Content of the seal for a manifest with this text."""
+    return f"{hashlib.sha256(text.encode()).hexdigest()}  {MANIFEST_FILE}\n"
+
+
+def read_manifest(checkpoint: Path) -> CheckpointManifest:
+    """The manifest, its own checksum verified. Raises `BrokenCheckpointError`."""
+    try:
+        text = (checkpoint / MANIFEST_FILE).read_bytes()
+        sealed = (checkpoint / SEAL_FILE).read_bytes()
+    except FileNotFoundError as error:
+        raise BrokenCheckpointError(f"{Path(error.filename).name} is missing") from error
+    if seal(text.decode(errors="replace")).encode() != sealed:
+        raise BrokenCheckpointError(f"{MANIFEST_FILE} does not match its checksum in {SEAL_FILE}")
+    try:
+        manifest = CheckpointManifest.model_validate_json(text)
+    except ValidationError as error:
+        raise BrokenCheckpointError(
+            f"{MANIFEST_FILE} is not a manifest: {error.errors()[0]['msg']}"
+        ) from error
+    if manifest.format > MANIFEST_FORMAT:
+        raise BrokenCheckpointError(
+            f"it has format {manifest.format} and this version reads up to {MANIFEST_FORMAT}: use a newer image"
+        )
+    return manifest
+
+
+def verify(checkpoint: Path, *, threads: int | None = None) -> list[str]:
+    """What is wrong with a checkpoint, a sentence each; empty means that it is whole."""
+    try:
+        manifest = read_manifest(checkpoint)
+    except BrokenCheckpointError as error:
+        return [str(error)]
+    if checkpoint.name != f"step_{manifest.step}":
+        return [f"the manifest says step {manifest.step}, the directory {checkpoint.name}"]
+    with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
+        found = pool.map(partial(_problem, checkpoint), manifest.files)
+    return [problem for problem in found if problem]
+
+
+def _problem(checkpoint: Path, entry: FileEntry) -> str | None:
+    path = checkpoint / entry.path
+    try:
+        size = path.stat().st_size
+        if size != entry.bytes:
+            return f"{entry.path} has {size} bytes, the manifest says {entry.bytes}"
+        if sha256_of(path) != entry.sha256:
+            return f"{entry.path} does not match its checksum"
+    except OSError as error:
+        return f"{entry.path} cannot be read: {os.strerror(error.errno or 0)}"
+    return None
