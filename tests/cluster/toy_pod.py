@@ -1,7 +1,7 @@
 """Stands in for rljob_trainer in tests of the local cluster: the same files, addresses and words, and no learning.
 
 What a pod does is told by files in the job's storage, so that a test can change its mind while the pod runs:
-`<hostname>.do` holds one word (`complete`, `fail`, `mistake`, `deaf`, `fork`, `broken`); a missing file means: go on.
+`<hostname>.do` holds one word, see `obey`; a missing file means: go on.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def end(code: int, ending: str, message: str = "") -> None:
 
 
 class Answer(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802 - the name that the library calls
+    def do_GET(self) -> None:
         body = json.dumps(progress()).encode() if self.path == "/progress" else b"ok"
         if self.path == "/health" and order() == "sick":
             self.send_error(500)
@@ -89,7 +89,13 @@ def fork_a_hermit() -> None:
     """A grandchild that leaves its session and ignores SIGTERM."""
     lines = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     hermit = subprocess.Popen([sys.executable, "-I", "-S", "-c", lines], start_new_session=True)
-    (STORAGE / f"{NAME}.hermit").write_text(str(hermit.pid))
+    note("hermit", hermit.pid)
+
+
+def note(kind: str, pid: int) -> None:
+    path = STORAGE / f"{NAME}.{kind}"
+    path.with_suffix(".tmp").write_text(str(pid))
+    path.with_suffix(".tmp").rename(path)
 
 
 def obey(word: str) -> None:
@@ -106,10 +112,15 @@ def obey(word: str) -> None:
             os._exit(3)
         case "mistake":
             end(2, "Mistake", "no such model")
+        case "leave":  # as a preempted node's pod: SIGTERM that nobody in the cluster sent
+            os.kill(os.getpid(), signal.SIGTERM)
+            (STORAGE / f"{HOSTNAME}.do").unlink()
         case "broken":
             (STORAGE / f"{HOSTNAME}.do").unlink()
             since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
             extra["brokenReplicas"] = [{"index": 0, "since": since, "reason": "it answers nonsense"}]
+        case _:
+            pass
 
 
 def main() -> None:
@@ -118,7 +129,7 @@ def main() -> None:
             told_to_go.set()
 
     signal.signal(signal.SIGTERM, go)
-    (STORAGE / f"{NAME}.pid").write_text(str(os.getpid()))
+    note("pid", os.getpid())
     if (STORAGE / "hermits").exists():
         fork_a_hermit()
     if ROLE == "rollout":

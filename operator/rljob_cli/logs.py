@@ -1,0 +1,54 @@
+"""`rljob logs`: what the processes of a local job said."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import UserMistake
+from .places import find_work_dir
+
+POLL_SECONDS = 0.3
+
+
+def logs(
+    job: Annotated[str | None, typer.Argument(help="Name of the job, or its work directory.")] = None,
+    pod: Annotated[str, typer.Option(help="Only pods whose name contains this.")] = "",
+    lines: Annotated[int, typer.Option("--tail", help="So many last lines of each.", min=0)] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they grow.")] = False,
+) -> None:
+    """Show what a job's processes said."""
+    folder = find_work_dir(job).logs
+    wanted = f"*{pod}*.log"
+    found = sorted(folder.glob(wanted), key=lambda path: path.stat().st_mtime)
+    if not found and not follow:
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.log"))) or "none yet"
+        raise UserMistake(f"no log of a pod like `{pod}` in {folder}; there are: {known}")
+    read = {path: _print_tail(path, lines) for path in found}
+    while follow:
+        time.sleep(POLL_SECONDS)
+        for path in folder.glob(wanted):
+            read[path] = _print_from(path, read.get(path, 0))
+
+
+def _print_tail(path: Path, lines: int) -> int:
+    """Prints the last lines under a heading; returns how far was read."""
+    data = path.read_bytes()
+    print(f"==> {path.stem} <==")
+    for line in data.decode(errors="replace").splitlines()[-lines:] if lines else []:
+        print(line)
+    return len(data)
+
+
+def _print_from(path: Path, position: int) -> int:
+    with path.open("rb") as file:
+        file.seek(position)
+        data = file.read()
+    if data:
+        sys.stdout.write(f"==> {path.stem} <==\n{data.decode(errors='replace')}")
+        sys.stdout.flush()
+    return position + len(data)

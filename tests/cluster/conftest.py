@@ -1,0 +1,3 @@
+"""What tests of the local cluster may ask for."""
+
+from cluster.toys import toys as toys

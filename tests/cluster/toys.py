@@ -1,0 +1,149 @@
+"""`toys`: starts jobs of toy pods on a local cluster and looks at them from outside, as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from builders import JOB, manifest
+
+from rljob_api.job import RLJob
+from rljob_api.status import Status
+from rljob_operator.cluster.addresses import addresses
+from rljob_operator.cluster.workdir import WorkDir
+
+T = TypeVar("T")
+DEADLINE_SECONDS = 30.0
+QUICK = {"backoffSeconds": {"initial": 0, "max": 0}}
+
+
+def until(condition: Callable[[], T], what: str) -> T:
+    """What `condition` gives once it gives something; fails the test after the deadline."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.02)
+    return found
+
+
+@dataclass
+class Toys:
+    """One job in one folder; `start` may be called again after its end, as the same command."""
+
+    folder: Path
+    job: RLJob = field(init=False)
+    processes: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """The newest."""
+        return self.processes[-1]
+
+    @property
+    def work_dir(self) -> WorkDir:
+        return WorkDir(self.folder / "runs" / JOB)
+
+    @property
+    def storage(self) -> Path:
+        return self.work_dir.storage
+
+    def start(self, **spec: Any) -> None:
+        self.job = RLJob.parse(manifest(**{"failurePolicy": QUICK, **spec}))
+        file = self.folder / "job.json"
+        file.write_text(self.job.model_dump_json(by_alias=True))
+        program = str(Path(__file__).with_name("toy_run.py"))
+        self.processes.append(
+            subprocess.Popen(
+                [sys.executable, program, str(file), str(self.work_dir.path)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+
+    def start_ready(self, **spec: Any) -> None:
+        """Started, and every pod is ready."""
+        self.start(**spec)
+        self.wait(lambda now: now.trainer.ready_replicas == self.job.spec.trainer.num_nodes, "trainers ready")
+        self.wait(lambda now: now.rollout.ready_replicas == self.job.spec.rollout.replicas, "rollouts ready")
+
+    def tell(self, hostname: str, word: str) -> None:
+        self.storage.mkdir(parents=True, exist_ok=True)
+        (self.storage / f"{JOB}-{hostname}.do").write_text(word)
+
+    def finish_a_step(self) -> None:
+        step = self.status.progress.step
+        (self.storage / "tick").write_text("")
+        self.wait(lambda now: now.progress.step > step, "a step")
+
+    def complete(self) -> int:
+        """Let the trainers say that all steps ran; the exit code of the run."""
+        for node in range(self.job.spec.trainer.num_nodes):
+            self.tell(f"trainer-{node}", "complete")
+        return self.end()[0]
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end: exit code, and the sentences of standard error."""
+        _, said = self.process.communicate(timeout=DEADLINE_SECONDS)
+        return self.process.returncode, said
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    @property
+    def status(self) -> Status:
+        return self.work_dir.read_status() or Status()
+
+    def wait(self, condition: Callable[[Status], bool], what: str) -> Status:
+        def holds() -> Status | None:
+            now = self.status
+            return now if condition(now) else None
+
+        return until(holds, what)
+
+    def pid(self, pod: str) -> int:
+        path = self.storage / f"{JOB}-{pod}.pid"
+        return int(until(lambda: path.exists() and path.read_text(), f"{pod} lives"))
+
+    def pids(self) -> set[int]:
+        """Of all pods that ever lived, and of what they forked."""
+        return {int(path.read_text()) for end in ("pid", "hermit") for path in self.storage.glob(f"*.{end}")}
+
+    def address(self, hostname: str) -> str:
+        return addresses(self.job, self.work_dir.path)[f"{JOB}-{hostname}.{JOB}"]
+
+    def log(self, pod: str) -> str:
+        return (self.work_dir.logs / f"{JOB}-{pod}.log").read_text()
+
+    def run_of_attempt(self, number: int) -> dict[str, Any]:
+        text = (self.work_dir.config / f"{JOB}-run-{number}" / "run.json").read_text()
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+
+def alive(pid: int) -> bool:
+    """Running: a zombie is not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture
+def toys(tmp_path: Path) -> Iterator[Toys]:
+    job = Toys(tmp_path)
+    yield job
+    for process in job.processes:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
