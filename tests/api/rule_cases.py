@@ -1,0 +1,222 @@
+"""One spec that breaks each rule of the API and one beside it that does not, by the rule's name."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rljob_api.base import Manifest
+
+from api.jobs import spec
+
+TASK = {"train": {"source": "reasoning-gym:chain_sum"}}
+HELD_OUT = {"train": {"source": "builtin:addition"}, "validation": {"source": "builtin:addition"}}
+ONE_NODE_CLAIM = {"storage": {"accessModes": ["ReadWriteOnce"]}}
+SHARED_CLAIM = {"storage": {"accessModes": ["ReadWriteOnce", "ReadWriteMany"]}}
+OWN_CLAIM = {"storage": {"accessModes": ["ReadWriteOnce"], "claimName": "mine"}}
+TOP_K = {"keepTopK": {"count": 1}}
+MEGATRON = {"backend": "megatron"}
+
+
+class Case(NamedTuple):
+    """Specs that differ in what the rule looks at."""
+
+    bad: list[Manifest]
+    good: list[Manifest]
+
+
+def failure_rule(**on_exit_codes: object) -> Manifest:
+    rule = {"name": "known", "action": "FailJob", "onExitCodes": on_exit_codes}
+    return spec(failurePolicy={"rules": [rule]})
+
+
+def extra_args(*arguments: str) -> Manifest:
+    return spec(rollout={"vllm": {"extraArgs": list(arguments)}})
+
+
+CASES: dict[str, Case] = {
+    "one-reward": Case(
+        bad=[
+            spec(reward={}),
+            spec(reward={"builtin": "math", "python": {"module": "mine", "function": "score"}}),
+        ],
+        good=[spec(reward={"python": {"module": "mine", "function": "score"}})],
+    ),
+    "task-reward-needs-task": Case(
+        bad=[
+            spec(reward={"builtin": "task"}),
+            spec(reward={"builtin": "task"}, data={**TASK, "validation": {"source": "builtin:addition"}}),
+        ],
+        good=[spec(reward={"builtin": "task"}, data=TASK)],
+    ),
+    "ranks-fill-replicas": Case(
+        bad=[
+            spec(parallelism={"tensor": 2}),
+            spec(parallelism={"tensor": 2, "pipeline": 2}, trainer={"gpusPerNode": 2}, **MEGATRON),
+            spec(parallelism={"tensor": 2}, trainer={"numNodes": 3, "numProcPerNode": 3}),
+        ],
+        good=[
+            spec(parallelism={"tensor": 2}, trainer={"numProcPerNode": 2}),
+            spec(parallelism={"tensor": 2}, trainer={"gpusPerNode": 4}),
+            spec(parallelism={"tensor": 2}, trainer={"numNodes": 2}),
+        ],
+    ),
+    "work-for-every-rank": Case(
+        bad=[
+            spec(
+                algorithm={"grpo": {"promptsPerStep": 1, "generationsPerPrompt": 2}},
+                trainer={"numProcPerNode": 3},
+            )
+        ],
+        good=[
+            spec(
+                algorithm={"grpo": {"promptsPerStep": 1, "generationsPerPrompt": 2}},
+                trainer={"numProcPerNode": 2},
+            )
+        ],
+    ),
+    "pipeline-needs-megatron": Case(
+        bad=[
+            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}),
+            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}, megatron={"enabled": False}),
+            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}, backend="dtensor"),
+        ],
+        good=[
+            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}, **MEGATRON),
+            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}, megatron={}),
+            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}, megatron={}, dtensor={}),
+        ],
+    ),
+    "no-megatron-block-on-dtensor": Case(
+        bad=[spec(backend="dtensor", megatron={}), spec(backend="dtensor", megatron={"enabled": False})],
+        good=[spec(backend="dtensor", dtensor={}), spec(megatron={}, dtensor={})],
+    ),
+    "no-dtensor-block-on-megatron": Case(
+        bad=[spec(dtensor={}, **MEGATRON), spec(dtensor={"enabled": False}, **MEGATRON)],
+        good=[spec(megatron={}, **MEGATRON)],
+    ),
+    "one-rank-per-gpu": Case(
+        bad=[
+            spec(trainer={"gpusPerNode": 2, "numProcPerNode": 1}),
+            spec(trainer={"gpusPerNode": 2, "numProcPerNode": 4}),
+        ],
+        good=[spec(trainer={"gpusPerNode": 2, "numProcPerNode": 2}), spec(trainer={"numProcPerNode": 4})],
+    ),
+    "rollout-tensor-parallel-needs-gpus": Case(
+        bad=[spec(rollout={"tensorParallel": 2})],
+        good=[spec(rollout={"tensorParallel": 2}, trainer={"gpusPerNode": 1})],
+    ),
+    "min-replicas-within-replicas": Case(
+        bad=[spec(rollout={"replicas": 2, "minReplicas": 3}), spec(rollout={"minReplicas": 2})],
+        good=[spec(rollout={"replicas": 2, "minReplicas": 2})],
+    ),
+    "model-len-holds-completion": Case(
+        bad=[
+            spec(algorithm={"sampling": {"maxNewTokens": 64}}, rollout={"vllm": {"maxModelLen": 64}}),
+            spec(rollout={"vllm": {"maxModelLen": 512}}),
+        ],
+        good=[spec(algorithm={"sampling": {"maxNewTokens": 63}}, rollout={"vllm": {"maxModelLen": 64}})],
+    ),
+    "vllm-memory-above-zero": Case(
+        bad=[
+            spec(rollout={"vllm": {"gpuMemoryUtilization": "0"}}),
+            spec(rollout={"vllm": {"gpuMemoryUtilization": "0.00"}}),
+        ],
+        good=[spec(rollout={"vllm": {"gpuMemoryUtilization": "0.01"}})],
+    ),
+    "own-vllm-args-only": Case(
+        bad=[
+            extra_args("--model", "x"),
+            extra_args("--port=1"),
+            extra_args("--max_model_len=9"),
+            extra_args("--block-size", "16", "-tp", "2"),
+            extra_args("-tp=2"),
+            extra_args("--weight-transfer-config.backend=nccl"),
+            extra_args("--data-parallel-size", "2"),
+            extra_args("--no-enforce-eager"),
+        ],
+        good=[extra_args("--block-size", "16"), extra_args("--model-impl=vllm"), extra_args("--enable-lora")],
+    ),
+    "temperature-above-zero": Case(
+        bad=[spec(algorithm={"sampling": {"temperature": "0.0"}})],
+        good=[spec(algorithm={"sampling": {"temperature": "0.01"}})],
+    ),
+    "top-p-above-zero": Case(
+        bad=[spec(algorithm={"sampling": {"topP": "0"}})],
+        good=[spec(algorithm={"sampling": {"topP": "0.5"}})],
+    ),
+    "warm-up-ends": Case(
+        bad=[
+            spec(algorithm={"grpo": {"maxSteps": 5}}, dtensor={"scheduler": {"warmupSteps": 5}}),
+            spec(algorithm={"grpo": {"maxSteps": 5}}, megatron={"scheduler": {"warmupSteps": 9}}),
+        ],
+        good=[spec(algorithm={"grpo": {"maxSteps": 5}}, dtensor={"scheduler": {"warmupSteps": 4}})],
+    ),
+    "nccl-needs-gpus": Case(
+        bad=[spec(weightSync={"transport": "nccl"})],
+        good=[
+            spec(weightSync={"transport": "nccl"}, trainer={"gpusPerNode": 1}),
+            spec(weightSync={"transport": "gloo"}),
+        ],
+    ),
+    "shared-volume": Case(
+        bad=[
+            spec(trainer={"numNodes": 2}, checkpoint=ONE_NODE_CLAIM),
+            spec(weightSync={"transport": "disk"}, checkpoint=ONE_NODE_CLAIM),
+        ],
+        good=[
+            spec(checkpoint=ONE_NODE_CLAIM),
+            spec(trainer={"numNodes": 2}, checkpoint=SHARED_CLAIM),
+            spec(trainer={"numNodes": 2}, checkpoint=OWN_CLAIM),
+        ],
+    ),
+    "async-save-needs-checkpoints": Case(
+        bad=[spec(checkpoint={"enabled": False, "asyncSave": True})],
+        good=[spec(checkpoint={"asyncSave": True}), spec(checkpoint={"enabled": False})],
+    ),
+    "top-k-needs-checkpoints": Case(
+        bad=[spec(data=HELD_OUT, checkpoint={"enabled": False, **TOP_K})],
+        good=[spec(data=HELD_OUT, checkpoint=TOP_K)],
+    ),
+    "top-k-needs-validation": Case(
+        bad=[
+            spec(checkpoint=TOP_K),
+            spec(data=HELD_OUT, checkpoint=TOP_K, algorithm={"grpo": {"validationPeriod": 0}}),
+        ],
+        good=[spec(checkpoint={"keepTopK": {"count": 1, "metric": "train:reward"}})],
+    ),
+    "backoff-grows": Case(
+        bad=[spec(failurePolicy={"backoffSeconds": {"initial": 9, "max": 8}})],
+        good=[spec(failurePolicy={"backoffSeconds": {"initial": 9, "max": 9}})],
+    ),
+    "success-is-no-failure": Case(
+        bad=[failure_rule(operator="In", values=[3, 0]), failure_rule(values=[0])],
+        good=[failure_rule(operator="In", values=[3]), failure_rule(operator="NotIn", values=[0])],
+    ),
+}
+
+SUSPENDED = spec(suspend=True, trainer={"numProcPerNode": 2})
+RUNNING = spec(trainer={"numProcPerNode": 2})
+
+
+class Edit(NamedTuple):
+    """A change of a spec."""
+
+    old: Manifest
+    new: Manifest
+
+
+EDITS: dict[str, tuple[Edit, Edit]] = {
+    "model-stays": (
+        Edit(spec(), spec(model={"source": "builtin:addition", "trustRemoteCode": True})),
+        Edit(spec(), spec(model={"source": "builtin:addition", "revision": "main"})),
+    ),
+    "storage-stays": (
+        Edit(spec(), spec(checkpoint={"storage": {"storageClassName": "nfs"}})),
+        Edit(spec(), spec(checkpoint={"savePeriod": 7, "storage": {}})),
+    ),
+    "layout-changes-while-suspended": (
+        Edit(RUNNING, {**SUSPENDED, "parallelism": {"tensor": 2}}),
+        Edit(SUSPENDED, {**RUNNING, "parallelism": {"tensor": 2}}),
+    ),
+}
+"""A change that breaks each edit rule, and one beside it that does not."""
