@@ -15,8 +15,8 @@ from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from rljob_api.run import Run
 
+from rljob_api.run import Run
 from rljob_trainer.backend.protocol import Interrupted
 
 T = TypeVar("T")
@@ -72,8 +72,11 @@ class Ranks:
             case _:
                 return cast("T", outcome[1])
 
-    def barrier(self) -> None:
-        dist.barrier(group=self.control)
+    def on_leader(self, make: Callable[[], T]) -> T | None:
+        """As `from_leader`, for what is of no use elsewhere or cannot travel: None on the other ranks."""
+        kept: list[T] = []
+        self.from_leader(lambda: kept.append(make()))
+        return kept[0] if kept else None
 
 
 def join(run: Run, rank: int, local_rank: int) -> Ranks:

@@ -13,12 +13,12 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_MISTAKE, EXIT_PREEMPTED, Ending, LastWords
+from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_PREEMPTED, Ending, LastWords
 from rljob_api.run import Run
-
 from rljob_trainer.words import read_last_words, write_last_words
 
 EXIT_FOLLOWED = 120
@@ -46,8 +46,9 @@ class Gang:
         return next(iter(failed + followed), None)
 
     def signal(self, number: int) -> None:
-        for pid in self.ranks:
-            os.kill(pid, number)
+        for pid in list(self.ranks):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
 
 def launch(run: Run, node: int) -> int:
@@ -71,7 +72,6 @@ def launch(run: Run, node: int) -> int:
 
 def _import_once() -> None:
     """What every rank needs, imported before the fork. Nothing here may start a thread or touch a GPU."""
-    import torch.distributed.fsdp
     import transformers  # noqa: F401
 
 
@@ -99,6 +99,9 @@ def _wait(gang: Gang) -> None:
         if pid:
             code = os.waitstatus_to_exitcode(status)
             gang.codes[gang.ranks.pop(pid)] = code if code >= 0 else 128 - code
+            if code == -signal.SIGTERM:
+                # It was told to go before it could note that and tell the others.
+                gang.signal(signal.SIGTERM)
             if deadline is None and gang.first_failure is not None:
                 deadline = time.monotonic() + PEER_GRACE_SECONDS
         elif deadline and time.monotonic() > deadline:
@@ -136,6 +139,3 @@ def _silent_end(rank: int, code: int) -> str:
         hint = "; the kernel does that when memory runs out" if name == "SIGKILL" else ""
         return f"rank {rank} was ended by {name}{hint}"
     return f"rank {rank} exited with code {code} and left no message; see its log"
-
-
-__all__ = ["EXIT_FOLLOWED", "EXIT_MISTAKE", "launch"]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rljob_api.progress import EXIT_MISTAKE, Ending, LastWords
 from rljob_api.run import Run
-
 from rljob_trainer.errors import Mistake
 from rljob_trainer.words import write_last_words
 
@@ -26,10 +25,11 @@ def train() -> int:
 
 def rollout() -> int:
     """Become vLLM's server."""
-    from rljob_trainer.rollout.server import serve
+    from rljob_trainer.model_source import model_for_rollout
+    from rljob_trainer.rollout.server import become
 
     replica = int(os.environ["RLJOB_REPLICA"])
-    return _guarded("rollout", replica, lambda run: serve(run, replica, os.environ["POD_IP"]))
+    return _guarded("rollout", replica, lambda run: become(run, model_for_rollout(run), os.environ["POD_IP"]))
 
 
 def read_run() -> Run:

@@ -41,6 +41,11 @@ class Preemption:
         """Whether this rank should stop what it does alone. Free; on rank 0 it covers all ranks, a moment later."""
         return self._noted.is_set()
 
+    def poll(self) -> None:
+        """Raise `Interrupted` if this rank should stop what it does alone."""
+        if self.requested():
+            raise Interrupted
+
     def agree(self) -> None:
         """Collective; raises `Interrupted` on all ranks if any of them was told to go.
 

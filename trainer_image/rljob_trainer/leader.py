@@ -1,0 +1,100 @@
+"""What rank 0 does alone: asks the rollout servers, scores, keeps samples, writes curves. Called through `from_leader`.
+
+A server that was lost while it answered makes `ask` and `evaluate` return None: push weights again, then ask again;
+what was answered is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rljob_api.job import JobSpec
+from rljob_api.progress import TrainPhase
+from rljob_trainer.advantages import advantages
+from rljob_trainer.batch import Batch, Prompt, Sample, collate
+from rljob_trainer.checkpoint.directory import Directory
+from rljob_trainer.checkpoint.state import LoopState
+from rljob_trainer.data import Prompts
+from rljob_trainer.evaluate import evaluate
+from rljob_trainer.metrics import MetricsLog
+from rljob_trainer.progress import ProgressBoard
+from rljob_trainer.rewards import Reward, score
+from rljob_trainer.rollout.fleet import Fleet, ServersLostError
+from rljob_trainer.rollout.seeds import prompt_seed
+from rljob_trainer.samples import write_samples
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is asked, and the token that batches are padded with."""
+
+    train: Prompts
+    validation: Prompts | None
+    pad_id: int
+
+
+@dataclass(frozen=True)
+class Leader:
+    """Rank 0's means."""
+
+    spec: JobSpec
+    fleet: Fleet
+    inputs: Inputs
+    reward: Reward
+    directory: Directory
+    log: MetricsLog
+    board: ProgressBoard
+    poll: Callable[[], None]
+
+    def ask(self, state: LoopState) -> tuple[Batch, Metrics] | None:
+        """Draw completions of the next prompts, score them, and put them into one batch."""
+        grpo = self.spec.algorithm.grpo
+        prompts = self.inputs.train.batch(state.prompts_seen, grpo.prompts_per_step)
+        with self.board.phase(TrainPhase.GENERATE):
+            samples = self._generate(prompts, grpo.generations_per_prompt, f"train-{state.step}", state.step)
+        if samples is None:
+            return None
+        with self.board.phase(TrainPhase.REWARD):
+            rewards = score(samples, self.reward)
+        compared = advantages(rewards, grpo)
+        write_samples(self.directory.root, state.step + 1, samples, rewards, compared)
+        return collate(samples, compared, self.inputs.pad_id), _told(samples, rewards)
+
+    def evaluate(self, state: LoopState) -> Metrics | None:
+        """Held-out accuracy, with the same seeds every time; `{}` without validation prompts."""
+        if self.inputs.validation is None:
+            return {}
+        prompts = self.inputs.validation.all()
+        with self.board.phase(TrainPhase.EVALUATE):
+            samples = self._generate(prompts, 1, "validate", state.step)
+            if samples is None:
+                return None
+            result = evaluate(prompts, lambda _: samples, self.reward)
+        metrics = {"val:accuracy": result.accuracy}
+        self.log.write(state.step, metrics)
+        return metrics
+
+    def _generate(self, prompts: list[Prompt], n: int, occasion: str, step: int) -> list[Sample] | None:
+        try:
+            return self.fleet.generate(
+                prompts, n, self.spec.algorithm.sampling, self._seeds(occasion), step, self.poll
+            )
+        except ServersLostError as lost:
+            self.board.beat(str(lost))
+            return None
+
+    def _seeds(self, occasion: str) -> Callable[[Prompt], int]:
+        return lambda prompt: prompt_seed(self.spec.algorithm.grpo.seed, occasion, prompt.index)
+
+
+def _told(samples: list[Sample], rewards: list[float]) -> Metrics:
+    lengths = [len(sample.token_ids) for sample in samples]
+    cut = sum(sample.finish_reason == "length" for sample in samples)
+    return {
+        "reward": sum(rewards) / len(rewards),
+        "completion_tokens": sum(lengths) / len(lengths),
+        "cut_off": cut / len(samples),
+    }

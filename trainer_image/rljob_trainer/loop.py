@@ -1,0 +1,150 @@
+"""The RL loop, readable from top to bottom. Every rank runs it; what only one can do, rank 0 does for all.
+
+A step is finished when every rank has applied its optimizer update. Being told to stop (`Interrupted`) abandons the
+step in hand: half-accumulated gradients cannot be resumed, so what is kept is the last finished step with its RNG.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+from rljob_api.job import JobSpec
+from rljob_api.progress import TrainPhase
+from rljob_trainer.backend.protocol import Backend, StepResult
+from rljob_trainer.batch import Batch
+from rljob_trainer.checkpoint.save import Saved, Saver
+from rljob_trainer.checkpoint.state import LoopState
+from rljob_trainer.distributed import Ranks
+from rljob_trainer.leader import Leader, Metrics
+from rljob_trainer.losses import grpo_loss, mismatch
+from rljob_trainer.preempt import Preemption
+from rljob_trainer.progress import ProgressBoard
+from rljob_trainer.weights.sync import WeightSync
+
+
+@dataclass
+class Loop:
+    """The policy in training. `state` and `rng` always belong to the last finished step."""
+
+    spec: JobSpec
+    ranks: Ranks
+    backend: Backend
+    preemption: Preemption
+    sync: WeightSync
+    saver: Saver | None
+    board: ProgressBoard
+    leader: Leader | None
+    """On rank 0 only."""
+    state: LoopState
+    rng: object
+
+    def run(self) -> None:
+        """Train to `maxSteps`. Raises `Interrupted` on all ranks when they agreed to stop."""
+        self.push_weights()
+        if self.state.step == 0:
+            self.evaluate()
+        while self.state.step < self.spec.algorithm.grpo.max_steps:
+            self.preemption.agree()
+            self.poll_save()
+            self.step()
+            self.push_weights()
+            self.evaluate()
+            self.save()
+
+    def step(self) -> None:
+        """One update: ask, score, compare inside each group, learn."""
+        started = time.monotonic()
+        batch, asked = self.ask()
+        with self.board.phase(TrainPhase.TRAIN):
+            batch = self.with_logprobs(batch)
+            loss = grpo_loss(self.spec.algorithm.grpo, float(batch.token_count))
+            result = self.backend.train_step(batch, loss, self.preemption.agree)
+        self.finish(batch, asked | mismatch(batch) | _told(result), time.monotonic() - started)
+
+    def ask(self) -> tuple[Batch, Metrics]:
+        """The scored batch of this step, from rank 0; lost servers get the weights again and are asked again."""
+        while (asked := self.ranks.from_leader(lambda: self._lead.ask(self.state))) is None:
+            self.push_weights()
+        return asked
+
+    def with_logprobs(self, batch: Batch) -> Batch:
+        """The batch with the trainer's own log-probabilities, and the starting model's if there is a KL penalty."""
+        batch = replace(batch, old_logprobs_BT=self.backend.logprobs(batch))
+        if self.spec.algorithm.grpo.kl_penalty > 0:
+            batch = replace(batch, reference_logprobs_BT=self.backend.reference_logprobs(batch))
+        return batch
+
+    def finish(self, batch: Batch, metrics: Metrics, seconds: float) -> None:
+        """The update is done on all ranks: move the state on, and keep the RNG that belongs to it."""
+        tokens = int(batch.token_count)
+        self.rng = self.backend.rng_state()
+        self.state = self.state.model_copy(
+            update={
+                "step": self.state.step + 1,
+                "prompts_seen": self.state.prompts_seen + self.spec.algorithm.grpo.prompts_per_step,
+                "samples_seen": self.state.samples_seen + batch.size,
+                "tokens_seen": self.state.tokens_seen + tokens,
+                "elapsed_seconds": self.state.elapsed_seconds + seconds,
+                "metrics": metrics,
+            }
+        )
+        speed = {"tokens_per_second": tokens / seconds, "step_seconds": seconds}
+        self.board.step_finished(self.state.step, seconds, metrics | speed)
+        if self.leader:
+            self.leader.log.write(self.state.step, metrics | speed)
+
+    def push_weights(self) -> None:
+        """Give every rollout server the weights of the last finished step."""
+        with self.board.phase(TrainPhase.SYNC):
+            self.sync.push(self.backend.weights, self.state.step, self.preemption.poll)
+        self.board.update(weight_version=self.state.step)
+
+    def evaluate(self) -> None:
+        """Held-out accuracy every `validationPeriod` steps, before the first and after the last."""
+        grpo, step = self.spec.algorithm.grpo, self.state.step
+        if not grpo.validation_period or (step % grpo.validation_period and step != grpo.max_steps):
+            return
+        while (metrics := self.ranks.from_leader(lambda: self._lead.evaluate(self.state))) is None:
+            self.push_weights()
+        best = {name: max(value, self.state.best.get(name, value)) for name, value in metrics.items()}
+        self.state = self.state.model_copy(
+            update={"metrics": self.state.metrics | metrics, "best": self.state.best | best}
+        )
+        told = {name.removeprefix("val:"): value for name, value in metrics.items()}
+        self.board.update(metrics=self.board.snapshot().metrics | told)
+
+    def save(self) -> None:
+        """A checkpoint every `savePeriod` steps and after the last."""
+        step, checkpoint = self.state.step, self.spec.checkpoint
+        last = step == self.spec.algorithm.grpo.max_steps
+        if self.saver is None or (step % checkpoint.save_period and not last):
+            return
+        if checkpoint.async_save and not last:
+            with self.board.phase(TrainPhase.SAVE):
+                self.saver.begin(self.state, self.rng)
+        else:
+            self.save_now()
+
+    def poll_save(self) -> None:
+        """Notice that a save in the background has become whole."""
+        if self.saver and (saved := self.saver.poll()):
+            self._announce(saved)
+
+    def save_now(self) -> None:
+        """Save the last finished step and wait until it is whole."""
+        assert self.saver is not None, "checkpoints are off"
+        with self.board.phase(TrainPhase.SAVE):
+            self._announce(self.saver.save(self.state, self.rng))
+
+    def _announce(self, saved: Saved) -> None:
+        self.board.update(checkpoint=saved.facts)
+
+    @property
+    def _lead(self) -> Leader:
+        assert self.leader is not None, "only rank 0 leads"
+        return self.leader
+
+
+def _told(result: StepResult) -> Metrics:
+    return result.metrics | {"grad_norm": result.grad_norm, "learning_rate": result.learning_rate}

@@ -1,0 +1,70 @@
+"""Where the model of `spec.model` is on this machine. Called by trainers and by rollout servers alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rljob_api.model import BUILTIN_ADDITION, Model
+from rljob_api.run import Run
+from rljob_trainer.errors import Mistake
+
+
+def whole_model(run: Run, tell: Callable[[str], None]) -> Path:
+    """The model's directory with its weights, made or fetched if need be. Raises `Mistake`."""
+    source = run.spec.model.source
+    if source == BUILTIN_ADDITION:
+        from rljob_trainer.builtin.addition import make_addition_model
+
+        return make_addition_model(Path(run.paths.cache), tell)
+    if is_directory_source(source):
+        return checked_directory(source)
+    tell(f"fetching {source} at revision {run.spec.model.revision}")
+    return fetched(run.spec.model)
+
+
+def model_for_rollout(run: Run) -> str:
+    """What vLLM is given: it needs config and tokenizer only, as its weights are pushed. A hub id stays an id."""
+    source = run.spec.model.source
+    if source == BUILTIN_ADDITION:
+        from rljob_trainer.builtin.addition import skeleton_path
+
+        return str(skeleton_path(Path(run.paths.cache)))
+    return str(checked_directory(source)) if is_directory_source(source) else source
+
+
+def is_directory_source(source: str) -> bool:
+    """Whether `spec.model.source` means a path: it starts like one. A Hugging Face id never does."""
+    return source.startswith(("/", "./", "../", "~"))
+
+
+def checked_directory(source: str) -> Path:
+    """The directory of a path source. Raises `Mistake` if no model is there."""
+    path = Path(source).expanduser().absolute()
+    if not (path / "config.json").is_file():
+        problem = "is not a directory" if not path.is_dir() else "has no config.json"
+        raise Mistake(
+            f"spec.model.source: {source!r} {problem}. Give the directory of a Hugging Face checkpoint, an id such as"
+            f" Qwen/Qwen3-8B, or {BUILTIN_ADDITION}."
+        )
+    return path
+
+
+def fetched(model: Model) -> Path:
+    """The local snapshot of a Hugging Face id, downloaded once into the hub's own cache."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
+    try:
+        return Path(snapshot_download(model.source, revision=model.revision, allow_patterns=patterns))
+    except RepositoryNotFoundError as error:
+        raise Mistake(
+            f"spec.model.source: the hub has no model {model.source!r} that you may read. Check the id; a gated model"
+            " needs HF_TOKEN in the environment. A directory must start with / or ./"
+        ) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise Mistake(
+            f"spec.model.source: {model.source!r} at revision {model.revision!r} is not in the local cache and cannot"
+            f" be downloaded ({type(error).__name__}). Check the network, or give a directory that starts with / or ./"
+        ) from error

@@ -1,0 +1,167 @@
+"""A training rank from its first breath to its last words. Called in a forked child by `launch`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from contextlib import nullcontext
+from pathlib import Path
+
+from rljob_api.manifest import Layout
+from rljob_api.progress import (
+    EXIT_COMPLETE,
+    EXIT_FAILED,
+    EXIT_MISTAKE,
+    EXIT_PREEMPTED,
+    Ending,
+    LastWords,
+    TrainPhase,
+)
+from rljob_api.run import Run
+from rljob_trainer.backend.build import build_backend
+from rljob_trainer.backend.protocol import Interrupted
+from rljob_trainer.checkpoint.directory import Storage, open_storage
+from rljob_trainer.checkpoint.durable import write_durably
+from rljob_trainer.checkpoint.facts import versions_here
+from rljob_trainer.checkpoint.plan import ResumePlan, plan_resume
+from rljob_trainer.checkpoint.save import Saver
+from rljob_trainer.data import load_data
+from rljob_trainer.distributed import LeaderFailedError, Ranks, join
+from rljob_trainer.errors import Mistake
+from rljob_trainer.export import export
+from rljob_trainer.launch import EXIT_FOLLOWED
+from rljob_trainer.leader import Inputs, Leader
+from rljob_trainer.loop import Loop
+from rljob_trainer.metrics import open_logs
+from rljob_trainer.model_source import whole_model
+from rljob_trainer.preempt import Preemption
+from rljob_trainer.progress import ProgressBoard, served
+from rljob_trainer.rewards import load_reward
+from rljob_trainer.rollout.fleet import Fleet
+from rljob_trainer.weights.sync import WeightSync
+
+
+def main(run: Run, rank: int, local_rank: int, report: Path) -> int:
+    """Train; returns the rank's exit code and leaves its words in `report` for the parent."""
+    logging.basicConfig(level=logging.INFO, format=f"[rank {rank}] %(message)s", stream=sys.stdout)
+    board = ProgressBoard(run.attempt, run.spec.algorithm.grpo.max_steps)
+    ending, code, message = _ended(run, rank, local_rank, board)
+    progress = board.snapshot()
+    words = LastWords(
+        ending=ending,
+        role="trainer",
+        rank=rank,
+        attempt=run.attempt,
+        exit_code=code,
+        step=progress.step,
+        saved_step=progress.checkpoint.step if progress.checkpoint else None,
+        message=message,
+        progress=progress if rank == 0 else None,
+    )
+    write_durably(report, words.model_dump_json(by_alias=True))
+    return code
+
+
+def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[Ending, int, str]:
+    """How it came out: for the last words, the exit code, and a sentence."""
+    server = served(board, os.environ["POD_IP"], run.progress_port) if rank == 0 else nullcontext()
+    try:
+        with server:
+            return _train(run, rank, local_rank, board)
+    except Interrupted:
+        return Ending.PREEMPTED, EXIT_PREEMPTED, "told to go before training began"
+    except Mistake as mistake:
+        sys.stderr.write(f"{mistake}\n")
+        return Ending.MISTAKE, EXIT_MISTAKE, str(mistake)
+    except LeaderFailedError as failed:
+        return Ending.FAILED, EXIT_FOLLOWED, f"rank 0 failed: {failed}"
+    except Exception as error:
+        traceback.print_exc()
+        return Ending.FAILED, EXIT_FAILED, f"{type(error).__name__}: {error}"
+
+
+def _train(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[Ending, int, str]:
+    ranks = join(run, rank, local_rank)
+    preemption = Preemption(ranks.store, rank)
+    loop = _prepared(run, ranks, board, preemption)
+    try:
+        loop.run()
+    except Interrupted:
+        return Ending.PREEMPTED, EXIT_PREEMPTED, _leave(run, loop)
+    if loop.saver:
+        loop.saver.finish()
+    with board.phase(TrainPhase.EXPORT):
+        export(ranks, loop.backend, Storage.of(run), loop.state.step)
+    board.update(phase=TrainPhase.DONE)
+    return Ending.COMPLETE, EXIT_COMPLETE, f"all {loop.state.step} steps are done"
+
+
+def _leave(run: Run, loop: Loop) -> str:
+    """Told to go: keep the last finished step, whatever was begun after it."""
+    step = loop.state.step
+    if loop.saver is None or not run.spec.checkpoint.on_preemption.save:
+        return f"told to go after step {step}; not saved, as spec.checkpoint says"
+    if step == 0:
+        return "told to go before the first step was finished"
+    loop.save_now()
+    return f"told to go; step {step} is saved"
+
+
+def _prepared(run: Run, ranks: Ranks, board: ProgressBoard, preemption: Preemption) -> Loop:
+    """Everything that the loop needs. What a user can get wrong comes first, before anything heavy."""
+    spec, storage = run.spec, Storage.of(run)
+    versions = versions_here()
+    with board.phase(TrainPhase.PREPARE):
+        plan = ranks.from_leader(lambda: plan_resume(open_storage(run), run, layout_of(run), versions))
+        reward = ranks.on_leader(lambda: load_reward(spec))
+        model = ranks.from_leader(lambda: whole_model(run, board.beat))
+        inputs = ranks.on_leader(lambda: _inputs(run, model))
+    with board.phase(TrainPhase.LOAD):
+        backend = build_backend(run, model, reference=spec.algorithm.grpo.kl_penalty > 0)
+        if plan.state is not None:
+            backend.load_checkpoint(plan.state, optimizer=plan.load_optimizer, rng=plan.load_rng)
+    _announce(board, plan)
+    fleet = Fleet(run, board.beat) if ranks.leads else None
+    sync = WeightSync(run, ranks, fleet)
+    board.update(transport=sync.transport)
+    leader = None
+    if fleet and inputs and reward:
+        log = open_logs(run, plan.step)
+        leader = Leader(spec, fleet, inputs, reward, storage, log, board, preemption.poll)
+    saver = Saver(run, storage, backend, versions, model) if spec.checkpoint.enabled else None
+    return Loop(spec, ranks, backend, preemption, sync, saver, board, leader, plan.loop, backend.rng_state())
+
+
+def _announce(board: ProgressBoard, plan: ResumePlan) -> None:
+    for sentence in (*plan.skipped, plan.reason):
+        logging.info(sentence)
+    board.update(
+        step=plan.step,
+        resumed=plan.resumed,
+        skipped_checkpoints=list(plan.skipped),
+        checkpoint=plan.checkpoint,
+        checkpoint_count=plan.checkpoint_count,
+    )
+
+
+def _inputs(run: Run, model: Path) -> Inputs:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=run.spec.model.trust_remote_code)
+    train, validation = load_data(run.spec, tokenizer)
+    pad = tokenizer.pad_token_id
+    return Inputs(train, validation, tokenizer.eos_token_id if pad is None else pad)
+
+
+def layout_of(run: Run) -> Layout:
+    """The layout that the spec asks for; what a checkpoint's is compared with before anything is loaded."""
+    spec = run.spec
+    return Layout(
+        backend=spec.chosen_backend,
+        world=spec.trainer.world_size,
+        tensor=spec.parallelism.tensor,
+        pipeline=spec.parallelism.pipeline,
+        data=spec.data_parallel,
+    )
