@@ -1,4 +1,5 @@
-"""`rljob samples JOB --step N`: what the policy said, and what it was worth. Reads the job's volume; no torch."""
+"""`rljob samples JOB --step N`: what the policy said, and what it was worth. Reads the job's volume; no
+torch."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
 from rljob_api.samples import SAMPLES_DIR, SampleRecord
 
 from .errors import UserMistake
@@ -19,7 +21,8 @@ from .errors import UserMistake
 RUNS = Path("runs")
 """Where `rljob run` keeps its work directories."""
 JOB_FILE = "job.json"
-"""Marks the root of a job's storage; written by the trainer."""
+"""Marks the root of a job's storage. One that stands beside `storage` is the work directory's own."""
+STORAGE = "storage"
 STEP_FILE = re.compile(r"step_(\d+)\.jsonl")
 
 
@@ -61,10 +64,11 @@ def samples(
 
 
 def find_storage(job: str) -> Path:
-    """The storage of a job: the directory with `job.json` in or below the work directory. Raises `UserMistake`."""
+    """The storage of a job: the directory with `job.json` in or below the work directory. Raises
+    `UserMistake`."""
     places = [Path(job), RUNS / job]
     for place in places:
-        found = sorted(place.rglob(JOB_FILE)) if place.is_dir() else []
+        found = [file for file in sorted(place.rglob(JOB_FILE)) if not (file.parent / STORAGE).is_dir()]
         if len(found) == 1:
             return found[0].parent
         if found:

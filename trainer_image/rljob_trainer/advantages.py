@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from rljob_api.algorithm import Baseline, Grpo
 from torch import Tensor
+
+from rljob_api.algorithm import Baseline, Grpo
 
 EPSILON = 1e-6
 """Added to the standard deviation, as NeMo RL does."""

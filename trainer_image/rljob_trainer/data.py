@@ -1,7 +1,8 @@
 """`spec.data` → prompts for training and for held-out evaluation. Called once, before the model is loaded.
 
-Order is a pure function of (seed, epoch), and the position is the number of prompts asked so far: a resume needs that
-one number and no replay. Prompts are templated and tokenised when they are asked for, so a large dataset starts fast.
+Order is a pure function of (seed, epoch), and the position is the number of prompts asked so far: a resume
+needs that one number and no replay. Prompts are templated and tokenised when they are asked for, so a large
+dataset starts fast.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from rljob_api.data import REASONING_GYM, Dataset
-from rljob_api.job import JobSpec
 from transformers import PreTrainedTokenizerBase
 
+from rljob_api.data import REASONING_GYM, Dataset
+from rljob_api.job import JobSpec
 from rljob_trainer.batch import Prompt
 from rljob_trainer.errors import Mistake
 from rljob_trainer.sources import VALIDATION_SEED_OFFSET, Purpose, Row, read_rows
@@ -50,7 +51,8 @@ class Prompts:
         return [self[index] for index in range(len(self))]
 
     def batch(self, position: int, count: int) -> list[Prompt]:
-        """`count` prompts from `position` on (prompts asked before), running over from one epoch into the next."""
+        """`count` prompts from `position` on (prompts asked before), running over from one epoch into the
+        next."""
         return [self[self._index(position + offset)] for offset in range(count)]
 
     def _index(self, position: int) -> int:
@@ -60,7 +62,8 @@ class Prompts:
 
 @lru_cache(maxsize=4)
 def order(seed: int, epoch: int, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The permutation of an epoch. `RandomState` because numpy froze its stream: old checkpoints keep their order."""
+    """The permutation of an epoch. `RandomState` because numpy froze its stream: old checkpoints keep their
+    order."""
     bits = np.random.MT19937(np.random.SeedSequence([seed, epoch]))
     return np.random.RandomState(bits).permutation(size)
 
@@ -114,7 +117,8 @@ def _check_row(row: Row, number: int, dataset: Dataset, field: str, *, chat: boo
     prompt, answer = row[dataset.prompt_key], row[dataset.answer_key]
     if not (isinstance(prompt, str) or _is_messages(prompt)) or not prompt:
         raise Mistake(
-            f"{field}.promptKey: {place} has {_cut(prompt)} in {dataset.prompt_key!r}, not a text or chat messages"
+            f"{field}.promptKey: {place} has {_cut(prompt)} in {dataset.prompt_key!r}, "
+            "not a text or chat messages"
         )
     if not isinstance(prompt, str) and not chat:
         raise Mistake(
@@ -172,9 +176,9 @@ def _check_lengths(prompts: Prompts, limit: int, max_new_tokens: int) -> None:
             continue
         if (tokens := len(prompts[index].token_ids)) > room:
             raise Mistake(
-                f"{prompts.field}: the prompt of row {index + 1} ({_cut(row[key])}) has {tokens} tokens; with "
-                f"sampling.maxNewTokens {max_new_tokens} that is more than rollout.vllm.maxModelLen {limit}: "
-                f"shorten or remove it, raise maxModelLen or lower maxNewTokens"
+                f"{prompts.field}: the prompt of row {index + 1} ({_cut(row[key])}) has {tokens} tokens; "
+                f"with sampling.maxNewTokens {max_new_tokens} that is more than rollout.vllm.maxModelLen "
+                f"{limit}: shorten or remove it, raise maxModelLen or lower maxNewTokens"
             )
 
 

@@ -1,4 +1,5 @@
-"""Held-out accuracy: one completion of every validation prompt, scored like in training. Called by the loop."""
+"""Held-out accuracy: one completion of every validation prompt, scored like in training. Called by the
+loop."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.rewards import Reward, score
 
 Generate = Callable[[Sequence[Prompt]], list[Sample]]
-"""One completion of each prompt, in the same order, drawn at the job's own temperature. The caller fixes the seeds
-independently of the step, so that two evaluations differ by their weights alone."""
+"""One completion of each prompt, in the same order, drawn at the job's own temperature. The caller fixes the
+seeds independently of the step, so that two evaluations differ by their weights alone."""
 
 
 @dataclass(frozen=True)

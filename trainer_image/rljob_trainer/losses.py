@@ -1,21 +1,23 @@
-"""The GRPO loss and the measure of how far trainer and rollout disagree. Pure; called by the loop and by backends.
+"""The GRPO loss and the measure of how far trainer and rollout disagree. Pure; called by the loop and by
+backends.
 
-Defined as in NeMo RL (`nemo_rl/algorithms/loss/loss_functions.py`, `ClippedPGLossFn`): clipped surrogate (PPO, arXiv
-1707.06347) with separate bounds, k3 divergence from a reference model, every token of the global batch weighing the
-same, optionally truncated importance sampling.
+Defined as in NeMo RL (`nemo_rl/algorithms/loss/loss_functions.py`, `ClippedPGLossFn`): clipped surrogate
+(PPO, arXiv 1707.06347) with separate bounds, k3 divergence from a reference model, every token of the global
+batch weighing the same, optionally truncated importance sampling.
 """
 
 from __future__ import annotations
 
 import torch
-from rljob_api.algorithm import Grpo
 from torch import Tensor
 
+from rljob_api.algorithm import Grpo
 from rljob_trainer.backend.protocol import LossFunction
 from rljob_trainer.batch import Batch
 
 KL_LOG_RATIO_LIMIT = 20.0
-"""The log ratio inside k3 is clamped to this: exp(20) is still a number that can be squared in fp32 (NeMo RL)."""
+"""The log ratio inside k3 is clamped to this: exp(20) is still a number that can be squared in fp32 (NeMo
+RL)."""
 KL_LIMIT = 10.0
 """Largest k3 of one token (NeMo RL)."""
 
@@ -23,8 +25,9 @@ KL_LIMIT = 10.0
 def grpo_loss(grpo: Grpo, global_tokens: float) -> LossFunction:
     """The loss of a step whose whole batch has `global_tokens` generated tokens.
 
-    Metrics are sums over the micro-batch divided by `global_tokens`, so that their sum over all micro-batches is the
-    mean over the batch: `policy_loss`, `ratio`, `clip_fraction` (tokens that clipping leaves without gradient),
+    Metrics are sums over the micro-batch divided by `global_tokens`, so that their sum over all micro-batches
+    is the mean over the batch: `policy_loss`, `ratio`, `clip_fraction` (tokens that clipping leaves without
+    gradient),
     `entropy` (estimated as -logprob), with a KL penalty `kl`, with truncated importance sampling
     `importance_weight` and `truncated_fraction`.
     """
@@ -58,11 +61,13 @@ def grpo_loss(grpo: Grpo, global_tokens: float) -> LossFunction:
 
 
 def k3(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
-    """Schulman's k3 estimate of KL(policy ‖ reference) per token: exp(d) - d - 1 with d = reference - policy; never negative.
+    """Schulman's k3 estimate of KL(policy ‖ reference) per token: exp(d) - d - 1 with d = reference - policy;
+    never negative.
 
-    (joschu.net/blog/kl-approx.html). The tokens were drawn from the policy that is being changed, so the estimate is
-    weighted by exp(logprob - the same, held constant): 1 in value, and it makes the gradient that of the KL itself,
-    (logprob - reference) · ∇logprob in expectation (arXiv 2506.09477; NeMo RL does the same).
+    (joschu.net/blog/kl-approx.html). The tokens were drawn from the policy that is being changed, so the
+    estimate is weighted by exp(logprob - the same, held constant): 1 in value, and it makes the gradient that
+    of the KL itself, (logprob - reference) · ∇logprob in expectation (arXiv 2506.09477; NeMo RL does the
+    same).
     """
     d = (reference_logprobs - logprobs).clamp(-KL_LOG_RATIO_LIMIT, KL_LOG_RATIO_LIMIT)
     score = (logprobs - logprobs.detach()).exp()
@@ -93,7 +98,8 @@ def _clipped(ratio_bT: Tensor, advantages_b1: Tensor, grpo: Grpo) -> tuple[Tenso
 
 
 def _masked(x_bT: Tensor, batch: Batch) -> Tensor:
-    """0 where no token was generated, whatever stands there: even a NaN must not reach a sum or a gradient."""
+    """0 where no token was generated, whatever stands there: even a NaN must not reach a sum or a
+    gradient."""
     return x_bT.masked_fill(batch.mask_BT == 0, 0.0)
 
 

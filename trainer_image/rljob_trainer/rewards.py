@@ -1,8 +1,8 @@
 """How completions are scored: `spec.reward` → one function, and that function over the samples of a step.
 
-`load_reward` runs before anything heavy starts, so that a reward that cannot work is told early. A reward that raises
-or returns something other than a finite number fails the job with the sample shown: a silent 0 would teach the wrong
-thing for days.
+`load_reward` runs before anything heavy starts, so that a reward that cannot work is told early. A reward
+that raises or returns something other than a finite number fails the job with the sample shown: a silent 0
+would teach the wrong thing for days.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ import numbers
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, assert_never
 
-from rljob_api.data import REASONING_GYM
 from rljob_api.job import JobSpec
 from rljob_api.reward import BuiltinReward, PythonReward
-
 from rljob_trainer.batch import Sample
 from rljob_trainer.errors import Mistake
 
@@ -38,9 +37,9 @@ def load_reward(spec: JobSpec) -> Reward:
         case None, PythonReward() as python:
             return _python(python)
         case BuiltinReward() as builtin, None:
-            return _builtin(builtin, spec.data.train.source)
+            return _builtin(builtin)
         case _:
-            raise Mistake("spec.reward: set exactly one of builtin and python")
+            raise AssertionError("the API rules let exactly one of builtin and python through")
 
 
 def score(samples: Sequence[Sample], reward: Reward) -> list[float]:
@@ -74,7 +73,7 @@ def _cut(text: str, longest: int = 500) -> str:
     return text if len(text) <= longest else f"{text[: longest // 2]} … {text[-longest // 2 :]}"
 
 
-def _builtin(builtin: BuiltinReward, source: str) -> Reward:
+def _builtin(builtin: BuiltinReward) -> Reward:
     match builtin:
         case BuiltinReward.EXACT_MATCH:
             return exact_match
@@ -83,7 +82,7 @@ def _builtin(builtin: BuiltinReward, source: str) -> Reward:
 
             return math_equal
         case BuiltinReward.TASK:
-            return _task(source)
+            return _task()
         case _:
             assert_never(builtin)
 
@@ -94,7 +93,8 @@ def exact_match(prompt: str, completion: str, answer: str, item: Item) -> float:
 
 
 def math_equal(prompt: str, completion: str, answer: str, item: Item) -> float:
-    """1 if both are the same mathematical value (library math-verify); a completion without any value scores 0."""
+    """1 if both are the same mathematical value (library math-verify); a completion without any value scores
+    0."""
     from math_verify import parse, verify
 
     # The library limits time by SIGALRM, which only the main thread may set; elsewhere it would raise.
@@ -107,21 +107,14 @@ def math_equal(prompt: str, completion: str, answer: str, item: Item) -> float:
     return float(verify(gold, parse(completion, parsing_timeout=limit), timeout_seconds=limit))
 
 
-def _task(source: str) -> Reward:
-    if not source.startswith(REASONING_GYM):
-        raise Mistake(
-            f"spec.reward.builtin: task is the scorer of a reasoning-gym task, but spec.data.train.source is {source!r}; "
-            f"use a source {REASONING_GYM}<task>, or exactMatch, math or python"
-        )
+def _task() -> Reward:
     import reasoning_gym
 
-    try:
-        scorer = reasoning_gym.get_score_answer_fn(source.removeprefix(REASONING_GYM))
-    except ValueError as error:
-        raise Mistake(f"spec.data.train.source: {source!r} is no reasoning-gym task ({error})") from error
+    scorer = cache(reasoning_gym.get_score_answer_fn)
 
     def task(prompt: str, completion: str, answer: str, item: Item) -> float:
-        return float(scorer(completion.strip(), item))
+        # Every item says which task made it: training and validation may come from different ones.
+        return float(scorer(item["metadata"]["source_dataset"])(completion.strip(), item))
 
     return task
 

@@ -1,7 +1,8 @@
-"""Samples of each step on the volume, so that people can read what the policy says. Called by rank 0; bounded.
+"""Samples of each step on the volume, so that people can read what the policy says. Called by rank 0;
+bounded.
 
-`STORAGE/samples/step_N.jsonl`, one `SampleRecord` a line. Each file appears whole; a step that is run again after a
-restart replaces its file.
+`STORAGE/samples/step_N.jsonl`, one `SampleRecord` a line. Each file appears whole; a step that is run again
+after a restart replaces its file.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rljob_api.samples import SAMPLES_DIR, SampleRecord
-
 from rljob_trainer.batch import Sample
 
 KEEP_STEPS = 200
@@ -29,7 +29,8 @@ def write_samples(
     keep_steps: int = KEEP_STEPS,
     keep_bytes: int = KEEP_BYTES,
 ) -> Path:
-    """Write the samples of `step`, then remove the oldest steps beyond the bounds; `step` itself always stays."""
+    """Write the samples of `step`, then remove the oldest steps beyond the bounds; `step` itself always
+    stays."""
     directory = storage / SAMPLES_DIR
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"step_{step}.jsonl"
@@ -49,7 +50,8 @@ def steps_kept(directory: Path) -> dict[int, Path]:
 
 
 def _beyond(kept: dict[int, Path], step: int, keep_steps: int, keep_bytes: int) -> list[Path]:
-    """Files to remove: all that stand before the newest `keep_steps` or, from the newest on, exceed `keep_bytes`."""
+    """Files to remove: all that stand before the newest `keep_steps` or, from the newest on, exceed
+    `keep_bytes`."""
     surplus, count, total = [], 0, 0
     for number, path in sorted(kept.items(), reverse=True):
         count, total = count + 1, total + path.stat().st_size

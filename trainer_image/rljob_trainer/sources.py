@@ -13,7 +13,6 @@ from typing import Any
 
 from rljob_api.data import REASONING_GYM, Dataset
 from rljob_api.model import BUILTIN_ADDITION
-
 from rljob_trainer.errors import Mistake
 
 Row = dict[str, Any]
@@ -123,7 +122,8 @@ def _hugging_face(dataset: Dataset, purpose: Purpose) -> list[Row]:
     try:
         loaded = datasets.load_dataset(dataset.source, dataset.config or None, split=split)
     except (datasets.exceptions.DatasetNotFoundError, ValueError) as error:
-        # A ValueError names an unknown configuration or split. A broken connection rises: a restart may mend it.
+        # A ValueError names an unknown configuration or split. A broken connection rises: a restart may
+        # mend it.
         raise Mistake(
             f"{purpose.field}: Hugging Face dataset {dataset.source!r} "
             f"(config {dataset.config or 'default'!r}, split {split!r}): {error}"

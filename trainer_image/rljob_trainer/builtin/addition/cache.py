@@ -25,7 +25,8 @@ LOCK_POLL_SECONDS = 0.2
 
 
 def skeleton_path(cache_dir: Path, recipe: Recipe | None = None) -> Path:
-    """The model's directory with at least config and tokenizer in it; made in a second by whoever comes first."""
+    """The model's directory with at least config and tokenizer in it; made in a second by whoever comes
+    first."""
     recipe = recipe or Recipe()
     directory = cache_dir / f"addition-{cache_key(recipe)}"
     if directory.exists():
@@ -49,7 +50,8 @@ def make_addition_model(
 ) -> Path:
     """The complete model's directory; trained now if it is not there yet, once for all processes that ask.
 
-    `heartbeat` is told the progress every few seconds, also while another process trains. Raises `WarmStartError`.
+    `heartbeat` is told the progress every few seconds, also while another process trains. Raises
+    `WarmStartError`.
     """
     recipe = recipe or Recipe()
     directory = skeleton_path(cache_dir, recipe)

@@ -1,7 +1,8 @@
 """Muon for small matrices on CPU (Keller Jordan, kellerjordan.github.io/posts/muon).
 
-Why not `torch.optim.Muon`: it iterates in bfloat16, which took 3.4 times as long per training step on a CPU without
-bfloat16 instructions (AVX2), while fp32 is as fast everywhere. AdamW alone needs more than five times the steps.
+Why not `torch.optim.Muon`: it iterates in bfloat16, which took 3.4 times as long per training step on a CPU
+without bfloat16 instructions (AVX2), while fp32 is as fast everywhere. AdamW alone needs more than five times
+the steps.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Muon:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Roughly U Vᵀ of the singular value decomposition U S Vᵀ: singular values end between about 0.7 and 1.2."""
+    """Roughly U Vᵀ of the singular value decomposition U S Vᵀ: singular values end between about 0.7 and
+    1.2."""
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix

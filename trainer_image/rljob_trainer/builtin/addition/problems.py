@@ -16,7 +16,8 @@ Pair = tuple[int, int]
 
 @cache
 def pairs(split: str) -> tuple[Pair, ...]:
-    """The operand pairs of `train` or `test`, the same on every machine. Raises `KeyError` for another split."""
+    """The operand pairs of `train` or `test`, the same on every machine. Raises `KeyError` for another
+    split."""
     operands = range(LARGEST_OPERAND + 1)
     shuffled = [(a, b) for a in operands for b in operands]
     random.Random("builtin:addition").shuffle(shuffled)

@@ -1,4 +1,5 @@
-"""Every number that the addition model depends on. Its hash, and that of the code beside it, names the cache entry."""
+"""Every number that the addition model depends on. Its hash, and that of the code beside it, names the cache
+entry."""
 
 from __future__ import annotations
 
@@ -25,8 +26,8 @@ class Recipe:
     head_dim: int = 32
     """vLLM's CPU attention knows no smaller one."""
     wrong_labels: float = 0.3
-    """Share of training sums with a random answer: at temperature 1 even a perfect student is wrong that often, which
-    leaves reinforcement learning something to do."""
+    """Share of training sums with a random answer: at temperature 1 even a perfect student is wrong that
+    often, which leaves reinforcement learning something to do."""
     batch_size: int = 128
     matrix_learning_rate: float = 0.02
     """Of Muon, for the matrices inside the layers."""

@@ -1,4 +1,5 @@
-"""Supervised learning with partly wrong labels: makes a model that half knows how to add. Called by `cache`."""
+"""Supervised learning with partly wrong labels: makes a model that half knows how to add. Called by
+`cache`."""
 
 from __future__ import annotations
 
@@ -59,8 +60,8 @@ def _warm_start(recipe: Recipe, heartbeat: Heartbeat) -> WarmStart:
     lowest, highest = recipe.accuracy_range
     if not lowest <= accuracy <= highest:
         raise WarmStartError(
-            f"the warm start of builtin:addition ended after {steps} steps at a held-out accuracy of {accuracy:.3f}, "
-            f"not between {lowest} and {highest}; this is a fault of the recipe on this machine, please report it"
+            f"the warm start of builtin:addition ended after {steps} steps at a held-out accuracy of "
+            f"{accuracy:.3f}, not between {lowest} and {highest}: a fault of the recipe, please report it"
         )
     return WarmStart(model, steps, accuracy)
 
@@ -73,7 +74,7 @@ def _train(model: PreTrainedModel, recipe: Recipe, held_out: tuple[Pair, ...], h
     for step in range(1, recipe.max_steps + 1):
         ramp = min(1.0, step / recipe.warmup_steps)
         adamw.param_groups[0]["lr"] = recipe.other_learning_rate * ramp
-        _loss(model, *lessons.draw()).backward()
+        torch.autograd.backward(_loss(model, *lessons.draw()))
         muon.step(recipe.matrix_learning_rate * ramp)
         adamw.step()
         model.zero_grad()
@@ -97,11 +98,12 @@ def accuracy_at_temperature_1(model: PreTrainedModel, held_out: tuple[Pair, ...]
     logprobs_BTV = model(tokens_BT[:, :-1], use_cache=False).logits.log_softmax(-1)
     labels_BT = labels_BT[:, 1:]
     picked_BT = logprobs_BTV.gather(2, labels_BT.clamp(min=0)[:, :, None])[:, :, 0]
-    return (picked_BT * (labels_BT != NO_LABEL)).sum(1).exp().mean().item()
+    return float((picked_BT * (labels_BT != NO_LABEL)).sum(1).exp().mean())
 
 
 class Lessons:
-    """Endless batches of training sums, part of them with a random answer. Encoded once, then only looked up."""
+    """Endless batches of training sums, part of them with a random answer. Encoded once, then only looked
+    up."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe

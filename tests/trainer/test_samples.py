@@ -1,0 +1,134 @@
+"""Samples on the volume: whole, bounded, and shown by `rljob samples`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from rljob_api.samples import SampleRecord
+from rljob_cli.errors import UserMistake
+from rljob_cli.samples import Order, find_storage, ordered, step_file
+from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.samples import steps_kept, write_samples
+
+
+def sample(text: str, number: int = 0) -> Sample:
+    prompt = Prompt(index=7, text="[bold]1+1=", token_ids=[1], answer="2")
+    return Sample(prompt, number, [5, 2], [-0.1, -0.2], text, "stop", 3)
+
+
+def write(storage: Path, step: int, text: str = "2", **bounds: int) -> Path:
+    return write_samples(storage, step, [sample(text), sample("3", 1)], [1.0, 0.0], [0.5, -0.5], **bounds)
+
+
+def job(work: Path) -> Path:
+    """A work directory as `rljob run` lays it out, with samples of steps 1 and 2; returns its storage."""
+    storage = work / "storage" / "claim"
+    storage.mkdir(parents=True)
+    (work / "job.json").write_text("{}")
+    (storage / "job.json").write_text("{}")
+    for step in (1, 2):
+        write(storage, step)
+    return storage
+
+
+def test_a_line_holds_all_there_is_to_know_of_a_sample(tmp_path: Path) -> None:
+    first, second = write(tmp_path, 4).read_text().splitlines()
+    assert json.loads(first) == {
+        "step": 4,
+        "promptIndex": 7,
+        "number": 0,
+        "prompt": "[bold]1+1=",
+        "text": "2",
+        "answer": "2",
+        "reward": 1.0,
+        "advantage": 0.5,
+        "weightVersion": 3,
+        "finishReason": "stop",
+        "tokens": 2,
+    }
+    assert SampleRecord.model_validate_json(second).number == 1
+
+
+def test_only_the_newest_steps_are_kept(tmp_path: Path) -> None:
+    for step in (8, 9, 10, 11):
+        write(tmp_path, step, keep_steps=2)
+    assert list(steps_kept(tmp_path / "samples")) == [10, 11]
+
+
+def test_bytes_are_bounded_but_the_step_just_written_stays(tmp_path: Path) -> None:
+    size = write(tmp_path, 1).stat().st_size
+    for step in (2, 3, 4):
+        write(tmp_path, step, keep_bytes=2 * size)
+    assert list(steps_kept(tmp_path / "samples")) == [3, 4]
+    write(tmp_path, 5, text="x" * 3 * size, keep_bytes=2 * size)
+    assert list(steps_kept(tmp_path / "samples")) == [5]
+
+
+def test_a_step_that_is_run_again_replaces_its_file_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    write(tmp_path, 1, text="before")
+    path = write(tmp_path, 1, text="after")
+    assert "before" not in path.read_text()
+    assert [file.name for file in path.parent.iterdir()] == ["step_1.jsonl"]
+
+
+def test_storage_is_found_from_the_work_directory_or_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = job(tmp_path / "runs" / "sums")
+    assert find_storage(str(tmp_path / "runs" / "sums")) == storage
+    assert find_storage(str(storage)) == storage
+    monkeypatch.chdir(tmp_path)
+    assert find_storage("sums").resolve() == storage
+
+
+def test_a_missing_job_or_step_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserMistake, match=r"no job in .*nowhere"):
+        find_storage("nowhere")
+    samples = job(tmp_path) / "samples"
+    assert step_file(samples, None).name == "step_2.jsonl"
+    with pytest.raises(UserMistake, match="no samples of step 9: steps 1 to 2 are kept"):
+        step_file(samples, 9)
+    with pytest.raises(UserMistake, match="yet"):
+        step_file(tmp_path / "samples", 1)
+
+
+def test_best_and_worst_come_first(tmp_path: Path) -> None:
+    records = [SampleRecord.model_validate_json(line) for line in write(tmp_path, 1).read_text().splitlines()]
+    assert [record.reward for record in ordered(records, Order.BEST)] == [1, 0]
+    assert [record.reward for record in ordered(records, Order.WORST)] == [0, 1]
+
+
+def test_the_command_prints_a_table_with_the_text_as_written(tmp_path: Path) -> None:
+    job(tmp_path)
+    printed = run(str(tmp_path), "--step", "1")
+    assert "step 1: 2 samples, mean reward 0.500" in printed
+    assert "[bold]1+1=" in printed
+
+
+def test_the_command_prints_json_lines(tmp_path: Path) -> None:
+    job(tmp_path)
+    printed = run(str(tmp_path), "--output", "json", "--first", "worst", "--limit", "1")
+    assert [json.loads(line)["reward"] for line in printed.splitlines()] == [0.0]
+
+
+def test_the_command_does_not_import_torch() -> None:
+    code = "import rljob_cli.samples, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def run(*arguments: str) -> str:
+    import typer
+
+    from rljob_cli.samples import samples
+
+    app = typer.Typer()
+    app.command()(samples)
+    result = CliRunner(env={"COLUMNS": "160"}).invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
