@@ -78,7 +78,7 @@ def _checkpoint(progress: Progress, now: float) -> Iterator[Metric]:
         )
 
 
-class MetricsLog(Protocol):
+class Log(Protocol):
     """Takes the metrics of each step."""
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None: ...
@@ -111,12 +111,17 @@ class WandbLog:
             import wandb
         except ImportError as error:
             raise Mistake(
-                "spec.logging.wandb is set, but wandb is not installed: pip install 'rljob[trainer]', or remove it."
+                "spec.logging.wandb is set, but wandb is not installed: pip install 'rljob[trainer]', or"
+                " remove it."
             ) from error
-        mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
-        resume = "allow" if mode == "online" else None
+        online = bool(os.environ.get("WANDB_API_KEY"))
         self._run = wandb.init(
-            project=project, name=run.name, id=run.uid, resume=resume, dir=str(directory), mode=mode
+            project=project,
+            name=run.name,
+            id=run.uid,
+            dir=str(directory),
+            resume="allow" if online else None,
+            mode="online" if online else "offline",
         )
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -126,11 +131,15 @@ class WandbLog:
         self._run.finish()
 
 
-class Logs:
-    """Several logs as one."""
+class MetricsLog:
+    """The logs that `spec.logging` asks for, as one. Goes on after step `start`."""
 
-    def __init__(self, logs: list[MetricsLog]) -> None:
-        self._logs = logs
+    def __init__(self, run: Run, directory: Path, start: int) -> None:
+        self._logs: list[Log] = []
+        if run.spec.logging.tensorboard:
+            self._logs.append(TensorboardLog(directory, start))
+        if run.spec.logging.wandb is not None:
+            self._logs.append(WandbLog(run, run.spec.logging.wandb.project, directory))
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         for log in self._logs:
@@ -139,14 +148,3 @@ class Logs:
     def close(self) -> None:
         for log in self._logs:
             log.close()
-
-
-def open_logs(run: Run, start: int) -> Logs:
-    """The logs that `spec.logging` asks for, in the job's directory; `start` is the step that was gone on from."""
-    root = Path(run.paths.storage)
-    logs: list[MetricsLog] = []
-    if run.spec.logging.tensorboard:
-        logs.append(TensorboardLog(root / "tensorboard", start))
-    if run.spec.logging.wandb is not None:
-        logs.append(WandbLog(run, run.spec.logging.wandb.project, root))
-    return Logs(logs)

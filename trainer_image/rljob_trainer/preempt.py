@@ -1,8 +1,8 @@
 """SIGTERM to any rank becomes one decision of all ranks.
 
-The signal is noted by a thread, not by a Python signal handler: a handler runs only between two bytecodes of the main
-thread, and that may sit in a collective for minutes. The thread tells rank 0 through the rendezvous store, past the
-blocked collective; rank 0 cuts generation short, and all ranks meet in `agree`.
+The signal is noted by a thread, not by a Python signal handler: a handler runs only between two bytecodes of
+the main thread, and that may sit in a collective for minutes. The thread tells rank 0 through the rendezvous
+store, past the blocked collective; rank 0 cuts generation short, and all ranks meet in `agree`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ POLL_SECONDS = 0.25
 class Preemption:
     """Notes SIGTERM from now on. Made in the main thread; a process forked from here does not inherit it."""
 
-    def __init__(self, store: dist.Store, rank: int) -> None:
+    def __init__(self, store: dist.TCPStore, group: dist.ProcessGroup) -> None:
+        """`group` is what the ranks agree over; it takes CPU tensors, and waits as long as rank 0 may
+        generate."""
         self._store = store.clone()
-        self._rank = rank
+        self._group = group
+        self._leads = group.rank() == 0
         self._noted = Event()
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
@@ -38,11 +41,17 @@ class Preemption:
         Thread(target=self._watch, daemon=True, name="preemption").start()
 
     def requested(self) -> bool:
-        """Whether this rank should stop what it does alone. Free; on rank 0 it covers all ranks, a moment later."""
+        """Whether this rank should stop what it does alone. Free; on rank 0 it covers all ranks, a moment
+        later."""
         return self._noted.is_set()
 
     def poll(self) -> None:
         """Raise `Interrupted` if this rank should stop what it does alone."""
+        if self.requested():
+            raise Interrupted
+
+    def poll(self) -> None:
+        """Raise `Interrupted` if `requested`: for what rank 0 does alone. Not collective."""
         if self.requested():
             raise Interrupted
 
@@ -52,22 +61,22 @@ class Preemption:
         Ranks that wait for rank 0's generation wait here, so that all are in it at the same boundary.
         """
         flag = torch.tensor([int(self.requested())])
-        dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+        dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group)
         if flag.item():
             self._noted.set()
             raise Interrupted
 
     def _watch(self) -> None:
         while not self._signalled():
-            if self._rank == 0 and self._store.check([KEY]):
+            if self._leads and self._store.check([KEY]):
                 break
         self._noted.set()
-        if self._rank != 0:
-            self._store.set(KEY, str(self._rank))
+        if not self._leads:
+            self._store.set(KEY, "1")
 
     def _signalled(self) -> bool:
         """Wait for SIGTERM; rank 0 looks up now and then."""
-        ready, _, _ = select.select([self._reader], [], [], POLL_SECONDS if self._rank == 0 else None)
+        ready, _, _ = select.select([self._reader], [], [], POLL_SECONDS if self._leads else None)
         return bool(ready) and signal.SIGTERM in self._reader.recv(64)
 
 

@@ -6,6 +6,7 @@ The loop writes on a `ProgressBoard`; a thread serves it. Only rank 0 has one th
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,12 +14,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median
 from threading import RLock, Thread
-from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from rljob_api.progress import Progress, TrainPhase
+from rljob_api.progress import BrokenReplica, Progress, TrainPhase
+from rljob_api.run import Run
+from rljob_api.status import CheckpointFacts
 
+from rljob_trainer.checkpoint.plan import ResumePlan
 from rljob_trainer.errors import Mistake
 from rljob_trainer.metrics import BoardCollector
 
@@ -29,15 +32,16 @@ STEP_WINDOW = 25
 class ProgressBoard:
     """The trainer now, as others may ask for it at any time. Safe to use from several threads."""
 
-    def __init__(self, attempt: int, total_steps: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, run: Run, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = RLock()
         self._seconds: dict[TrainPhase, float] = {}
         self._steps: deque[float] = deque(maxlen=STEP_WINDOW)
+        self._broken: Callable[[], list[BrokenReplica]] = list
         self._now = Progress(
-            attempt=attempt,
+            attempt=run.attempt,
             step=0,
-            total_steps=total_steps,
+            total_steps=run.spec.algorithm.grpo.max_steps,
             phase=TrainPhase.PREPARE,
             heartbeat=clock(),
         )
@@ -47,35 +51,72 @@ class ProgressBoard:
         """Be in a phase; its seconds add up, and the phase around it comes back afterwards."""
         with self._lock:
             around, started = self._now.phase, self._clock()
-            self.update(phase=phase, detail=detail)
+            self._set(phase=phase, detail=detail)
         try:
             yield
         finally:
             with self._lock:
                 spent = self._clock() - started
                 self._seconds[phase] = self._seconds.get(phase, 0) + spent
-                self.update(phase=around, detail="")
+                self._set(phase=around, detail="")
 
-    def beat(self, detail: str = "") -> None:
-        """A sign of life inside a phase."""
-        self.update(detail=detail or self.snapshot().detail)
+    def tell(self, detail: str) -> None:
+        """A sign of life inside a phase, and what it is busy with."""
+        self._set(detail=detail)
 
-    def update(self, **changes: Any) -> None:
-        """Set fields of `Progress` by name; every change is a sign of life."""
+    def resume(self, plan: ResumePlan) -> None:
+        """What the attempt goes on from."""
+        self._set(
+            step=plan.step,
+            metrics=plan.loop.metrics,
+            resumed=plan.resumed,
+            skipped_checkpoints=list(plan.skipped),
+            checkpoint=plan.checkpoint,
+            checkpoint_count=plan.checkpoint_count,
+        )
+
+    def rollouts(self, transport: str, broken: Callable[[], list[BrokenReplica]]) -> None:
+        """How weights travel, and whom to ask which servers were given up on."""
         with self._lock:
-            values = self._now.model_dump() | changes | {"heartbeat": self._clock()}
-            self._now = Progress.model_validate(values)
+            self._broken = broken
+            self._set(transport=str(transport))
 
-    def step_finished(self, step: int, seconds: float, metrics: dict[str, float]) -> None:
-        """A step is done; what remains is estimated from the median of recent steps."""
+    def saved(self, facts: CheckpointFacts, count: int | None = None) -> None:
+        """A checkpoint is whole; `count` of them are kept."""
+        kept = self._now.checkpoint_count if count is None else count
+        self._set(checkpoint=facts, checkpoint_count=max(kept, 1))
+
+    def synced(self, version: int) -> None:
+        """All servers have the weights after this many updates."""
+        self._set(weight_version=version)
+
+    def finish_step(self, step: int, metrics: dict[str, float]) -> None:
+        """A step is done; what remains is estimated from the median of the last steps' `step_seconds`."""
         with self._lock:
-            self._steps.append(seconds)
+            self._steps.append(metrics["step_seconds"])
             left = (self._now.total_steps - step) * median(self._steps)
-            self.update(step=step, metrics=metrics, estimated_remaining_seconds=left)
+            self._set(step=step, metrics=self._now.metrics | metrics, estimated_remaining_seconds=left)
 
-    def snapshot(self) -> Progress:
+    def update(self, metrics: dict[str, float]) -> None:
+        """Metrics that do not come with every step; they stay until they come again."""
         with self._lock:
-            return self._now
+            self._set(metrics=self._now.metrics | metrics)
+
+    def progress(self) -> Progress:
+        """All of it, now."""
+        with self._lock:
+            return self._now.model_copy(update={"broken_replicas": list(self._broken())})
+
+    def serve(self, host: str, port: int) -> int:
+        """Answer at `host:port` until the process ends; gives the port. Raises `Mistake` if it is taken."""
+        server = _bound(self, host, port)
+        Thread(target=server.serve_forever, daemon=True, name="progress").start()
+        return server.server_port
+
+    def _set(self, **changes: object) -> None:
+        """Every change is a sign of life."""
+        with self._lock:
+            self._now = self._now.model_copy(update=changes | {"heartbeat": self._clock()})
 
     def phase_seconds(self) -> dict[TrainPhase, float]:
         """Seconds spent in each phase so far, without the one that is under way."""
@@ -83,38 +124,27 @@ class ProgressBoard:
             return dict(self._seconds)
 
 
-@contextmanager
-def served(board: ProgressBoard, host: str, port: int) -> Iterator[int]:
-    """Answer at `host:port` until the end of the block; gives the port, for 0. Raises `Mistake` if it is taken."""
+def _bound(board: ProgressBoard, host: str, port: int) -> ThreadingHTTPServer:
     try:
-        server = ThreadingHTTPServer((host, port), _handler(board))
+        return ThreadingHTTPServer((host, port), _handler(board))
     except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES):
+        if error.errno not in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}:
             raise
         raise Mistake(
-            f"Progress cannot be served at {host}:{port}: {error.strerror}. End what uses that port"
-            f" (`ss -ltnp 'sport = {port}'` names it), or start the job again once it is free."
+            f"Progress cannot be served at {host}:{port}: {os.strerror(error.errno)}. End what uses that port"
+            f" (`ss -ltnp 'sport = {port}'` names it) and start the job again."
         ) from error
-    server.daemon_threads = True
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True, name="progress")
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _handler(board: ProgressBoard) -> type[BaseHTTPRequestHandler]:
     registry = CollectorRegistry()
-    registry.register(BoardCollector(board.snapshot, board.phase_seconds, time.time))
+    registry.register(BoardCollector(board.progress, board.phase_seconds, time.time))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             match self.path:
                 case "/progress":
-                    self._answer("application/json", board.snapshot().model_dump_json(by_alias=True).encode())
+                    self._answer("application/json", board.progress().model_dump_json(by_alias=True).encode())
                 case "/metrics":
                     self._answer(CONTENT_TYPE_LATEST, generate_latest(registry))
                 case _:

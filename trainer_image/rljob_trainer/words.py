@@ -1,4 +1,5 @@
-"""Last words: one JSON line that a pod leaves in its termination message, and on the volume in case that gets lost."""
+"""Last words: one JSON line that a pod leaves in its termination message, and on the volume in case that
+gets lost."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ ELLIPSIS = " […] "
 def write_last_words(words: LastWords, storage: Path | None) -> None:
     """Leave them in the termination message and, given the job's directory, on the volume.
 
-    The termination log is a mounted file, so it is written in place. A volume that refuses is said on stderr: the pod
-    is ending anyway, and its words must not be replaced by that error.
+    The termination log is a mounted file, so it is written in place. A volume that refuses is said on
+    stderr: the pod is ending anyway, and its words must not be replaced by that error.
     """
     text = fitted(words)
     if log := os.environ.get(TERMINATION_LOG_ENV):
@@ -32,6 +33,11 @@ def write_last_words(words: LastWords, storage: Path | None) -> None:
             write_durably(folder / f"{words.attempt}-{words.role}-{words.rank}.json", text)
         except OSError as error:
             sys.stderr.write(f"Last words could not be left in {folder}: {error.strerror}\n")
+
+
+def write_report(words: LastWords, path: Path) -> None:
+    """Leave a rank's words for the parent of the pod's ranks, unshortened."""
+    path.write_text(words.model_dump_json(by_alias=True), encoding="utf-8")
 
 
 def read_last_words(path: Path) -> LastWords | None:

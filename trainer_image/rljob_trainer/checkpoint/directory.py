@@ -113,7 +113,8 @@ class Storage(Directory):
         check_fence(self.attempts, self.mine)
 
     def note_step(self, step: int) -> None:
-        """Remember the last finished step, so that the next attempt knows what was lost. Call at start and each step.
+        """Remember the last finished step, so that the next attempt knows what was lost. Call at start and
+        each step.
 
         Without fsync: it is worth a step's truth in a status, not a disk's latency in each step.
         """
@@ -124,12 +125,14 @@ class Storage(Directory):
 
     def step_before(self) -> int | None:
         """Last step that the attempt before this one finished; None if there was none."""
-        texts = [(self.attempts / f.file).read_text() for f in fences(self.attempts) if f < self.mine]
+        earlier = [fence for fence in fences(self.attempts) if fence < self.mine]
+        texts = [(self.attempts / fence.file).read_text() for fence in earlier]
         noted = [int(text) for text in texts if text]
         return noted[-1] if noted else None
 
     def publish(self, step: int) -> None:
-        """Give this attempt's draft its final name. Raises `FencedError` if a newer attempt has taken the volume."""
+        """Give this attempt's draft its final name. Raises `FencedError` if a newer attempt has taken the
+        volume."""
         self.check_fence()
         try:
             self.draft(step).rename(self.checkpoint(step))
@@ -152,11 +155,14 @@ class Storage(Directory):
 
 
 def open_storage(run: Run) -> Storage:
-    """Make the folders, refuse a stranger's directory, take the fence, clear what older attempts left half-written.
+    """Make the folders, refuse a stranger's directory, take the fence, clear what older attempts left
+    half-written.
 
-    The order matters: once the fence stands, an older writer fails its own check; one that had passed the check before
-    loses its draft here and fails at the rename. So what this attempt sees afterwards is all that there will ever be.
-    Raises `Mistake` (stranger, read-only), `StorageError` (full) or `FencedError` (a newer attempt writes here).
+    The order matters: once the fence stands, an older writer fails its own check; one that had passed the
+    check before loses its draft here and fails at the rename. So what this attempt sees afterwards is all
+    that there will ever be.
+    Raises `Mistake` (stranger, read-only), `StorageError` (full) or `FencedError` (a newer attempt writes
+    here).
     """
     storage = Storage.of(run)
     with storage_errors(storage.root, "Opening the job's directory"):
@@ -178,13 +184,15 @@ def _claim(storage: Storage) -> None:
     if not (storage.root / JOB_FILE).exists():
         if storage.steps():
             raise Mistake(
-                f"{storage.root} holds checkpoints but no {JOB_FILE}, so nobody knows whose they are. Give job"
+                f"{storage.root} holds checkpoints but no {JOB_FILE}, so nobody knows whose they are. Give"
+                f" job"
                 f" {storage.job.name!r} an empty directory, or move the checkpoints away."
             )
         write_durably(storage.root / JOB_FILE, storage.job.model_dump_json(by_alias=True))
     if storage.owner.uid != storage.job.uid:
         raise Mistake(
-            f"{storage.root} belongs to another job: {storage.owner.name!r} with UID {storage.owner.uid}, and this"
+            f"{storage.root} belongs to another job: {storage.owner.name!r} with UID {storage.owner.uid},"
+            f" and this"
             f" is {storage.job.name!r} with UID {storage.job.uid}. Give this job another directory"
             " (spec.checkpoint.storage), or remove that one if it is not needed any more."
         )

@@ -23,8 +23,8 @@ Facts = dict[str, str]
 def result_facts(spec: JobSpec) -> Facts:
     """Everything in the spec that changes results; when in doubt, in.
 
-    Out: what is saved and logged, how failures are handled, how many servers there are (a sample's seed does not depend
-    on the replica), images and resources (`Versions` has what matters of them).
+    Out: what is saved and logged, how failures are handled, how many servers there are (a sample's seed does
+    not depend on the replica), images and resources (`Versions` has what matters of them).
     """
     options = spec.backend_options
     grpo_out = {"max_steps"} if options.scheduler.decay is Decay.CONSTANT else set()

@@ -1,7 +1,8 @@
 """Which attempt may write: the highest name in `attempts/`.
 
-An attempt enters by creating an empty file whose *name* is its number and token. Creating a name is atomic and happens
-once, and the highest name wins, so the fence can only ever move forward; no lock and no read-then-write is needed.
+An attempt enters by creating an empty file whose *name* is its number and token. Creating a name is atomic
+and happens once, and the highest name wins, so the fence can only ever move forward; no lock and no
+read-then-write is needed.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ def check_fence(attempts: Path, mine: Fence) -> None:
     newest = fences(attempts)[-1]
     if newest != mine:
         raise FencedError(
-            f"attempt {mine.attempt} may not write to {attempts.parent} any more: attempt {newest.attempt} has taken"
+            f"attempt {mine.attempt} may not write to {attempts.parent} any more: attempt {newest.attempt}"
+            f" has taken"
             " it over. Nothing was written; the newer attempt goes on from the last verified checkpoint."
         )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rljob_api.checkpoint import ResumePolicy
@@ -20,7 +20,7 @@ from rljob_trainer.errors import Mistake
 
 from .directory import STATE, Storage
 from .durable import storage_errors
-from .facts import FACTS_FILE, Facts, differences, model_name, result_facts, run_hash
+from .facts import FACTS_FILE, Facts, differences, model_name, result_facts, run_hash, versions_here
 from .state import LoopState
 from .verify import read_manifest, verify
 
@@ -37,7 +37,7 @@ class ResumePlan:
     exactness: Exactness
     reason: str
     """A sentence: what is restored, and why not more."""
-    loop: LoopState = LoopState()
+    loop: LoopState = field(default_factory=LoopState)
     lost_steps: int | None = None
     """Finished steps that are done again; None if no attempt came before."""
     skipped: tuple[str, ...] = ()
@@ -60,7 +60,9 @@ class ResumePlan:
         )
 
 
-def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions) -> ResumePlan:
+def plan_resume(
+    storage: Storage, run: Run, layout: Layout, versions: Versions | None = None
+) -> ResumePlan:
     """The newest checkpoint of this job that verifies; broken ones are moved to `quarantine/` and named.
 
     Raises `Mistake` if the checkpoint is of another model or backend, or if `loadRng: true` cannot be met.
@@ -72,8 +74,10 @@ def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions) 
             plan = _from_the_start(run.spec, before)
         else:
             then: Facts = json.loads((storage.checkpoint(found.step) / FACTS_FILE).read_text())
-            plan = decide(found, then, run.spec, layout, versions, before)
+            now = versions or versions_here()
+            plan = decide(found, then, run.spec, layout, now, before)
             plan = _located(plan, storage, found)
+        storage.note_step(plan.step)
     return replace(plan, skipped=tuple(skipped), checkpoint_count=len(storage.steps()))
 
 
@@ -119,14 +123,15 @@ def _located(plan: ResumePlan, storage: Storage, found: CheckpointManifest) -> R
 def _from_the_start(spec: JobSpec, before: int | None) -> ResumePlan:
     if spec.checkpoint.load_rng and before:
         raise Mistake(
-            "spec.checkpoint.loadRng is true, but there is no checkpoint to load random states from. Leave it out to"
+            "spec.checkpoint.loadRng is true, but there is no checkpoint to load random states from. Leave"
+            " it out to"
             " begin at step 0."
         )
     reason = "Started from the model, at step 0: there is no checkpoint to go on from."
     return ResumePlan(0, None, False, False, Exactness.EXACT, reason, lost_steps=before)
 
 
-def decide(
+def decide(  # noqa: PLR0917 - what was, what is, and how far it had come
     found: CheckpointManifest,
     then: Facts,
     spec: JobSpec,
@@ -134,7 +139,8 @@ def decide(
     versions: Versions,
     before: int | None,
 ) -> ResumePlan:
-    """What to load from a checkpoint that is whole, and how exactly training goes on. `before`: last step finished."""
+    """What to load from a checkpoint that is whole, and how exactly training goes on. `before`: last step
+    finished."""
     _refuse_other(found, spec, layout)
     rng = _loads_rng(found, spec, layout)
     optimizer = spec.resume.load_optimizer and found.has_optimizer
@@ -163,7 +169,8 @@ def _exactness(doubts: list[str], lost: int, *, optimizer: bool) -> Exactness:
 def _refuse_other(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> None:
     if found.model != model_name(spec):
         raise Mistake(
-            f"spec.model is {model_name(spec)}, but the checkpoint of step {found.step} is of {found.model}. Set the"
+            f"spec.model is {model_name(spec)}, but the checkpoint of step {found.step} is of"
+            f" {found.model}. Set the"
             " model back, give the job another name, or set spec.resume.policy to Never."
         )
     if found.layout.backend != layout.backend:
@@ -176,7 +183,7 @@ def _refuse_other(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> N
 
 def _loads_rng(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> bool:
     """R1: absent loads where the layout allows, true insists, false never does."""
-    possible = found.has_rng and found.layout == layout
+    possible = found.has_rng and _same_spread(found.layout, layout)
     if spec.checkpoint.load_rng is None:
         return possible
     if spec.checkpoint.load_rng and not possible:
@@ -186,12 +193,17 @@ def _loads_rng(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> bool
     return spec.checkpoint.load_rng
 
 
+def _same_spread(then: Layout, now: Layout) -> bool:
+    """Random states are sharded as the backend sees fit, which follows from the rest."""
+    return then.model_copy(update={"rng_sharding": now.rng_sharding}) == now
+
+
 def _why_no_rng(found: CheckpointManifest, layout: Layout) -> str:
     if not found.has_rng:
         return f"the checkpoint of step {found.step} has no random states"
     return (
-        f"the checkpoint of step {found.step} has them for {found.layout.short} (sharded by"
-        f" {found.layout.rng_sharding}) and this attempt is {layout.short} (by {layout.rng_sharding})"
+        f"the checkpoint of step {found.step} has random states for {found.layout.short} and this attempt is"
+        f" {layout.short}"
     )
 
 
@@ -207,7 +219,7 @@ def _doubts(
 ) -> list[str]:
     """Everything that keeps the resume from being bit-exact, as parts of a sentence."""
     doubts = []
-    if found.layout != layout:
+    if not _same_spread(found.layout, layout):
         doubts.append(f"the layout was {found.layout.short} and is {layout.short}")
     elif not rng:
         doubts.append("random states were not loaded")

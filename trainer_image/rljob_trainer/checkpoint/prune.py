@@ -13,8 +13,8 @@ def steps_to_remove(
 ) -> list[int]:
     """Steps to remove, oldest first, given the metrics of each whole checkpoint by step.
 
-    Broken ones are not passed in: they neither count as kept nor are removed here. The newest is always kept, because
-    `keep_latest` is at least 1.
+    Broken ones are not passed in: they neither count as kept nor are removed here. The newest is always
+    kept, because `keep_latest` is at least 1.
     """
     newest = sorted(verified)[-max(keep_latest, 1) :]
     keep = {*newest, *(_best(verified, keep_top_k) if keep_top_k else [])}
@@ -22,7 +22,8 @@ def steps_to_remove(
 
 
 def _best(verified: Mapping[int, Mapping[str, float]], top: KeepTopK) -> list[int]:
-    """The steps with the highest metric; of equals the newer; those without the metric, or with NaN, are out."""
+    """The steps with the highest metric; of equals the newer; those without the metric, or with NaN, are
+    out."""
     ranked = [
         (metrics[top.metric], step)
         for step, metrics in verified.items()

@@ -1,7 +1,8 @@
 """Saving a checkpoint, all ranks together: written under a draft name, checked, and renamed when it is whole.
 
-A crash at any point leaves either the checkpoint or a draft that the next attempt removes; the one saved before stays
-loadable in any case. The loop calls `Saver`; every method of it is collective unless it says otherwise.
+A crash at any point leaves either the checkpoint or a draft that the next attempt removes; the one saved
+before stays loadable in any case. The loop calls `Saver`; every method of it is collective unless it says
+otherwise.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from .team import Team
 from .verify import SEAL_FILE, BrokenCheckpointError, read_manifest, seal, sha256_of
 
 MODEL_FILES = "hf"
-"""Folder inside a checkpoint with the model's configuration and tokenizer, so that an export needs nothing else."""
+"""Folder inside a checkpoint with the model's configuration and tokenizer, so that an export needs nothing
+else."""
 WEIGHTS = re.compile(r"\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf)(\.index\.json)?$|^\.")
 
 T = TypeVar("T")
@@ -83,12 +85,14 @@ class _Draft:
 
 
 class Saver:
-    """Writes one checkpoint at a time, in the foreground (`save`) or while training goes on (`begin`, `poll`)."""
+    """Writes one checkpoint at a time, in the foreground (`save`) or while training goes on (`begin`,
+    `poll`)."""
 
     def __init__(
         self, run: Run, storage: Storage, backend: Backend, versions: Versions, model_directory: Path | None
     ) -> None:
-        """`model_directory` is the Hugging Face directory that the model came from; all ranks call this together."""
+        """`model_directory` is the Hugging Face directory that the model came from; all ranks call this
+        together."""
         self._run, self._storage, self._backend, self._versions = run, storage, backend, versions
         self._model_directory = model_directory
         self._team = Team(dist.new_group(backend="gloo"))
@@ -100,7 +104,8 @@ class Saver:
     def save(self, loop: LoopState, rng: object) -> Saved:
         """Save and wait. `rng` is the random state after `loop.step`; it may have moved on since.
 
-        Raises on all ranks alike `StorageError`, `Mistake`, `FencedError` or `SaveError`; no draft is left behind.
+        Raises on all ranks alike `StorageError`, `Mistake`, `FencedError` or `SaveError`; no draft is left
+        behind.
         """
         self.finish()
         if self.latest is not None and self.latest.manifest.step == loop.step:
@@ -109,14 +114,17 @@ class Saver:
         return self.latest
 
     def begin(self, loop: LoopState, rng: object) -> None:
-        """Take a copy of the state and write it in the background; waits first for a save that is still under way."""
+        """Take a copy of the state and write it in the background; waits first for a save that is still
+        under way."""
         self.finish()
         draft = self._start(loop, rng, background=True)
-        self._running = future = Future()
+        future: Future[Saved] = Future()
+        self._running = future
         Thread(target=_resolve, args=(future, lambda: self._complete(draft)), daemon=True).start()
 
     def poll(self) -> Saved | None:
-        """The checkpoint begun before, once it is whole on all ranks; None while it is not, or if there is none."""
+        """The checkpoint begun before, once it is whole on all ranks; None while it is not, or if there is
+        none."""
         if self._running is None or not self._boundary.all(self._running.done()):
             return None
         return self.finish()
@@ -167,7 +175,8 @@ class Saver:
 
     @contextmanager
     def _abandoned_on_failure(self, draft: Path) -> Iterator[None]:
-        """Remove the draft of a save that failed; if a newer attempt took the volume, that is why it failed."""
+        """Remove the draft of a save that failed; if a newer attempt took the volume, that is why it
+        failed."""
         try:
             yield
         except Exception:

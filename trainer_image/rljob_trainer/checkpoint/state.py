@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
+from pydantic import Field
 from rljob_api.base import Record
 
 LOOP_FILE = "loop.json"
@@ -22,9 +23,10 @@ class LoopState(Record):
     """Generated tokens trained on."""
     elapsed_seconds: float = 0
     """Time spent in steps that count, over all attempts."""
-    metrics: dict[str, float] = {}
-    """Of the last step, and `val:*` where it was evaluated: what `keepTopK` ranks by (`val:accuracy`, `train:reward`)."""
-    best: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
+    """Of the last step, and `val:*` where it was evaluated: what `keepTopK` ranks by (`val:accuracy`,
+    `train:reward`)."""
+    best: dict[str, float] = Field(default_factory=dict)
     """Highest value of each `val:*` so far."""
 
     @classmethod

@@ -1,6 +1,7 @@
 """Whether a checkpoint is whole: every file of its manifest present, with its size and checksum.
 
-Serves the resume plan and `rljob checkpoint verify`. Files are streamed, several at a time: hashing frees the GIL.
+Serves the resume plan and `rljob checkpoint verify`. Files are streamed, several at a time: hashing frees
+the GIL.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def read_manifest(checkpoint: Path) -> CheckpointManifest:
         ) from error
     if manifest.format > MANIFEST_FORMAT:
         raise BrokenCheckpointError(
-            f"it has format {manifest.format} and this version reads up to {MANIFEST_FORMAT}: use a newer image"
+            f"it has format {manifest.format} and this version reads up to {MANIFEST_FORMAT}: use a newer"
+            f" image"
         )
     return manifest
 

@@ -1,0 +1,138 @@
+"""`rljob checkpoint ls | verify | export`: what is on a job's volume. Only `export` imports torch."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from rljob_api.manifest import CheckpointManifest
+from rljob_trainer.checkpoint.directory import JOB_FILE, Directory
+from rljob_trainer.checkpoint.verify import BrokenCheckpointError, read_manifest, verify
+from rljob_trainer.errors import Mistake
+
+from .errors import UserMistake
+from .output import Output
+
+app = typer.Typer(no_args_is_help=True)
+RUNS = Path("runs")
+
+Job = Annotated[Path, typer.Argument(help="Work directory of a job, its name under runs/, or its storage.")]
+
+
+@app.command("ls")
+def list_checkpoints(job: Job, output: Annotated[Output, typer.Option()] = Output.TEXT) -> None:
+    """List a job's checkpoints: step, age, size, layout, and whether the files are all there."""
+    directory = find_directory(job)
+    rows = [_row(directory, step) for step in directory.steps()]
+    match output:
+        case Output.JSON:
+            typer.echo(json.dumps(rows))
+        case Output.TEXT:
+            Console().print(_table(rows, datetime.now(UTC)))
+            for path in sorted(directory.quarantine.iterdir()):
+                typer.echo(f"set aside, because it did not verify: {path}")
+
+
+@app.command("verify")
+def verify_checkpoints(
+    job: Job, step: Annotated[int | None, typer.Option(help="Only this step.", show_default=False)] = None
+) -> None:
+    """Read every byte and compare checksums. Exit code 1 if anything is wrong."""
+    directory = find_directory(job)
+    broken = False
+    for each in _chosen(directory, step):
+        problems = verify(directory.checkpoint(each))
+        broken = broken or bool(problems)
+        for told in problems or ["whole"]:
+            typer.echo(f"step {each}: {told}")
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command("export")
+def export(
+    job: Job,
+    to: Annotated[Path, typer.Option(help="Directory to make.")],
+    step: Annotated[
+        int | None, typer.Option(help="Which; without it the newest.", show_default=False)
+    ] = None,
+) -> None:
+    """Make a Hugging Face directory of a checkpoint, for transformers and vLLM."""
+    directory = find_directory(job)
+    chosen = _chosen(directory, step)[-1]
+    from rljob_trainer.checkpoint.export import export_checkpoint
+
+    try:
+        export_checkpoint(directory.checkpoint(chosen), to)
+    except Mistake as mistake:
+        raise UserMistake(str(mistake)) from mistake
+    typer.echo(f"step {chosen} is in {to}")
+
+
+def find_directory(job: Path) -> Directory:
+    """The job's directory on the volume, in or below `job`. Raises `UserMistake`."""
+    places = [job] if job.is_absolute() else [job, RUNS / job]
+    for place in places:
+        found = [file.parent for file in place.rglob(JOB_FILE) if (file.parent / "attempts").is_dir()]
+        if len(found) > 1:
+            raise UserMistake(f"{place} holds several jobs; name one of: {', '.join(map(str, sorted(found)))}")
+        if found:
+            return Directory(found[0])
+    raise UserMistake(f"no job's storage in {' or '.join(map(str, places))}: nothing was trained there yet")
+
+
+def _chosen(directory: Directory, step: int | None) -> list[int]:
+    steps = directory.steps()
+    if not steps:
+        raise UserMistake(f"no checkpoint in {directory.checkpoints} yet")
+    if step is not None and step not in steps:
+        raise UserMistake(f"no checkpoint of step {step}; there are {', '.join(map(str, steps))}")
+    return steps if step is None else [step]
+
+
+def _row(directory: Directory, step: int) -> dict[str, object]:
+    """The manifest in short. Sizes are compared; checksums are `verify`'s."""
+    path = directory.checkpoint(step)
+    try:
+        manifest = read_manifest(path)
+    except BrokenCheckpointError as error:
+        return {"step": step, "path": str(path), "problem": str(error)}
+    facts = manifest.model_dump(mode="json", by_alias=True, exclude={"files", "versions", "layout"})
+    return {
+        **facts,
+        "path": str(path),
+        "bytes": manifest.bytes,
+        "layout": manifest.layout.short,
+        "problem": _misfit(path, manifest),
+    }
+
+
+def _misfit(path: Path, manifest: CheckpointManifest) -> str:
+    for file in manifest.files:
+        place = path / file.path
+        if not place.is_file() or place.stat().st_size != file.bytes:
+            return f"{file.path} is missing or has another size"
+    return ""
+
+
+def _table(rows: list[dict[str, object]], now: datetime) -> Table:
+    table = Table("step", "age", "size", "layout", "rng", "optimizer", "attempt", "problem")
+    for row in rows:
+        if "time" not in row:
+            table.add_row(str(row["step"]), *[""] * 6, str(row["problem"]))
+            continue
+        age = now - datetime.fromisoformat(str(row["time"]))
+        told = (_yes(row["hasRng"]), _yes(row["hasOptimizer"]), str(row["attempt"]), str(row["problem"]))
+        size = f"{int(str(row['bytes'])) / 2**20:.1f} MiB"
+        table.add_row(str(row["step"]), str(age).split(".", 1)[0], size, str(row["layout"]), *told)
+    return table
+
+
+def _yes(value: object) -> str:
+    return "yes" if value else "no"
