@@ -56,7 +56,11 @@ class Backend(Protocol):
         ...
 
     def train_step(self, batch: Batch, loss: LossFunction, poll: Callable[[], None]) -> StepResult:
-        """One optimizer update. `poll()` is called between micro-batches, by all ranks alike; it may raise `Interrupted`.
+        """One optimizer update. `poll()` may be collective and may raise `Interrupted`.
+
+        All ranks call it the same number of times: before the first micro-batch and before the update at least,
+        and between micro-batches where all ranks stand at the same one. Pipeline stages never do, and a stage that
+        left the schedule would leave its neighbours waiting: there a step stops at its ends only.
 
         Raises `NonFiniteGradientError` on all ranks if any gradient is NaN or infinite and that is checked.
         """
@@ -72,8 +76,8 @@ class Backend(Protocol):
     def save_checkpoint(self, directory: Path, *, optimizer: bool, rng: object, background: bool) -> Callable[[], None]:
         """Write model, optimizer, scheduler and `rng` (as from `rng_state`) of all ranks into `directory`, in parallel.
 
-        Returns a function that all ranks call to wait until everything is on disk; with `background` the writing goes
-        on while training does, else it is done on return.
+        `directory` exists and is empty. Returns a function that all ranks call to wait until everything is on disk;
+        with `background` the writing goes on while training does, else it is done on return.
         """
         ...
 

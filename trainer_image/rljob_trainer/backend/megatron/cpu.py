@@ -9,6 +9,7 @@ they are exchanged for as long as `stand_in` lasts.
 from __future__ import annotations
 
 import functools
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ def adapt() -> None:
     # parallel ranks would then silently draw from one another's streams.
     megatron_random._set_cuda_rng_state = _set_rng_state
     megatron_random._get_cuda_rng_state = _get_rng_state
+    # "CPU RNG state changed within GPU RNG context": of course it did, the two are one generator here.
+    logging.getLogger(megatron_random.__name__).setLevel(logging.ERROR)
 
 
 @contextmanager

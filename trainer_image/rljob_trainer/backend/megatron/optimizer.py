@@ -96,6 +96,7 @@ class MendedOptimizer(DistributedOptimizer):  # type: ignore[misc]  # megatron-c
         for state in self.optimizer.state.values():
             state["step"] = state["step"].clone()
 
+    @torch.no_grad()
     def _set_main_param_and_optimizer_states(self, model_param: Tensor, tensors: dict[str, Tensor]) -> None:
         group, order = self.model_param_group_index_map[model_param]
         main = self.optimizer.param_groups[group]["params"][order]
