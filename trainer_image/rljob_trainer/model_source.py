@@ -23,16 +23,6 @@ def whole_model(run: Run, tell: Callable[[str], None]) -> Path:
     return fetched(run.spec.model)
 
 
-def model_for_rollout(run: Run) -> str:
-    """What vLLM is given: it needs config and tokenizer only, as its weights are pushed. A hub id stays an id."""
-    source = run.spec.model.source
-    if source == BUILTIN_ADDITION:
-        from rljob_trainer.builtin.addition import skeleton_path
-
-        return str(skeleton_path(Path(run.paths.cache)))
-    return str(checked_directory(source)) if is_directory_source(source) else source
-
-
 def is_directory_source(source: str) -> bool:
     """Whether `spec.model.source` means a path: it starts like one. A Hugging Face id never does."""
     return source.startswith(("/", "./", "../", "~"))

@@ -25,11 +25,10 @@ def train() -> int:
 
 def rollout() -> int:
     """Become vLLM's server."""
-    from rljob_trainer.model_source import model_for_rollout
-    from rljob_trainer.rollout.server import become
+    from rljob_trainer.rollout.server import serve
 
     replica = int(os.environ["RLJOB_REPLICA"])
-    return _guarded("rollout", replica, lambda run: become(run, model_for_rollout(run), os.environ["POD_IP"]))
+    return _guarded("rollout", replica, lambda run: serve(run, replica, os.environ["POD_IP"]))
 
 
 def read_run() -> Run:
