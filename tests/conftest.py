@@ -1,3 +1,5 @@
 """What all tests may ask for."""
 
-from kube.fixtures import api_server as api_server
+from kube.fixtures import api_server
+
+__all__ = ["api_server"]

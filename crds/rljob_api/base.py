@@ -46,7 +46,7 @@ class Spec(BaseModel):
 
     @classmethod
     def parse(cls, manifest: Manifest) -> Self:
-        """Read plain data as the API server would: by JSON's types, without coercion; a null field is an absent one, and
+        """Read plain data as the API server would: by JSON's types, no coercion; a null field is an absent one, and
         a name in snake case an unknown one.
 
         Raises `pydantic.ValidationError`.
@@ -76,9 +76,7 @@ Fraction = Annotated[str, Field(pattern=r"^(0(\.[0-9]+)?|1(\.0+)?)$")]
 Decimal = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?$", max_length=16)]
 """A decimal number of at least 0, as a string: Kubernetes APIs avoid floats."""
 
-Quantity = Annotated[
-    str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$", max_length=32)
-]
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi)?$", max_length=32)]
 """A Kubernetes resource quantity, for example `500Gi`."""
 
 

@@ -18,7 +18,7 @@ class AccessMode(StrEnum):
 
 
 class Storage(Spec):
-    """The volume that checkpoints, samples and the export live on: a new claim of `size`, or an existing `claimName`."""
+    """The volume of checkpoints, samples and the export: a new claim of `size`, or an existing `claimName`."""
 
     size: Quantity = "100Gi"
     """Size of a new claim; without effect on an existing one."""

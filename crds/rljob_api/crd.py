@@ -100,8 +100,8 @@ def _name_rule() -> Manifest:
     shape = "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')"
     return {
         "rule": f"size(self.metadata.name) <= {MAX_NAME} && {shape}",
-        "message": f"metadata.name: at most {MAX_NAME} characters of a-z, 0-9 and -, the first a letter and the last no "
-        "dash, because pods and services carry it.",
+        "message": f"metadata.name: pods and services carry it: at most {MAX_NAME} characters of a-z, 0-9 and -, "
+        "the first a letter and the last no dash.",
     }
 
 

@@ -16,7 +16,7 @@ class Dataset(Spec):
     source: str = Field(min_length=1, max_length=1024)
     """`builtin:addition`, `reasoning-gym:<task>`, a `.jsonl` or `.parquet` path, or a Hugging Face dataset id."""
     split: str = Field("", max_length=128)
-    """Split of a Hugging Face dataset or of `builtin:addition`; empty means `train` for training and `test` for validation."""
+    """Split of a Hugging Face dataset or of `builtin:addition`; empty means `train`, and `test` for validation."""
     config: str = Field("", max_length=128)
     """Configuration name of a Hugging Face dataset, for example `main` for `openai/gsm8k`."""
     prompt_key: str = Field("question", min_length=1, max_length=128)

@@ -80,6 +80,11 @@ def _step(found: Field, part: str) -> Field:
             return Field(f"{found.path}[]", items, required=False)
         case {"additionalProperties": value}:
             return Field(f"{found.path}.{part}", value, required=False)
+        case _:
+            return _child(found, part)
+
+
+def _child(found: Field, part: str) -> Field:
     children = {child.name: child for child in found.children}
     if part not in children:
         raise NoSuchFieldError(f"no field `{part}` in `{found.path}`.{suggestion(part, list(children))}")
@@ -101,7 +106,7 @@ def suggestion(word: str, known: list[str]) -> str:
     return f" There is: {', '.join(known)}." if known else ""
 
 
-def _kind(schema: Manifest) -> str:
+def _kind(schema: Manifest) -> str:  # noqa: PLR0911 - one line per type
     match schema:
         case {"enum": values}:
             return f"one of {', '.join(values)}"
@@ -119,7 +124,8 @@ def _kind(schema: Manifest) -> str:
             return f"a number{_range(schema)}"
         case {"type": "boolean"}:
             return "true or false"
-    raise ValueError(f"no words for {schema}")
+        case _:
+            raise ValueError(f"no words for {schema}")
 
 
 def _range(schema: Manifest) -> str:

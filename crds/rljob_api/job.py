@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from .algorithm import Algorithm
-from .base import API_VERSION, KIND, Record, Spec
+from .base import Record, Spec
 from .checkpoint import Checkpoint, Resume
 from .data import Data
 from .failure import FailurePolicy
@@ -40,7 +40,7 @@ class JobSpec(Spec):
     algorithm: Algorithm = Algorithm()
     """How the policy learns."""
     backend: BackendName | None = None
-    """What trains. Absent: `megatron` if a `megatron` block enables it, else `dtensor`; the status says which and why."""
+    """What trains. Absent: `megatron` if a `megatron` block enables it, else `dtensor`; the status says which."""
     dtensor: Dtensor | None = None
     """Options of the dtensor backend."""
     megatron: Megatron | None = None
@@ -111,8 +111,8 @@ class Metadata(Record):
 class RLJob(Spec):
     """One RL post-training run: a trainer gang, vLLM rollout servers, weight sync and checkpoints."""
 
-    api_version: Literal["rljob.io/v1alpha1"] = API_VERSION
-    kind: Literal["RLJob"] = KIND
+    api_version: Literal["rljob.io/v1alpha1"] = "rljob.io/v1alpha1"
+    kind: Literal["RLJob"] = "RLJob"
     metadata: Metadata
     spec: JobSpec
     """What to train, on what, and how."""

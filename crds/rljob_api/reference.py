@@ -27,7 +27,10 @@ def _sections(root: Field) -> Iterator[Field]:
 
 
 def _section(section: Field) -> str:
-    rows = [f"| `{child.name}` | {_kind(child)} | {_default(child)} | {_cell(child)} |" for child in section.children]
+    rows = [
+        f"| `{child.name}` | {_kind(child)} | {_default(child)} | {_cell(child)} |"
+        for child in section.children
+    ]
     table = ["| field | type | default | meaning |", "|---|---|---|---|", *rows]
     return "\n".join([f"## `{section.path}`", "", section.description, "", *table, ""])
 

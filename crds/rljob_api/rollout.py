@@ -14,7 +14,7 @@ class Vllm(Spec):
     gpu_memory_utilization: Fraction = "0.9"
     """Share of a GPU's memory that vLLM takes; without effect on CPU."""
     kv_cache_mib: int = Field(128, ge=16, le=1_048_576)
-    """Memory of the KV cache on CPU, in MiB; without effect on GPU, where it is what remains of `gpuMemoryUtilization`."""
+    """Memory of the KV cache on CPU, in MiB; on GPU it is what remains of `gpuMemoryUtilization`."""
     max_model_len: int | None = Field(None, ge=8, le=16_777_216)
     """Longest prompt plus completion, in tokens; absent means what the model allows."""
     max_num_seqs: int = Field(256, ge=1, le=65536)

@@ -1,4 +1,4 @@
-"""What a pod reads: `run.json` in the attempt's ConfigMap. The whole validated spec, and the names of its neighbours."""
+"""What a pod reads: `run.json` in the attempt's ConfigMap. The whole spec, and the names of its neighbours."""
 
 from __future__ import annotations
 

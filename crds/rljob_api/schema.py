@@ -70,7 +70,9 @@ def _without_alternatives(node: Manifest) -> Manifest:
     if "anyOf" not in node:
         return node
     (only,) = [choice for choice in node["anyOf"] if choice != {"type": "null"}]
-    beside = {key: value for key, value in node.items() if key != "anyOf" and (key, value) != ("default", None)}
+    beside = {
+        key: value for key, value in node.items() if key != "anyOf" and (key, value) != ("default", None)
+    }
     return {**only, **beside}
 
 
@@ -115,6 +117,8 @@ def _member_docstrings(choice: type[Enum]) -> dict[str, str]:
         match member, text:
             case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str(words))):
                 found[choice[name].value] = inspect.cleandoc(words)
+            case _:
+                pass
     return found
 
 

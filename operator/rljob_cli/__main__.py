@@ -27,7 +27,9 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
-    "validate": Command("validate:validate", "Check job files: every mistake with its line, before anything starts."),
+    "validate": Command(
+        "validate:validate", "Check job files: every mistake with its line, before anything starts."
+    ),
     "explain": Command("explain:explain", "Explain a field: type, default, bounds, children."),
     "schema": Command("schema:schema", "Print the JSON schema of RLJob, for editors."),
     "run": Command("run:run", "Run a job on this machine; Ctrl-C saves and stops, the same command goes on."),

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rljob_api.base import Manifest
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from rljob_api.base import Manifest
 
 from .errors import InvalidJob, Problem
 
@@ -73,7 +74,9 @@ def read_document(path: Path) -> Document:
         document.data.update(yaml.constructor.construct_document(root))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise InvalidJob([Problem(file, mark.line + 1, mark.column + 1, "", f"not YAML: {error.problem}")]) from None
+        raise InvalidJob(
+            [Problem(file, mark.line + 1, mark.column + 1, "", f"not YAML: {error.problem}")]
+        ) from None
     except YAMLError as error:
         raise InvalidJob([Problem(file, 0, 0, "", f"not YAML: {error}")]) from None
     return document
@@ -94,16 +97,22 @@ def _text(path: Path) -> str:
 
 
 def _only(file: str, nodes: list[Any]) -> Any:
-    match nodes:
-        case []:
-            raise InvalidJob([Problem(file, 0, 0, "", "the file is empty; write one RLJob into it.")])
-        case [node] if node.id == "mapping":
-            return node
-        case [node]:
-            message = f"an RLJob is a mapping that starts with `apiVersion:`, and this is a {node.id}."
-        case [_, node, *_]:
-            message = "a second document starts here; write one RLJob per file and no `---` after it."
-    raise InvalidJob([Problem(file, node.start_mark.line + 1, node.start_mark.column + 1, "", message)])
+    if not nodes:
+        raise InvalidJob([Problem(file, 0, 0, "", "the file is empty; write one RLJob into it.")])
+    first, *others = nodes
+    if others:
+        raise _refusal(
+            file, others[0], "a second document starts here; write one RLJob per file and no `---` after it."
+        )
+    if first.id != "mapping":
+        raise _refusal(
+            file, first, f"an RLJob is a mapping that starts with `apiVersion:`, and this is a {first.id}."
+        )
+    return first
+
+
+def _refusal(file: str, node: Any, message: str) -> InvalidJob:
+    return InvalidJob([Problem(file, node.start_mark.line + 1, node.start_mark.column + 1, "", message)])
 
 
 def _mark(node: Any, path: FieldPath, document: Document) -> None:

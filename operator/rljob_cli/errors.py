@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-class UserMistake(Exception):
+class UserMistake(Exception):  # noqa: N818 - a user's mistake, told as a sentence, not a fault of the program
     """Something that the user can mend: a sentence that names it, and the next step."""
 
 

@@ -6,14 +6,19 @@ import json
 from typing import Annotated
 
 import typer
+
 from rljob_api.fields import Field, NoSuchFieldError, field
 
 from .validate import EXIT_INVALID, Output
 
 
 def explain(
-    path: Annotated[str, typer.Argument(help="For example spec.checkpoint or spec.rollout.replicas.")] = "spec",
-    output: Annotated[Output, typer.Option("--output", "-o", help="text for people, json for programs.")] = Output.TEXT,
+    path: Annotated[
+        str, typer.Argument(help="For example spec.checkpoint or spec.rollout.replicas.")
+    ] = "spec",
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="text for people, json for programs.")
+    ] = Output.TEXT,
 ) -> None:
     """Explain a field: type, default, bounds, children. Exit code 1 if there is no such field."""
     try:
@@ -56,6 +61,8 @@ def _as_json(found: Field) -> dict[str, object]:
         "required": found.required,
         "default": found.schema.get("default"),
         "description": found.description,
-        "schema": {key: value for key, value in found.schema.items() if key not in {"properties", "description"}},
+        "schema": {
+            key: value for key, value in found.schema.items() if key not in {"properties", "description"}
+        },
         "fields": [child.path for child in found.children],
     }

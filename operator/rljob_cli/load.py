@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+
 from rljob_api.base import API_VERSION, KIND
 from rljob_api.job import MAX_NAME, RLJob
 from rljob_api.rules import BrokenRulesError
@@ -55,18 +56,21 @@ def _problems(document: Document, mistake: ErrorDetails) -> list[Problem]:
         case {"loc": ("apiVersion" | "kind", *_)}:
             return []  # `_wrong_header` has said it
         case {"ctx": {"error": BrokenRulesError() as broken}}:
-            return [
-                document.problem((*path, *rule.path.split(".")), rule.message) for rule in broken.rules
-            ]
+            return [document.problem((*path, *rule.path.split(".")), rule.message) for rule in broken.rules]
         case {"ctx": {"error": ValueError() as error}}:
             return [document.problem(path, str(error))]
         case {"type": "extra_forbidden"}:
             return [document.problem(path, _unknown(path), at_key=True)]
         case {"type": "missing"}:
             return [document.problem(path, f"it is missing{_expected(path, ': write ')}.{_more(path)}")]
-    got = mistake["input"]
-    expected = _expected(path, ": it must be ")
-    return [document.problem(path, f"{_shown(got)} does not fit{expected}.{_quotes(mistake, got)}{_more(path)}")]
+        case _:
+            return [document.problem(path, _misfit(path, mistake))]
+
+
+def _misfit(path: FieldPath, mistake: ErrorDetails) -> str:
+    got = _shown(mistake["input"])
+    quotes = f' Put it in quotes: "{got}".' if mistake["type"] == "string_type" else ""
+    return f"{got} does not fit{_expected(path, ': it must be ')}.{quotes}{_more(path)}"
 
 
 def _unknown(path: FieldPath) -> str:
@@ -88,7 +92,8 @@ def _expected(path: FieldPath, lead: str) -> str:
             return f"{lead}{field(dotted(path)).kind}"
         case ("metadata", "name"):
             return f"{lead}at most {MAX_NAME} characters of a-z, 0-9 and -, the first a letter and the last no dash"
-    return ""
+        case _:
+            return ""
 
 
 def _more(path: FieldPath) -> str:
@@ -97,11 +102,6 @@ def _more(path: FieldPath) -> str:
 
 def _explainable(path: FieldPath) -> str:
     return ".".join(part for part in path if isinstance(part, str))
-
-
-def _quotes(mistake: ErrorDetails, got: object) -> str:
-    """The next step for a text that YAML reads as something else."""
-    return f' Put it in quotes: "{_shown(got)}".' if mistake["type"] == "string_type" and got is not None else ""
 
 
 def _shown(value: object) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from rljob_api.data import Dataset
 from rljob_api.job import RLJob
 
@@ -28,7 +29,9 @@ class Output(StrEnum):
 
 def validate(
     files: Annotated[list[Path], typer.Argument(help="Job files.", show_default=False)],
-    output: Annotated[Output, typer.Option("--output", "-o", help="text for people, json for programs.")] = Output.TEXT,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="text for people, json for programs.")
+    ] = Output.TEXT,
 ) -> None:
     """Check job files: every mistake with its line, what is allowed, and the next step. Exit code 1 if there is any."""
     found = {file: problems_of(file) for file in files}

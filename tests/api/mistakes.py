@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from rljob_api.base import Manifest
-
 from api.jobs import spec
+from rljob_api.base import Manifest
 
 SCHEMA_MISTAKES: dict[str, Manifest] = {
     "missing section": spec(model=None),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rljob_api.base import Manifest
-
 from api.jobs import spec
+from rljob_api.base import Manifest
 
 TASK = {"train": {"source": "reasoning-gym:chain_sum"}}
 HELD_OUT = {"train": {"source": "builtin:addition"}, "validation": {"source": "builtin:addition"}}

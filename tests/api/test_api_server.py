@@ -6,12 +6,13 @@ import copy
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
+
 from api.jobs import job, spec
 from api.mistakes import SCHEMA_MISTAKES, TOLERATED
 from api.rule_cases import CASES, EDITS, Edit
 from kube.api import Answer, Api
 from kube.fixtures import wait_until_established
-from pydantic import ValidationError
 from rljob_api.base import Manifest
 from rljob_api.crd import PLURAL
 from rljob_api.job import MAX_NAME, JobSpec, RLJob
@@ -42,7 +43,9 @@ def causes(answer: Answer) -> set[tuple[str, str]]:
 
 
 def test_the_crd_is_established_without_complaints(api_server: Api) -> None:
-    conditions = {each["type"]: each["status"] for each in wait_until_established(api_server)["status"]["conditions"]}
+    conditions = {
+        each["type"]: each["status"] for each in wait_until_established(api_server)["status"]["conditions"]
+    }
     assert conditions == {"NamesAccepted": "True", "Established": "True"}
 
 
@@ -98,7 +101,9 @@ def defaulted(spec_: Manifest) -> Manifest:
 GOOD = {
     "least": spec(),
     "blocks": spec(megatron={}, dtensor={"optimizer": {"beta1": 0.5}}),
-    "lists": spec(trainer={"env": [{"name": "A"}]}, checkpoint={"keepTopK": {"count": 1, "metric": "train:kl"}}),
+    "lists": spec(
+        trainer={"env": [{"name": "A"}]}, checkpoint={"keepTopK": {"count": 1, "metric": "train:kl"}}
+    ),
     **{path.stem: read_document(path).data["spec"] for path in EXAMPLES},
 }
 
@@ -111,7 +116,9 @@ def test_the_defaults_of_the_api_server_are_those_of_the_models(api_server: Api,
 
 
 @pytest.mark.parametrize(
-    "name", ["a" * MAX_NAME, "a-1", "a" * (MAX_NAME + 1), "1a", "a.b", "A", "a-"], ids=lambda name: name[:5] + str(len(name))
+    "name",
+    ["a" * MAX_NAME, "a-1", "a" * (MAX_NAME + 1), "1a", "a.b", "A", "a-"],
+    ids=lambda name: name[:5] + str(len(name)),
 )
 def test_names_are_the_same_to_both(api_server: Api, name: str) -> None:
     accepted = tried(api_server, spec(), name).code == 201
@@ -162,14 +169,31 @@ def test_a_status_is_written_apart_from_the_spec_and_shown_in_columns(api_server
     row = dict(zip(names, table["rows"][0]["cells"], strict=False))
     shown = ["NAME", "BACKEND", "PHASE", "STEP", "REWARD", "CKPT", "TRAINERS", "ROLLOUTS", "RESTARTS"]
     assert names == [*shown, "AGE"]
-    assert [row[name] for name in shown] == ["seen", "dtensor", "Training", "3/60", "0.5", None, "1/1", "2/2", 1]
+    assert [row[name] for name in shown] == [
+        "seen",
+        "dtensor",
+        "Training",
+        "3/60",
+        "0.5",
+        None,
+        "1/1",
+        "2/2",
+        1,
+    ]
 
 
 def test_a_whole_status_of_the_models_is_accepted(api_server: Api) -> None:
     from rljob_api.status import AttemptStatus, CheckpointFacts, CheckpointStatus, Condition, Failure, Status
 
     facts = CheckpointFacts(
-        step=2, time="2026-01-01T00:00:00Z", path="/s", bytes=1, verified=True, has_rng=True, has_optimizer=True, layout="x"
+        step=2,
+        time="2026-01-01T00:00:00Z",
+        path="/s",
+        bytes=1,
+        verified=True,
+        has_rng=True,
+        has_optimizer=True,
+        layout="x",
     )
     status = Status(
         attempt=AttemptStatus(number=1, exactness="Exact"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from api.rule_cases import CASES, EDITS
 from pydantic import ValidationError
+
+from api.rule_cases import CASES, EDITS
 from rljob_api.job import JobSpec
 from rljob_api.rules import EDIT_RULES, RULES, BrokenRulesError, broken_edit_rules
 

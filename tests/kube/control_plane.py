@@ -20,6 +20,8 @@ from .api import Api
 from .pki import write_certificate, write_key, write_public_key
 from .programs import programs
 
+Command = list[str | Path]
+
 READY_WITHIN_S = 120
 DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
@@ -36,9 +38,9 @@ def control_plane(folder: Path) -> Iterator[Api]:
     _write_identities(folder, token)
     etcd_port, peer_port, api_port = _free_ports(3)
     with ExitStack() as stack:
-        etcd = [found["etcd"], *_etcd_flags(folder, etcd_port, peer_port)]
+        etcd: Command = [found["etcd"], *_etcd_flags(folder, etcd_port, peer_port)]
         stack.enter_context(_running(etcd, folder / "etcd.log"))
-        server = [found["kube-apiserver"], *_api_flags(folder, etcd_port, api_port)]
+        server: Command = [found["kube-apiserver"], *_api_flags(folder, etcd_port, api_port)]
         process = stack.enter_context(_running(server, folder / "kube-apiserver.log"))
         tls = ssl.create_default_context(cafile=folder / "tls.crt")
         api = Api(f"https://127.0.0.1:{api_port}", tls, token)
@@ -86,7 +88,7 @@ def _api_flags(folder: Path, etcd_port: int, port: int) -> list[str]:
 
 
 @contextmanager
-def _running(command: list[str | Path], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _running(command: Command, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends with the block, or with this process however that ends."""
     libc = ctypes.CDLL(None)
     with (

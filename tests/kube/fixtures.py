@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+
 from rljob_api.base import GROUP
 from rljob_api.crd import PLURAL, crd
 

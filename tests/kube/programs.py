@@ -38,7 +38,11 @@ class Program:
     def version_hash(self) -> str:
         """Changes with the pinned modules and with how they are built."""
         folder = HERE / self.module
-        parts = [(folder / "go.mod").read_bytes(), (folder / "go.sum").read_bytes(), self.linker_flags.encode()]
+        parts = [
+            (folder / "go.mod").read_bytes(),
+            (folder / "go.sum").read_bytes(),
+            self.linker_flags.encode(),
+        ]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
@@ -82,7 +86,9 @@ def _check_that_it_can_be_built() -> None:
     _cache().mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(_cache()).free / 1e9
     if free < NEEDED_DISK_GB:
-        raise Unavailable(f"{free:.0f} GB free in {_cache()}, and a build of kube-apiserver needs {NEEDED_DISK_GB}")
+        raise Unavailable(
+            f"{free:.0f} GB free in {_cache()}, and a build of kube-apiserver needs {NEEDED_DISK_GB}"
+        )
 
 
 def _build(program: Program, target: Path) -> None:
@@ -91,7 +97,16 @@ def _build(program: Program, target: Path) -> None:
     partial = target.with_name(f"{program.name}.{os.getpid()}")
     _say(f"building {program.name} from {program.package} (minutes the first time) ...")
     started = time.monotonic()
-    command = ["go", "build", "-trimpath", "-ldflags", program.linker_flags, "-o", str(partial), program.package]
+    command = [
+        "go",
+        "build",
+        "-trimpath",
+        "-ldflags",
+        program.linker_flags,
+        "-o",
+        str(partial),
+        program.package,
+    ]
     environment = {**os.environ, "CGO_ENABLED": "0"}
     built = subprocess.run(
         command, cwd=HERE / program.module, env=environment, capture_output=True, text=True, check=False

@@ -1,0 +1,169 @@
+"""What `rljob validate` says about job files, word for word where the words are the point."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from typer.testing import CliRunner
+
+from rljob_api.job import RLJob
+from rljob_cli.__main__ import command_line
+from rljob_cli.errors import InvalidJob, Problem
+from rljob_cli.load import load_job
+from rljob_cli.validate import checked_job, problems_of
+
+ROOT = Path(__file__).parents[2]
+GOOD = """\
+apiVersion: rljob.io/v1alpha1
+kind: RLJob
+metadata: {name: adds}
+spec:
+  model: {source: "builtin:addition"}
+  data:
+    train: {source: "builtin:addition"}
+  reward: {builtin: exactMatch}
+  algorithm:
+    grpo: {learningRate: 1e-6}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "job.yaml"
+    file.write_text(dedent(text))
+    return file
+
+
+def said(folder: Path, text: str) -> list[str]:
+    """What is said about a file of this text, without the folder's name."""
+    return [str(problem).removeprefix(f"{folder}/") for problem in problems_of(written(folder, text))]
+
+
+def test_a_good_file_is_an_rljob(tmp_path: Path) -> None:
+    job = load_job(written(tmp_path, GOOD))
+    assert isinstance(job, RLJob)
+    assert job.spec.algorithm.grpo.learning_rate == 1e-6
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_example_is_valid_and_names_its_schema(example: Path) -> None:
+    checked_job(example)
+    schema = example.read_text().partition("$schema=")[2].partition("\n")[0]
+    assert (example.parent / schema).is_file()
+
+
+def test_every_mistake_is_told_with_its_place_and_the_next_step(tmp_path: Path) -> None:
+    text = GOOD.replace("learningRate: 1e-6", "learningRate: fast, maxstep: 1")
+    text = text.replace("kind: RLJob\n", "").replace('{source: "builtin:addition"}', "{}", 1)
+    kind, source, rate, steps = said(tmp_path, text)
+    assert kind == "job.yaml:1:1: kind: write `kind: RLJob`."
+    assert source == (
+        "job.yaml:4:3: spec.model.source: it is missing: write a text of 1 to 1024 characters."
+        " See `rljob explain spec.model.source`."
+    )
+    assert rate == (
+        'job.yaml:9:26: spec.algorithm.grpo.learningRate: "fast" does not fit: it must be a number from 0 to 1.'
+        " See `rljob explain spec.algorithm.grpo.learningRate`."
+    )
+    assert steps == (
+        "job.yaml:9:32: spec.algorithm.grpo.maxstep: there is no field `maxstep` here. Did you mean `maxSteps`?"
+    )
+
+
+def test_a_number_where_a_text_belongs_is_told_to_be_quoted(tmp_path: Path) -> None:
+    text = GOOD + "    sampling: {temperature: 0.7}\n"
+    (line,) = said(tmp_path, text)
+    assert line.startswith(
+        "job.yaml:11:29: spec.algorithm.sampling.temperature: 0.7 does not fit: it must be a text"
+    )
+    assert ' Put it in quotes: "0.7".' in line
+
+
+def test_every_broken_rule_is_told_at_its_field(tmp_path: Path) -> None:
+    text = GOOD + "  rollout:\n    minReplicas: 2\n  weightSync: {transport: nccl}\n"
+    first, second = said(tmp_path, text)
+    assert first.startswith("job.yaml:12:18: spec.rollout.minReplicas: training would wait for ever")
+    assert second.startswith("job.yaml:13:27: spec.weightSync.transport: `nccl` needs GPUs")
+
+
+def test_a_rule_about_an_absent_field_points_at_its_nearest_parent(tmp_path: Path) -> None:
+    (line,) = said(tmp_path, GOOD + "  parallelism: {tensor: 2}\n  rollout: {vllm: {}}\n")
+    assert line.startswith("job.yaml:11:16: spec.parallelism: ranks")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "job.yaml: the file is empty; write one RLJob into it."),
+        ("---\n# nothing yet\n", "job.yaml: the file is empty; write one RLJob into it."),
+        (
+            GOOD + "---\n" + GOOD,
+            "job.yaml:12:1: a second document starts here; write one RLJob per file and no `---` after it.",
+        ),
+        (
+            "- a\n",
+            "job.yaml:1:1: an RLJob is a mapping that starts with `apiVersion:`, and this is a sequence.",
+        ),
+        (
+            "a: 1\na: 2\n",
+            'job.yaml:2:1: not YAML: found duplicate key "a" with value "2" (original value: "1")',
+        ),
+        ("a: [1\nb: 2\n", "job.yaml:2:2: not YAML: expected ',' or ']', but got ':'"),
+        ("a: !!python/name:os.system x\n", "job.yaml:1:4: not YAML: could not determine a constructor"),
+        ("{a: 1}: 2\n", "job.yaml:1:1: a key must be a word."),
+        ("a: &a {b: *a}\n", "nested too deeply."),
+    ],
+    ids=["empty", "comment", "two", "list", "twice", "open", "tag", "key", "endless"],
+)
+def test_a_file_that_is_no_job_is_told_as_one_sentence(tmp_path: Path, text: str, told: str) -> None:
+    (line,) = said(tmp_path, text)
+    assert told in line
+
+
+def test_an_empty_document_behind_the_job_is_nothing(tmp_path: Path) -> None:
+    assert said(tmp_path, "---\n" + GOOD + "---\n") == []
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    assert [problem.message for problem in problems_of(tmp_path / "none.yaml")] == ["no such file."]
+    assert [problem.message[:19] for problem in problems_of(tmp_path)] == ["this is a directory"]
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    assert problems_of(binary)[0].message.startswith("not a text file in UTF-8")
+
+
+def test_a_date_is_a_text_and_a_null_is_an_absent_field(tmp_path: Path) -> None:
+    text = GOOD.replace(
+        '{source: "builtin:addition"}', '{source: "builtin:addition", revision: 2026-01-01}', 1
+    )
+    job = load_job(written(tmp_path, text + "  trainer:\n"))
+    assert (job.spec.model.revision, job.spec.trainer.num_nodes) == ("2026-01-01", 1)
+
+
+def test_local_paths_must_exist_and_start_at_the_file(tmp_path: Path) -> None:
+    text = GOOD.replace('model: {source: "builtin:addition"}', "model: {source: ./model}")
+    text = text.replace('train: {source: "builtin:addition"}', "train: {source: data.jsonl}")
+    missing = problems_of(written(tmp_path, text))
+    assert [problem.path for problem in missing] == ["spec.model.source", "spec.data.train.source"]
+    assert str(tmp_path / "data.jsonl") in missing[1].message
+    (tmp_path / "model").mkdir()
+    (tmp_path / "data.jsonl").touch()
+    assert problems_of(written(tmp_path, text)) == []
+
+
+def test_the_error_carries_every_problem(tmp_path: Path) -> None:
+    with pytest.raises(InvalidJob) as invalid:
+        load_job(written(tmp_path, GOOD.replace("adds", "Adds")))
+    (problem,) = invalid.value.problems
+    assert problem == Problem(str(tmp_path / "job.yaml"), 3, 18, "metadata.name", problem.message)
+
+
+def test_the_command_tells_good_and_bad_files_apart(tmp_path: Path) -> None:
+    good = str(written(tmp_path, GOOD))
+    text = CliRunner().invoke(command_line(["validate"]), ["validate", good, "nowhere.yaml"])
+    assert (text.exit_code, text.stdout) == (1, f"{good}: ok\nnowhere.yaml: no such file.\n")
+    structured = CliRunner().invoke(command_line(["validate"]), ["validate", good, "--output", "json"])
+    assert structured.exit_code == 0
+    assert json.loads(structured.stdout) == [{"file": good, "ok": True, "problems": []}]
