@@ -1,0 +1,187 @@
+"""Real vLLM servers for tests: a tiny Qwen3, each server at a loopback address of its own, as `rljob run` does it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rljob_api.base import Manifest
+from rljob_api.job import JobSpec
+from rljob_api.run import Paths, Run
+from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.builtin.addition.tokenizer import make_tokenizer
+from rljob_trainer.rollout.fleet import Fleet
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
+
+START_SECONDS = 180.0
+SERVE = (
+    "import os, sys; from pathlib import Path; from rljob_api.run import Run; "
+    "from rljob_trainer.rollout.server import serve; "
+    "serve(Run.model_validate_json(Path(sys.argv[1]).read_text()), int(sys.argv[2]), sys.argv[3])"
+)
+
+
+def nothing() -> None:
+    """A poll that never interrupts."""
+
+
+def make_model(directory: Path, hidden: int = 64, layers: int = 2, vocabulary: int = 512) -> PreTrainedModel:
+    """A tiny Qwen3 with random weights; its config and tokenizer lie in `directory`, its weights do not."""
+    config = Qwen3Config(
+        architectures=["Qwen3ForCausalLM"],
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        dtype="float32",
+    )
+    config.save_pretrained(directory)
+    make_tokenizer().save_pretrained(directory)
+    return new_weights(AutoModelForCausalLM.from_config(config).eval(), 0)
+
+
+def new_weights(model: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """Draw all weights anew, large enough for a peaked distribution."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" not in name:
+                parameter.normal_(0, 0.15, generator=generator)
+    return model
+
+
+def a_run(work: Path, replicas: int = 2, attempt: int = 1, **sections: Manifest) -> Run:
+    """A job on CPU whose servers listen on one port of 127.0.0.11, 127.0.0.12, …"""
+    least: Manifest = {
+        "model": {"source": str(work / "model")},
+        "data": {"train": {"source": "builtin:addition"}},
+        "reward": {"builtin": "exactMatch"},
+        "algorithm": {"sampling": {"maxNewTokens": 16}},
+        "rollout": {"replicas": replicas, "vllm": {"kvCacheMib": 32, "maxNumSeqs": 32, "maxModelLen": 128}},
+        "weightSync": {"transport": "gloo", "timeoutSeconds": 60},
+    }
+    return Run(
+        name="demo",
+        namespace="default",
+        uid="1111",
+        attempt=attempt,
+        token=f"{attempt}-token",
+        control_token="secret",
+        spec=JobSpec.parse(least | sections),
+        paths=Paths(storage=str(work / "storage"), cache=str(work / "cache")),
+        master_addr="127.0.0.1",
+        master_port=0,
+        progress_port=0,
+        rollout_hosts=[f"127.0.0.{11 + index}" for index in range(replicas)],
+        rollout_port=_free_port(),
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Servers:
+    """The server processes of a run."""
+
+    run: Run
+    work: Path
+    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, index: int) -> None:
+        (self.work / "run.json").write_text(self.run.model_dump_json(by_alias=True))
+        log = (self.work / f"server-{index}.log").open("ab")
+        command = [sys.executable, "-c", SERVE, str(self.work / "run.json"), str(index)]
+        self.processes[index] = subprocess.Popen(
+            [*command, self.run.rollout_hosts[index]],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
+            start_new_session=True,
+        )
+        log.close()
+
+    def wait_until_up(self, fleet: Fleet, indices: set[int]) -> None:
+        """Until these servers answer; shows the log of one that died."""
+
+        def up() -> bool:
+            for index in indices:
+                if self.processes[index].poll() is not None:
+                    raise RuntimeError((self.work / f"server-{index}.log").read_text()[-4000:])
+            return {server.client.index for server in fleet.look()} >= indices
+
+        eventually(up, START_SECONDS)
+
+    def kill(self, index: int) -> None:
+        """As when its node is lost: no word, no clean-up; its engine process goes too."""
+        process = self.processes.pop(index)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def stop(self) -> None:
+        for index in list(self.processes):
+            self.kill(index)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait until `condition()` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {condition}")
+        time.sleep(0.05)
+
+
+def some_prompts(count: int, seed: int = 0) -> list[Prompt]:
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randint(3, 512, (count, 6), generator=generator).tolist()
+    return [Prompt(index=index, text="", token_ids=row, answer="") for index, row in enumerate(rows)]
+
+
+def expected_logprobs(
+    model: PreTrainedModel, sample: Sample, temperature: float = 1.0, top_p: float = 1.0
+) -> Tensor:
+    """[T] log-probabilities of the sample's tokens under the distribution that it was drawn from, by transformers."""
+    prompt = sample.prompt.token_ids
+    with torch.no_grad():
+        logits_TV = model(torch.tensor([prompt + sample.token_ids])).logits[0, len(prompt) - 1 : -1]
+    probabilities_TV = torch.softmax(logits_TV.double() / temperature, -1)
+    if top_p < 1:
+        ordered_TV, order_TV = probabilities_TV.sort(-1, descending=True)
+        beyond_TV = ordered_TV.cumsum(-1) - ordered_TV >= top_p
+        probabilities_TV = torch.zeros_like(probabilities_TV).scatter(
+            -1, order_TV, ordered_TV.masked_fill(beyond_TV, 0)
+        )
+        probabilities_TV /= probabilities_TV.sum(-1, keepdim=True)
+    index_T1 = torch.tensor(sample.token_ids)[:, None]
+    return probabilities_TV.log().gather(-1, index_T1)[:, 0].float()
+
+
+def largest_difference(model: PreTrainedModel, samples: list[Sample], **distribution: float) -> float:
+    """Between the samples' log-probabilities and those that transformers finds."""
+    return max(
+        float((torch.tensor(s.logprobs) - expected_logprobs(model, s, **distribution)).abs().max())
+        for s in samples
+    )
+
+

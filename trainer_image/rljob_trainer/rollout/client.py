@@ -1,0 +1,90 @@
+"""One rollout server over HTTP: asks it, and tells what went wrong in a sentence that names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from rljob_api.base import Manifest
+from rljob_trainer.rollout.guard import INSTANCE_HEADER, bearer
+
+PROBE_SECONDS = 10.0
+"""Longest wait for a server that is well to say which weights it has."""
+
+
+class ReplicaError(Exception):
+    """A rollout server did not do what it was asked."""
+
+    def __init__(self, replica: int, phase: str, reason: str, status: int | None = None) -> None:
+        super().__init__(f"rollout server {replica}, {phase}: {reason}")
+        self.replica = replica
+        self.status = status
+        """HTTP status of its answer; None when no answer came."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server said, and which process said it."""
+
+    body: Manifest
+    instance: str
+
+
+@dataclass(frozen=True)
+class Client:
+    """The connection to one replica. All methods run inside the fleet's event loop."""
+
+    index: int
+    url: str
+    token: str = field(repr=False)
+    session: aiohttp.ClientSession = field(repr=False)
+
+    async def get(self, path: str, phase: str, seconds: float | None = PROBE_SECONDS) -> Answer:
+        return await self._ask("GET", path, None, phase, seconds)
+
+    async def post(
+        self, path: str, body: Manifest | None, phase: str, seconds: float | None = None
+    ) -> Answer:
+        """Raises `ReplicaError`: no answer in `seconds` (None: however long it takes), or not 200."""
+        return await self._ask("POST", path, body, phase, seconds)
+
+    async def _ask(
+        self, method: str, path: str, body: Manifest | None, phase: str, seconds: float | None
+    ) -> Answer:
+        try:
+            async with self.session.request(
+                method,
+                self.url + path,
+                json=body,
+                headers={"Authorization": bearer(self.token)},
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=PROBE_SECONDS),
+            ) as response:
+                if response.status != 200:
+                    raise ReplicaError(self.index, phase, (await response.text())[:500], response.status)
+                text = await response.json() if response.content_type == "application/json" else {}
+                return Answer(text, response.headers.get(INSTANCE_HEADER, ""))
+        except TimeoutError:
+            raise ReplicaError(self.index, phase, f"no answer within {seconds} s") from None
+        except aiohttp.ClientError as error:
+            raise ReplicaError(self.index, phase, f"{type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A server that answered just now."""
+
+    client: Client
+    instance: str
+    """Changes when the server is replaced."""
+    version: str
+    """Weights that it serves with; `default` before the first push."""
+
+
+async def look(client: Client) -> Seen | None:
+    """The server as it is now, or None when it does not answer."""
+    try:
+        answer = await client.get("/weight_info", "looking for it")
+    except ReplicaError:
+        return None
+    return Seen(client, answer.instance, str(answer.body["weight_version"]))

@@ -1,0 +1,137 @@
+"""Spreads a step's prompts over the servers that hold the right weights, and re-sends those of a server that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from rljob_api.algorithm import Sampling
+from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.rollout.answers import CutOffError, completion_request, samples_of
+from rljob_trainer.rollout.client import ReplicaError, Seen, look
+
+WATCH_SECONDS = 10.0
+"""How often a server with work in hand is asked whether it still lives: a dead node closes no connection."""
+
+MAX_SENDS = 8
+"""A prompt that was lost with so many servers is taken to be what kills them."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request: `count` completions of a prompt."""
+
+    prompt: Prompt
+    count: int
+    sampling: Sampling
+    seed: int
+
+
+def least_loaded(loads: Mapping[int, int], limit: int) -> int | None:
+    """The server with the fewest requests in hand, the lowest index first; None when all have `limit`."""
+    index = min(loads, key=lambda i: (loads[i], i), default=None)
+    return index if index is not None and loads[index] < limit else None
+
+
+@dataclass
+class Dispatch:
+    """One round of questions."""
+
+    servers: dict[int, Seen]
+    """Those that still answer; shrinks."""
+    version: int
+    in_hand: int
+    """Most requests that one server is given at a time."""
+    done: Callable[[Question, list[Sample]], None]
+    failures: list[ReplicaError] = field(default_factory=list)
+    _loads: Counter[int] = field(default_factory=Counter)
+    _sends: Counter[int] = field(default_factory=Counter)
+
+    async def run(self, questions: list[Question]) -> list[Question]:
+        """Ask them all; returns those left when no server remains. Cancelling it aborts what is in flight."""
+        waiting = deque(questions)
+        running: dict[asyncio.Task[list[Sample]], tuple[Question, int]] = {}
+        watch = asyncio.create_task(self._watch())
+        try:
+            while waiting or running:
+                while waiting and (index := self._next()) is not None:
+                    question = waiting.popleft()
+                    running[asyncio.create_task(self._ask(question, index))] = (question, index)
+                if not running:
+                    break
+                finished, _ = await asyncio.wait(
+                    running, timeout=WATCH_SECONDS / 10, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in finished | self._orphans(running):
+                    self._settle(task, *running.pop(task), waiting)
+            return list(waiting)
+        finally:
+            await _cancel([watch, *running])
+
+    def _next(self) -> int | None:
+        return least_loaded({index: self._loads[index] for index in self.servers}, self.in_hand)
+
+    async def _ask(self, question: Question, index: int) -> list[Sample]:
+        self._loads[index] += 1
+        try:
+            server = self.servers[index]
+            request = completion_request(question.prompt, question.count, question.sampling, question.seed)
+            answer = await server.client.post("/v1/completions", request, "answering")
+            if answer.instance != server.instance:
+                raise ReplicaError(index, "answering", "it was replaced by one without these weights")
+            return samples_of(answer.body, question.prompt, self.version)
+        finally:
+            self._loads[index] -= 1
+
+    def _settle(
+        self, task: asyncio.Task[list[Sample]], question: Question, index: int, waiting: deque[Question]
+    ) -> None:
+        if not task.done():
+            task.cancel()
+            self._again(question, waiting)
+            return
+        try:
+            self.done(question, task.result())
+        except CutOffError as error:
+            self._drop(ReplicaError(index, "answering", str(error)))
+            self._again(question, waiting)
+        except ReplicaError as error:
+            if error.status is not None and error.status < 500:
+                raise  # the request itself is wrong; another server would say the same
+            self._drop(error)
+            self._again(question, waiting)
+
+    def _drop(self, error: ReplicaError) -> None:
+        if self.servers.pop(error.replica, None):
+            self.failures.append(error)
+
+    def _again(self, question: Question, waiting: deque[Question]) -> None:
+        self._sends[question.seed] += 1
+        if self._sends[question.seed] >= MAX_SENDS:
+            raise RuntimeError(
+                f"prompt {question.prompt.index} was lost with {MAX_SENDS} rollout servers; it begins "
+                f"{question.prompt.text[:80]!r}. The last of them: {self.failures[-1]}"
+            )
+        waiting.appendleft(question)
+
+    def _orphans(
+        self, running: Mapping[asyncio.Task[list[Sample]], tuple[Question, int]]
+    ) -> set[asyncio.Task[list[Sample]]]:
+        """Requests that wait for a server which the watch has given up on."""
+        return {task for task, (_, index) in running.items() if index not in self.servers and not task.done()}
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            for index, server in list(self.servers.items()):
+                seen = await look(server.client)
+                if seen is None or seen.instance != server.instance:
+                    self._drop(ReplicaError(index, "answering", "it does not respond any more"))
+
+
+async def _cancel(tasks: list[asyncio.Task[list[Sample]] | asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,176 @@
+"""All rollout servers, as rank 0 sees them: who is there, who holds which weights, and what they answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import aiohttp
+
+from rljob_api.algorithm import Sampling
+from rljob_api.progress import BrokenReplica
+from rljob_api.run import Run
+from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.rollout.answers import check_length
+from rljob_trainer.rollout.background import Background
+from rljob_trainer.rollout.client import Client, Seen, look
+from rljob_trainer.rollout.dispatch import Dispatch, Question
+
+T = TypeVar("T")
+Poll = Callable[[], None]
+Tell = Callable[[str], None]
+
+LOOK_SECONDS = 0.25
+"""Pause between two looks for servers."""
+
+
+class ServersLostError(Exception):
+    """No server with the right weights is left: push weights, then ask again; what was answered is kept."""
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What a draw depends on, beside the weights."""
+
+    token_ids: tuple[int, ...]
+    count: int
+    sampling: str
+    seed: int
+
+
+def wire_version(attempt: int, step: int) -> str:
+    """How weights are called inside vLLM: two attempts never mean the same by the same name."""
+    return f"{attempt}.{step}"
+
+
+class Fleet:
+    """Rank 0's one way to the rollout servers. Synchronous outside; not for several threads at once."""
+
+    def __init__(self, run: Run, tell: Tell = lambda _: None) -> None:
+        self.min_replicas = run.spec.rollout.min_replicas
+        self.replicas = run.spec.rollout.replicas
+        self.max_num_seqs = run.spec.rollout.vllm.max_num_seqs
+        self._attempt = run.attempt
+        self._tell = tell
+        self._background = Background()
+        self._session = self._background.submit(_session()).result()
+        self._clients = [
+            Client(index, f"http://{_bracketed(host)}:{run.rollout_port}", run.control_token, self._session)
+            for index, host in enumerate(run.rollout_hosts)
+        ]
+        self._given_up: dict[tuple[int, str], BrokenReplica] = {}
+        self._max_model_len: int | None = None
+        self._kept: dict[_Key, list[Sample]] = {}
+        self._kept_version = ""
+
+    @property
+    def broken(self) -> list[BrokenReplica]:
+        """Servers that were given up on and want to be replaced."""
+        return list(self._given_up.values())
+
+    def give_up(self, server: Seen, reason: str) -> None:
+        """Use this server no more; the one that replaces it is welcome."""
+        since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        broken = BrokenReplica(index=server.client.index, since=since, reason=reason)
+        self._given_up[server.client.index, server.instance] = broken
+
+    def look(self, poll: Poll = lambda: None) -> list[Seen]:
+        """Servers that answer now and were not given up on, by index."""
+        seen = [server for server in self.run(self._look(), poll) if server is not None]
+        for index, instance in list(self._given_up):
+            if any(server.client.index == index and server.instance != instance for server in seen):
+                del self._given_up[index, instance]
+        return [server for server in seen if (server.client.index, server.instance) not in self._given_up]
+
+    def wait_until_up(self, poll: Poll) -> list[Seen]:
+        """Servers that answer, once there are `minReplicas` of them; tells what it waits for."""
+        while len(servers := self.look(poll)) < self.min_replicas:
+            self._tell(
+                f"{len(servers)} of {self.replicas} rollout servers are up, training needs "
+                f"rollout.minReplicas {self.min_replicas}"
+            )
+            self.run(asyncio.sleep(LOOK_SECONDS), poll)
+        self._tell("")
+        return servers
+
+    def generate(
+        self,
+        prompts: list[Prompt],
+        n: int,
+        sampling: Sampling,
+        seed_of: Callable[[Prompt], int],
+        step: int,
+        poll: Poll,
+    ) -> list[Sample]:
+        """`n` completions of each prompt with the weights of `step`, ordered by prompt, then by number.
+
+        The same arguments give the same samples, whichever servers answer. `poll` is called ten times a second; when
+        it raises, everything in flight is aborted. Raises `Mistake` for a prompt that does not fit, and
+        `ServersLostError`.
+        """
+        servers = self._serving(step, poll)
+        for prompt in prompts:
+            check_length(prompt, sampling.max_new_tokens, self._longest(servers, poll))
+        questions = [Question(prompt, n, sampling, seed_of(prompt)) for prompt in prompts]
+        todo = list({_key(q): q for q in questions if _key(q) not in self._kept}.values())
+        dispatch = Dispatch(servers, step, self._in_hand(n), self._keep)
+        if left := self.run(dispatch.run(todo), poll):
+            failures = "; ".join(str(failure) for failure in dispatch.failures)
+            raise ServersLostError(f"{len(left)} of {len(questions)} prompts have no server left: {failures}")
+        return [replace(sample, prompt=q.prompt) for q in questions for sample in self._kept[_key(q)]]
+
+    def run(self, work: Coroutine[Any, Any, T], poll: Poll) -> T:
+        """Wait for `work` in the servers' event loop, polling."""
+        return self._background.run(work, poll)
+
+    def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Start `work` in the servers' event loop."""
+        return self._background.submit(work)
+
+    def close(self) -> None:
+        self._background.submit(self._session.close()).result()
+        self._background.close()
+
+    def _serving(self, step: int, poll: Poll) -> dict[int, Seen]:
+        version = wire_version(self._attempt, step)
+        if version != self._kept_version:
+            self._kept, self._kept_version = {}, version
+        servers = {s.client.index: s for s in self.look(poll) if s.version == version}
+        if not servers:
+            raise ServersLostError(f"no rollout server holds weights {version}")
+        return servers
+
+    def _keep(self, question: Question, samples: list[Sample]) -> None:
+        self._kept[_key(question)] = samples
+
+    def _in_hand(self, n: int) -> int:
+        """Requests that fill a server, and one that waits."""
+        return max(1, self.max_num_seqs // n) + 1
+
+    def _longest(self, servers: dict[int, Seen], poll: Poll) -> int:
+        """`maxModelLen` as the servers understand it."""
+        if self._max_model_len is None:
+            client = next(iter(servers.values())).client
+            answer = self.run(client.get("/v1/models", "telling its longest context"), poll)
+            self._max_model_len = int(answer.body["data"][0]["max_model_len"])
+        return self._max_model_len
+
+    async def _look(self) -> list[Seen | None]:
+        return list(await asyncio.gather(*(look(client) for client in self._clients)))
+
+
+def _key(question: Question) -> _Key:
+    ids = tuple(question.prompt.token_ids)
+    return _Key(ids, question.count, question.sampling.model_dump_json(), question.seed)
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+async def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))

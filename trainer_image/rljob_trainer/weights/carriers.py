@@ -1,0 +1,117 @@
+"""How one stream of weights is carried to many servers: through a process group, or over the shared volume.
+
+Both are driven by `sync.py` on trainer rank 0 alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from rljob_api.base import Manifest
+from rljob_api.weights import Transport
+from rljob_trainer.rollout.client import Seen
+from rljob_trainer.weights.disk import write_parts
+from rljob_trainer.weights.group import Group, Wire, join, open_store
+from rljob_trainer.weights.packing import BUCKET_BYTES, NamedTensors
+from rljob_trainer.weights.rounds import Rounds
+
+Update = Callable[[Manifest], Future[None]]
+"""Tells all servers where to take the weights from; done when all have them."""
+
+
+class Carrier(Protocol):
+    """One way for weights to travel."""
+
+    def connect(self, rounds: Rounds, servers: list[Seen]) -> None:
+        """Be ready to reach exactly these servers. Raises `ReplicaError` or `RuntimeError`."""
+        ...
+
+    def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
+        """Send all weights and wait until all servers have taken them. Raises `ReplicaError` or `RuntimeError`."""
+        ...
+
+    def disconnect(self) -> None:
+        """Forget the connection; the next `connect` makes a new one."""
+        ...
+
+
+class GroupCarrier:
+    """Broadcast from rank 0, by gloo or NCCL."""
+
+    def __init__(
+        self, wire: Wire, host: str, tensor_parallel: int, timeout: timedelta, limit: int = BUCKET_BYTES
+    ) -> None:
+        self._wire: Wire = wire
+        self._host = host
+        self._ranks_each = tensor_parallel
+        self._timeout = timeout
+        self._limit = limit
+        self._group: Group | None = None
+        self._members: list[tuple[int, str]] = []
+
+    def connect(self, rounds: Rounds, servers: list[Seen]) -> None:
+        members = [(server.client.index, server.instance) for server in servers]
+        if self._group is not None and members == self._members:
+            return
+        self.disconnect()
+        rounds.leave(servers)
+        world = 1 + self._ranks_each * len(servers)
+        store = open_store(self._host)
+        meeting = {
+            "host": self._host,
+            "port": store.port,
+            "world_size": world,
+            "wire": self._wire,
+            "timeout_seconds": self._timeout.total_seconds(),
+        }
+        joining = rounds.meet(servers, meeting, self._ranks_each)
+        self._group = join(store, 0, world, self._wire, _device(self._wire), self._timeout)
+        joining.result()
+        self._members = members
+
+    def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
+        assert self._group is not None
+        taking = update({"group": True})
+        try:
+            self._group.send(weights, self._limit)
+        except RuntimeError as broken:
+            self.disconnect()
+            taking.result()  # the server's own word, if it has one, says more than a closed connection
+            raise RuntimeError(f"the group broke: {broken}") from broken
+        taking.result()
+
+    def disconnect(self) -> None:
+        self._group, self._members = None, []
+
+
+class DiskCarrier:
+    """Files on the volume that trainer and rollouts share."""
+
+    def __init__(self, storage: Path) -> None:
+        self._storage = storage
+
+    def connect(self, rounds: Rounds, servers: list[Seen]) -> None:
+        """Nothing to connect."""
+
+    def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
+        update({"directory": write_parts(self._storage, version, weights)}).result()
+
+    def disconnect(self) -> None:
+        """Nothing to forget."""
+
+
+def chosen_transport(transport: Transport, on_gpu: bool) -> Transport:
+    """`auto` is NCCL on GPUs and gloo on CPU."""
+    if transport is Transport.AUTO:
+        return Transport.NCCL if on_gpu else Transport.GLOO
+    return transport
+
+
+def _device(wire: Wire) -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if wire == "nccl" else torch.device("cpu")

@@ -1,0 +1,138 @@
+"""The process group that weights travel through: trainer rank 0 and every rank of every live vLLM server.
+
+It is made directly from a TCPStore, beside torch's default group, which belongs to the training ranks alone. A group
+never changes: when a server is replaced or a trainer restarts, a new one is made on a new port. Used on both sides, so
+it imports torch only.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from queue import Queue
+from threading import Thread
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch._C._distributed_c10d import BroadcastOptions
+from torch.distributed import PrefixStore, ProcessGroupGloo, Store, TCPStore, Work
+
+from rljob_trainer.weights.packing import BUCKET_BYTES, Bucket, NamedTensors, decode, encode, groups, pack
+
+Wire = Literal["gloo", "nccl"]
+
+RENDEZVOUS_TIMEOUT = timedelta(seconds=60)
+"""How long the members of a group may take to meet. Short, because a server that waits here answers nothing else."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """One member's end of the group; rank 0 sends."""
+
+    backend: ProcessGroupGloo | torch.distributed.ProcessGroupNCCL
+    store: Store
+    device: torch.device
+
+    def broadcast(self, tensor: Tensor) -> Work:
+        """Start sending `tensor` from rank 0 to all, or receiving it in place."""
+        options = BroadcastOptions()
+        options.rootRank, options.rootTensor = 0, 0
+        return self.backend.broadcast([tensor], options)
+
+    def send(self, weights: NamedTensors, limit: int = BUCKET_BYTES) -> None:
+        """Send everything, as rank 0. One bucket travels while the next is packed.
+
+        Raises `RuntimeError` when a member is gone or slow.
+        """
+        travelling: list[Work] = []
+        for group in groups(weights, limit):
+            bucket = pack(group, self.device)
+            _wait(travelling)
+            travelling = self._post(bucket)
+        _wait(travelling)
+        _wait([self.broadcast(self._size(0, 0))])
+
+    def receive(self) -> Iterator[Bucket]:
+        """What rank 0 sends, bucket by bucket; the next one arrives while the caller works on this one."""
+        arrived: Queue[Bucket | BaseException | None] = Queue(maxsize=1)
+        Thread(target=self._receive_into, args=(arrived,), daemon=True, name="weights").start()
+        while (item := arrived.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _post(self, bucket: Bucket) -> list[Work]:
+        header = torch.frombuffer(bytearray(encode(bucket.headers)), dtype=torch.uint8).to(self.device)
+        size = self._size(len(header), len(bucket.buffer))
+        return [self.broadcast(tensor) for tensor in (size, header, bucket.buffer)]
+
+    def _size(self, header: int, buffer: int) -> Tensor:
+        return torch.tensor([header, buffer], dtype=torch.int64, device=self.device)
+
+    def _receive_into(self, arrived: Queue[Bucket | BaseException | None]) -> None:
+        try:
+            if self.device.type == "cuda":
+                torch.cuda.set_device(self.device)
+            while bucket := self._receive_one():
+                arrived.put(bucket)
+        except BaseException as error:  # handed to the caller of `receive`, which raises it
+            arrived.put(error)
+        else:
+            arrived.put(None)
+
+    def _receive_one(self) -> Bucket | None:
+        header, buffer = self._filled(self._size(0, 0)).tolist()
+        if header == 0:
+            return None
+        names = self._filled(torch.empty(header, dtype=torch.uint8, device=self.device))
+        headers = decode(bytes(names.tolist()))
+        return Bucket(headers, self._filled(torch.empty(buffer, dtype=torch.uint8, device=self.device)))
+
+    def _filled(self, tensor: Tensor) -> Tensor:
+        _wait([self.broadcast(tensor)])
+        if self.device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
+        return tensor
+
+
+def _wait(works: list[Work]) -> None:
+    for work in works:
+        work.wait()
+
+
+def open_store(host: str) -> TCPStore:
+    """Rank 0's end of the meeting point, on a free port."""
+    return TCPStore(host, 0, is_master=True, timeout=RENDEZVOUS_TIMEOUT, wait_for_workers=False)
+
+
+def join(
+    store: TCPStore, rank: int, world: int, wire: Wire, device: torch.device, timeout: timedelta
+) -> Group:
+    """Meet the other members; returns when all have come.
+
+    `timeout` bounds each broadcast from then on. Raises `RuntimeError` when a member does not come.
+    """
+    members = PrefixStore("weights", store)
+    match wire:
+        case "gloo":
+            gloo = ProcessGroupGloo._Options()
+            gloo._devices = [ProcessGroupGloo.create_device(hostname=_own_address(store))]
+            gloo._timeout = RENDEZVOUS_TIMEOUT
+            backend = ProcessGroupGloo(members, rank, world, gloo)
+            backend._set_default_timeout(timeout)
+            return Group(backend, store, device)
+        case "nccl":
+            nccl = torch.distributed.ProcessGroupNCCL.Options()
+            nccl._timeout = timeout
+            return Group(torch.distributed.ProcessGroupNCCL(members, rank, world, nccl), store, device)
+
+
+def _own_address(store: TCPStore) -> str:
+    """The address that this machine has on its way to rank 0; gloo would otherwise guess from the host name."""
+    kind, _, _, _, target = socket.getaddrinfo(store.host, store.port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(kind, socket.SOCK_DGRAM) as probe:
+        probe.connect(target)
+        return str(probe.getsockname()[0])

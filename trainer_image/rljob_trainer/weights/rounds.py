@@ -1,0 +1,117 @@
+"""The control calls of a weight update, each made to all servers at once.
+
+vLLM's order: pause, (leave the old group, meet in a new one,) start, update, finish, and only then resume: a question to
+half-loaded weights kills the engine, while `/health` says that all is well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from rljob_api.algorithm import Sampling
+from rljob_api.base import Manifest
+from rljob_trainer.batch import Prompt
+from rljob_trainer.rollout.answers import completion_request, samples_of
+from rljob_trainer.rollout.client import ReplicaError, Seen
+from rljob_trainer.rollout.fleet import Fleet
+
+PROOF = Prompt(index=-1, text="", token_ids=[0], answer="")
+"""What a server is asked after an update, to see it answer."""
+
+
+class SeveralFailedError(Exception):
+    """Some servers failed in a round."""
+
+    def __init__(self, errors: list[ReplicaError]) -> None:
+        super().__init__("; ".join(str(error) for error in errors))
+        self.errors = errors
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Calls to many servers with one deadline. Each raises `SeveralFailedError`."""
+
+    fleet: Fleet
+    seconds: float
+
+    def pause(self, servers: list[Seen]) -> None:
+        """Nothing is answered from here on, what is in flight is aborted, and cached prefixes are dropped."""
+        self._all(servers, lambda s: self._post(s, "/pause?mode=abort&clear_cache=true", None, "pausing"))
+
+    def leave(self, servers: list[Seen]) -> None:
+        """Drop the group of an earlier membership or of a trainer that is gone."""
+        self._all(servers, self._leave)
+
+    def meet(self, servers: list[Seen], meeting: Manifest, ranks_each: int) -> Future[None]:
+        """Join the group that rank 0 opens; goes on in the background."""
+
+        def join(server: Seen) -> Coroutine[Any, Any, None]:
+            info = {**meeting, "rank_offset": 1 + ranks_each * servers.index(server)}
+            return self._post(
+                server, "/init_weight_transfer_engine", {"init_info": info}, "joining the group"
+            )
+
+        return self.fleet.start(_together(servers, join))
+
+    def begin(self, servers: list[Seen]) -> None:
+        self._all(servers, lambda s: self._post(s, "/start_weight_update", None, "starting an update"))
+
+    def update(self, servers: list[Seen], source: Manifest) -> Future[None]:
+        """Take weights from `source`; goes on in the background."""
+        body = {"update_info": source}
+        work = _together(servers, lambda s: self._post(s, "/update_weights", body, "taking weights"))
+        return self.fleet.start(work)
+
+    def finish(self, servers: list[Seen], version: str) -> None:
+        """Make the new weights serve, verify that they are the ones, resume, and see a real answer."""
+        self._all(servers, lambda server: self._finish(server, version))
+
+    def _all(self, servers: list[Seen], call: Callable[[Seen], Coroutine[Any, Any, None]]) -> None:
+        self.fleet.start(_together(servers, call)).result()
+
+    async def _post(self, server: Seen, path: str, body: Manifest | None, phase: str) -> None:
+        await server.client.post(path, body, phase, self.seconds)
+
+    async def _leave(self, server: Seen) -> None:
+        try:
+            await self._post(server, "/shutdown_weight_transfer_engine", None, "leaving the group")
+        except ReplicaError as error:
+            if error.status is None:
+                raise
+            # An update that a dead trainer began still stands open; one without a source ends it.
+            await self._abandon(server)
+            await self._post(server, "/shutdown_weight_transfer_engine", None, "leaving the group")
+
+    async def _abandon(self, server: Seen) -> None:
+        try:
+            await self._post(server, "/update_weights", {"update_info": {}}, "abandoning an update")
+        except ReplicaError as error:
+            if error.status is None:
+                raise
+
+    async def _finish(self, server: Seen, version: str) -> None:
+        await self._post(server, "/finish_weight_update", {"weight_version": version}, "finishing an update")
+        info = await server.client.get("/weight_info", "verifying the version", self.seconds)
+        if (held := info.body["weight_version"]) != version:
+            raise ReplicaError(
+                server.client.index, "verifying the version", f"it holds {held}, not {version}", 200
+            )
+        await self._post(server, "/resume", None, "resuming")
+        request = completion_request(PROOF, 1, Sampling(max_new_tokens=1), seed=0)
+        answer = await server.client.post(
+            "/v1/completions", request, "answering after an update", self.seconds
+        )
+        samples_of(answer.body, PROOF, 0)
+
+
+async def _together(servers: list[Seen], call: Callable[[Seen], Coroutine[Any, Any, None]]) -> None:
+    outcomes = await asyncio.gather(*(call(server) for server in servers), return_exceptions=True)
+    unexpected = [o for o in outcomes if isinstance(o, BaseException) and not isinstance(o, ReplicaError)]
+    if unexpected:
+        raise unexpected[0]
+    if errors := [outcome for outcome in outcomes if isinstance(outcome, ReplicaError)]:
+        raise SeveralFailedError(errors)

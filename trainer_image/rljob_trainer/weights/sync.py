@@ -1,0 +1,142 @@
+"""Weight sync as the loop calls it: after `push` returns, at least `minReplicas` servers serve exactly these weights.
+
+All training ranks call `push`; rank 0 speaks with the servers, the others only take part in gathering the weights. A
+failed update is pushed again as a whole, over a new group; a server that fails twice is given up on and the operator
+replaces it. A server that appears later gets weights with the next push and serves nothing until then.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+from rljob_api.run import Run
+from rljob_api.weights import Transport
+from rljob_trainer.rollout.client import ReplicaError, Seen
+from rljob_trainer.rollout.fleet import Fleet, Poll, wire_version
+from rljob_trainer.weights.carriers import Carrier, DiskCarrier, GroupCarrier, chosen_transport
+from rljob_trainer.weights.rounds import Rounds, SeveralFailedError
+
+T = TypeVar("T")
+Weights = Callable[[], Iterator[tuple[str, Tensor]]]
+"""`backend.weights`: called anew for every try, on all ranks."""
+
+FAILURES_ALLOWED = 2
+"""A server that failed so often is given up on."""
+
+MAX_TRIES = 5
+
+
+class SyncFailedError(RuntimeError):
+    """The weights did not reach enough servers in the tries allowed."""
+
+
+class Gang(Protocol):
+    """The part of `distributed.Ranks` that sync needs."""
+
+    @property
+    def leads(self) -> bool: ...
+
+    def from_leader(self, make: Callable[[], T]) -> T: ...
+
+
+class WeightSync:
+    """Pushes weights to the fleet. Every rank has one; only rank 0's has a fleet."""
+
+    def __init__(self, run: Run, ranks: Gang, fleet: Fleet | None) -> None:
+        self.transport = chosen_transport(run.spec.weight_sync.transport, run.spec.on_gpu)
+        self._ranks = ranks
+        self._leader = LeaderSync(run, fleet, self.transport) if fleet is not None else None
+
+    def push(self, weights: Weights, step: int, poll: Poll) -> None:
+        """Collective. Give all servers the weights of `step`, waiting for `minReplicas` of them if need be.
+
+        `poll` is called on rank 0 while it waits and may raise `Interrupted`. Raises `SyncFailedError`.
+        """
+        for _ in range(MAX_TRIES):
+            self._ranks.from_leader(lambda: self._leader and self._leader.gather(poll))
+            self._transmit(weights(), step)
+            if self._ranks.from_leader(lambda: self._leader is not None and self._leader.succeeded):
+                return
+        failures = self._ranks.from_leader(lambda: self._leader and self._leader.last_failure)
+        raise SyncFailedError(f"weights of step {step} did not reach the rollout servers: {failures}")
+
+    def _transmit(self, weights: Iterator[tuple[str, Tensor]], step: int) -> None:
+        """Rank 0 sends; every rank exhausts the iterator whatever happens, as each tensor is gathered by all."""
+        try:
+            if self._leader is not None:
+                self._leader.transmit(weights, step)
+        finally:
+            for _ in weights:
+                pass
+
+
+class LeaderSync:
+    """Rank 0's part: who gets the weights, and whose fault it was."""
+
+    def __init__(self, run: Run, fleet: Fleet, transport: Transport) -> None:
+        self.succeeded = False
+        self.last_failure = ""
+        self._fleet = fleet
+        self._attempt = run.attempt
+        self._rounds = Rounds(fleet, run.spec.weight_sync.timeout_seconds)
+        self._carrier = carrier_of(run, transport)
+        self._servers: list[Seen] = []
+        self._failures: Counter[tuple[int, str]] = Counter()
+
+    def gather(self, poll: Poll) -> None:
+        """Wait until enough servers are up; these are the ones that get the weights."""
+        self._servers = self._fleet.wait_until_up(poll)
+
+    def transmit(self, weights: Iterator[tuple[str, Tensor]], step: int) -> None:
+        """One try. Never raises for what a server or the network did: `succeeded` tells."""
+        version = wire_version(self._attempt, step)
+        self.succeeded = False
+        try:
+            self._rounds.pause(self._servers)
+            self._carrier.connect(self._rounds, self._servers)
+            self._rounds.begin(self._servers)
+            self._carrier.carry(weights, version, lambda source: self._rounds.update(self._servers, source))
+            self._rounds.finish(self._servers, version)
+        except (ReplicaError, SeveralFailedError, RuntimeError) as error:
+            self._carrier.disconnect()
+            self.last_failure = str(error)
+            self._blame(error)
+        else:
+            self.succeeded = True
+            self._failures.clear()
+
+    def _blame(self, error: Exception) -> None:
+        """A server that went away explains the errors of those it left behind; else each answers for its own."""
+        there = {server.client.index: server.instance for server in self._fleet.look()}
+        if any(there.get(server.client.index) != server.instance for server in self._servers):
+            return
+        failed = {e.replica: e for e in error.errors} if isinstance(error, SeveralFailedError) else {}
+        for server in self._servers:
+            if own := failed.get(server.client.index):
+                self._count(server, own)
+
+    def _count(self, server: Seen, error: ReplicaError) -> None:
+        key = (server.client.index, server.instance)
+        self._failures[key] += 1
+        if self._failures[key] >= FAILURES_ALLOWED:
+            self._fleet.give_up(server, str(error))
+
+
+def carrier_of(run: Run, transport: Transport) -> Carrier:
+    timeout = timedelta(seconds=run.spec.weight_sync.timeout_seconds)
+    each = run.spec.rollout.tensor_parallel
+    match transport:
+        case Transport.DISK:
+            return DiskCarrier(Path(run.paths.storage))
+        case Transport.GLOO:
+            return GroupCarrier("gloo", run.master_addr, each, timeout)
+        case Transport.NCCL:
+            return GroupCarrier("nccl", run.master_addr, each, timeout)
+        case Transport.AUTO:
+            raise ValueError("auto is chosen before")

@@ -1,0 +1,14 @@
+"""The entry point that every vLLM process loads: it makes our weight-transfer engine known to vLLM."""
+
+from __future__ import annotations
+
+ENGINE = "rljob"
+"""What `--weight-transfer-config` calls it."""
+
+
+def register() -> None:
+    """Called by vLLM, possibly more than once in a process."""
+    from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
+
+    if ENGINE not in WeightTransferEngineFactory._registry:
+        WeightTransferEngineFactory.register_engine(ENGINE, "rljob_trainer.weights.vllm_engine", "Receiver")
