@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from contextlib import nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 
 from rljob_api.manifest import Layout
@@ -85,7 +85,12 @@ def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[
 def _train(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[Ending, int, str]:
     ranks = join(run, rank, local_rank)
     preemption = Preemption(ranks.store, rank)
-    loop = _prepared(run, ranks, board, preemption)
+    with ExitStack() as open_things:
+        loop = _prepared(run, ranks, board, preemption, open_things)
+        return _trained(run, ranks, board, loop)
+
+
+def _trained(run: Run, ranks: Ranks, board: ProgressBoard, loop: Loop) -> tuple[Ending, int, str]:
     try:
         loop.run()
     except Interrupted:
@@ -109,7 +114,9 @@ def _leave(run: Run, loop: Loop) -> str:
     return f"told to go; step {step} is saved"
 
 
-def _prepared(run: Run, ranks: Ranks, board: ProgressBoard, preemption: Preemption) -> Loop:
+def _prepared(
+    run: Run, ranks: Ranks, board: ProgressBoard, preemption: Preemption, open_things: ExitStack
+) -> Loop:
     """Everything that the loop needs. What a user can get wrong comes first, before anything heavy."""
     spec, storage = run.spec, Storage.of(run)
     versions = versions_here()
@@ -123,12 +130,12 @@ def _prepared(run: Run, ranks: Ranks, board: ProgressBoard, preemption: Preempti
         if plan.state is not None:
             backend.load_checkpoint(plan.state, optimizer=plan.load_optimizer, rng=plan.load_rng)
     _announce(board, plan)
-    fleet = Fleet(run, board.beat) if ranks.leads else None
+    fleet = open_things.enter_context(closing(Fleet(run, board.beat))) if ranks.leads else None
     sync = WeightSync(run, ranks, fleet)
     board.update(transport=sync.transport)
     leader = None
     if fleet and inputs and reward:
-        log = open_logs(run, plan.step)
+        log = open_things.enter_context(closing(open_logs(run, plan.step)))
         leader = Leader(spec, fleet, inputs, reward, storage, log, board, preemption.poll)
     saver = Saver(run, storage, backend, versions, model) if spec.checkpoint.enabled else None
     return Loop(spec, ranks, backend, preemption, sync, saver, board, leader, plan.loop, backend.rng_state())
