@@ -31,7 +31,7 @@ class Pass:
 
 
 def reconcile(job: RLJob, cluster: Cluster, settings: Settings, now: float) -> Pass:
-    """`job.status` is what the pass before wrote. A new attempt's number is written before any pod of it is rendered."""
+    """`job.status` is what the pass before wrote. An attempt's number is written before any pod of it is rendered."""
     observed = cluster.observe(job)
     decision = decide(job, observed, now)
     cluster.delete(decision.delete)

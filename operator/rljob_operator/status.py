@@ -1,4 +1,4 @@
-"""`status(job, observed, decision, now)`: what users and tools are told. Pure; equal to the last one if nothing changed."""
+"""`status(job, observed, decision, now)`: what users are told. Pure; equal to the last one if nothing changed."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
 """What tests of the local cluster may ask for."""
 
-from cluster.toys import toys as toys
+from cluster.toys import toys
+
+__all__ = ["toys"]

@@ -6,7 +6,6 @@ import os
 import signal
 
 from cluster.toys import Toys
-
 from rljob_api.status import AttemptStatus, Phase, Status
 
 

@@ -9,9 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from builders import a_job
 from cluster.toys import Toys, alive, until
-
 from rljob_api.status import Phase
 from rljob_operator.names import ROLLOUT_PORT
 

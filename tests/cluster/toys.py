@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from builders import JOB, manifest
 
+from builders import JOB, manifest
 from rljob_api.job import RLJob
 from rljob_api.status import Status
 from rljob_operator.cluster.addresses import addresses
@@ -104,11 +104,11 @@ class Toys:
         return self.work_dir.read_status() or Status()
 
     def wait(self, condition: Callable[[Status], bool], what: str) -> Status:
-        def holds() -> Status | None:
+        def holding() -> list[Status]:
             now = self.status
-            return now if condition(now) else None
+            return [now] if condition(now) else []
 
-        return until(holds, what)
+        return until(holding, what)[0]
 
     def pid(self, pod: str) -> int:
         path = self.storage / f"{JOB}-{pod}.pid"

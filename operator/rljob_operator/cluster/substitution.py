@@ -15,4 +15,4 @@ def substitute(text: str, places: Mapping[str, str]) -> str:
         return text
     longest_first = sorted(places, key=len, reverse=True)
     pattern = "|".join(re.escape(key) for key in longest_first)
-    return re.sub(rf"(?<![\w./-])(?:{pattern})(?![\w-])", lambda found: places[found.group()], text)
+    return re.sub(rf"(?<![\w.-])(?:{pattern})(?![\w-]|\.\w)", lambda found: places[found.group()], text)

@@ -105,13 +105,19 @@ def _after_pause(job: RLJob, attempt: AttemptStatus, cause: Pod, found: Verdict,
     due = (cause.finished_at or now) + pause(job.spec.failure_policy.backoff_seconds, in_a_row)
     noted = (failure(cause, now),)
     if now >= due:
-        return _again(job, found, found.value, now, in_a_row, noted)
+        return _again(job, found, found.value, now, in_a_row=in_a_row, noted=noted)
     message = f"The trainer gang restarts at {times.to_text(due)}: {sentence(cause)}"
     return Decision(Goal.RESTART, "BackOff", message, failures=noted, wake_at=due)
 
 
 def _again(
-    job: RLJob, found: Verdict, reason: str, now: float, in_a_row: int = 0, noted: tuple[Failure, ...] = ()
+    job: RLJob,
+    found: Verdict,
+    reason: str,
+    now: float,
+    *,
+    in_a_row: int = 0,
+    noted: tuple[Failure, ...] = (),
 ) -> Decision:
     ended = {Verdict.PREEMPTED: Ended.PREEMPTED, Verdict.IGNORED: Ended.IGNORED}.get(found, Ended.COUNTED)
     begin = next_attempt(job, reason, now, in_a_row)

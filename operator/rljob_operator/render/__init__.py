@@ -1,4 +1,4 @@
-"""`render(job, decision, ...)`: the manifests that a decision asks for, whole. Pure; each function reads like what it makes."""
+"""`render(job, decision, …)`: the manifests that a decision asks for, whole. Each function reads like what it makes."""
 
 from __future__ import annotations
 

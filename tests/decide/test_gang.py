@@ -1,0 +1,215 @@
+"""The trainer gang: when it starts, when it restarts, when it gives up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from builders import (
+    NOW,
+    a_job,
+    a_progress,
+    a_rollout,
+    a_status,
+    a_trainer,
+    an_attempt,
+    complete,
+    failed,
+    last_words,
+    seen,
+    true,
+)
+from rljob_api.progress import Ending
+from rljob_api.status import ConditionType, Phase, ProgressStatus, Status
+from rljob_operator.decide import Decision, Ended, Goal, decide
+from rljob_operator.observed import Pod, PodPhase
+
+STEADY = (a_rollout(),)
+
+
+def names(pods: tuple[Any, ...]) -> list[str]:
+    return [pod.name for pod in pods]
+
+
+def after(status: Status | None, *pods: Pod, pinned: int = 1, **spec: Any) -> Decision:
+    return decide(a_job(status, **spec), seen(*pods, *STEADY, pinned=pinned), NOW)
+
+
+def test_the_attempt_is_numbered_before_any_pod_exists() -> None:
+    decision = decide(a_job(), seen(pinned=0), NOW)
+    assert decision.begin is not None
+    assert (decision.begin.number, decision.begin.reason) == (1, "FirstAttempt")
+    assert decision.start == ()
+
+
+def test_all_pods_start_at_once_when_the_number_is_written() -> None:
+    job = a_job(a_status(), trainer={"numNodes": 2}, rollout={"replicas": 2})
+    decision = decide(job, seen(pinned=0), NOW)
+    assert names(decision.start) == [
+        "demo-trainer-0-1",
+        "demo-trainer-1-1",
+        "demo-rollout-0-0",
+        "demo-rollout-1-0",
+    ]
+    assert decision.begin is None
+
+
+def test_a_gang_that_runs_is_left_alone() -> None:
+    assert after(a_status(), a_trainer()) == Decision(Goal.RUN, "")
+
+
+def test_the_rest_of_a_broken_gang_is_stopped_before_anything_else() -> None:
+    decision = after(a_status(), a_trainer(0), a_trainer(1, **failed()), trainer={"numNodes": 2})
+    assert names(decision.delete) == ["demo-trainer-0-1"]
+    assert decision.begin is None
+    assert decision.goal is Goal.RESTART
+
+
+def test_a_stopping_gang_is_waited_for() -> None:
+    pods = (a_trainer(0, terminating=True), a_trainer(1, **failed()))
+    decision = after(a_status(), *pods, trainer={"numNodes": 2})
+    assert (decision.delete, decision.begin, decision.start) == ((), None, ())
+
+
+def test_never_two_gangs() -> None:
+    decision = after(a_status(2), a_trainer(attempt=1), pinned=1)
+    assert names(decision.delete) == ["demo-trainer-0-1"]
+    assert decision.start == ()
+
+
+def test_the_next_attempt_has_another_token() -> None:
+    decision = after(a_status(), a_trainer(**failed(ago=60)))
+    assert decision.begin is not None
+    assert decision.begin.number == 2
+    assert decision.begin.token != an_attempt(1).token
+
+
+@pytest.mark.parametrize(
+    ("in_a_row", "progressed", "pause"),
+    [(0, False, 10), (1, False, 20), (2, False, 40), (9, False, 300), (4, True, 10)],
+    ids=["first", "second doubles", "third doubles", "never above max", "starts over after a finished step"],
+)
+def test_the_pause_doubles_until_a_step_is_finished(in_a_row: int, progressed: bool, pause: float) -> None:
+    attempt = an_attempt(1, failures_in_a_row=in_a_row, from_step=3)
+    status = Status(attempt=attempt, progress=ProgressStatus(step=4 if progressed else 3))
+    waiting = after(status, a_trainer(**failed(ago=pause - 1)))
+    assert (waiting.begin, waiting.wake_at) == (None, NOW + 1)
+    due = after(status, a_trainer(**failed(ago=pause)))
+    assert due.begin is not None
+    assert due.begin.failures_in_a_row == (1 if progressed else in_a_row + 1)
+
+
+def test_a_step_of_an_earlier_attempt_does_not_shorten_the_pause() -> None:
+    status = Status(attempt=an_attempt(2, failures_in_a_row=1), progress=ProgressStatus(step=7))
+    decision = decide(a_job(status), seen(a_trainer(attempt=2, **failed()), *STEADY, pinned=2), NOW)
+    assert decision.wake_at == NOW + 20
+
+
+@pytest.mark.parametrize(
+    ("facts", "ended"),
+    [
+        (failed(1, ago=60), Ended.COUNTED),
+        (failed(0, ago=60), Ended.COUNTED),
+        (failed(143), Ended.PREEMPTED),
+        (failed(1, words=last_words(Ending.PREEMPTED)), Ended.PREEMPTED),
+    ],
+    ids=["a failure", "exit code 0 without all steps", "SIGTERM obeyed", "last words say preempted"],
+)
+def test_how_an_end_counts(facts: dict[str, Any], ended: Ended) -> None:
+    decision = after(a_status(), a_trainer(**facts))
+    assert decision.ended is ended
+    assert bool(decision.failures) is (ended is Ended.COUNTED)
+
+
+def test_the_first_to_end_is_judged_not_those_it_took_along() -> None:
+    pods = (a_trainer(0, **failed(1, ago=1)), a_trainer(1, **failed(143, ago=2)))
+    assert after(a_status(), *pods, trainer={"numNodes": 2}).ended is Ended.PREEMPTED
+
+
+def test_pods_that_vanished_without_a_word_count_as_preempted() -> None:
+    decision = after(a_status())
+    assert decision.begin is not None
+    assert (decision.ended, decision.begin.reason) == (Ended.PREEMPTED, "PodsGone")
+
+
+@pytest.mark.parametrize(
+    "facts", [failed(2), failed(1, words=last_words(Ending.MISTAKE, message="no such model"))]
+)
+def test_a_mistake_fails_the_job_at_once_even_beside_living_pods(facts: dict[str, Any]) -> None:
+    decision = after(a_status(), a_trainer(0), a_trainer(1, **facts), trainer={"numNodes": 2})
+    assert (decision.goal, decision.reason) == (Goal.FAIL, "Mistake")
+    assert names(decision.delete) == ["demo-trainer-0-1", "demo-rollout-0-0"]
+
+
+@pytest.mark.parametrize(("counted", "goal"), [(2, Goal.RESTART), (3, Goal.FAIL)])
+def test_max_restarts(counted: int, goal: Goal) -> None:
+    status = a_status(restarts_count_towards_max=counted)
+    assert after(status, a_trainer(**failed(ago=1000))).goal is goal
+
+
+@pytest.mark.parametrize(
+    ("rule", "goal", "ended"),
+    [
+        ({"action": "FailJob", "onExitCodes": {"values": [7]}}, Goal.FAIL, None),
+        (
+            {"action": "RestartAndIgnoreMaxRestarts", "onExitCodes": {"values": [7]}},
+            Goal.RESTART,
+            Ended.IGNORED,
+        ),
+        ({"action": "Restart", "onExitCodes": {"values": [7]}}, Goal.RESTART, Ended.COUNTED),
+        ({"action": "FailJob", "onExitCodes": {"values": [8]}}, Goal.RESTART, Ended.COUNTED),
+        ({"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [8]}}, Goal.FAIL, None),
+        (
+            {"action": "FailJob", "targetRoles": ["rollout"], "onExitCodes": {"values": [7]}},
+            Goal.RESTART,
+            Ended.COUNTED,
+        ),
+    ],
+    ids=["fail", "ignore", "restart", "other code", "not in", "other role"],
+)
+def test_rules_by_exit_code(rule: dict[str, Any], goal: Goal, ended: Ended | None) -> None:
+    policy = {"rules": [{"name": "r", **rule}]}
+    decision = after(a_status(), a_trainer(**failed(7, ago=60)), failurePolicy=policy)
+    assert (decision.goal, decision.ended) == (goal, ended)
+
+
+def test_a_job_is_complete_when_every_node_says_so() -> None:
+    spec: dict[str, Any] = {"trainer": {"numNodes": 2}}
+    almost = after(a_status(), a_trainer(0, **complete()), a_trainer(1), **spec)
+    assert (almost.goal, almost.delete) == (Goal.RUN, ())
+    done = after(a_status(), a_trainer(0, **complete()), a_trainer(1, **complete()), **spec)
+    assert done.goal is Goal.COMPLETE
+    assert names(done.delete) == ["demo-rollout-0-0"]
+
+
+@pytest.mark.parametrize("kind", [ConditionType.COMPLETE, ConditionType.FAILED])
+def test_what_is_over_stays_over(kind: ConditionType) -> None:
+    status = a_status(conditions=[true(kind)], phase=Phase.TRAINING)
+    decision = after(status, a_trainer(**failed(ago=1000)), suspend=True)
+    assert decision.goal is (Goal.COMPLETE if kind is ConditionType.COMPLETE else Goal.FAIL)
+    assert decision.message == "why"
+    assert (decision.begin, decision.start) == (None, ())
+
+
+def test_suspending_stops_all_pods_once() -> None:
+    decision = after(a_status(), a_trainer(0), a_trainer(1, terminating=True), suspend=True)
+    assert decision.goal is Goal.SUSPEND
+    assert names(decision.delete) == ["demo-trainer-0-1", "demo-rollout-0-0"]
+
+
+def test_suspended_means_that_nothing_runs() -> None:
+    pods = (a_trainer(**failed(143)), a_rollout(phase=PodPhase.FAILED))
+    assert decide(a_job(a_status(), suspend=True), seen(*pods), NOW).goal is Goal.SUSPENDED
+
+
+def test_a_resumed_job_begins_an_attempt_that_follows_no_failure() -> None:
+    status = a_status(conditions=[true(ConditionType.SUSPENDED)])
+    decision = decide(a_job(status), seen(), NOW)
+    assert decision.begin is not None
+    assert (decision.begin.number, decision.begin.reason, decision.ended) == (2, "Resumed", None)
+
+
+def test_progress_does_not_matter_to_the_gang() -> None:
+    observed = seen(a_trainer(), *STEADY, progress=a_progress())
+    assert decide(a_job(a_status()), observed, NOW) == Decision(Goal.RUN, "")
