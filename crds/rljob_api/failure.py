@@ -68,7 +68,7 @@ class FailurePolicy(Spec):
     """When to restart, when to give up. Trainers restart as a gang; a rollout server is replaced alone."""
 
     max_restarts: int = Field(3, ge=0, le=1_000_000)
-    """Restarts of the trainer gang, or of one rollout server in a row, before a failure ends the job; preemptions are free."""
+    """Restarts of the trainer gang, or of one rollout server in a row, before a failure ends the job."""
     backoff_seconds: Backoff = Backoff()
     """Pause before a restart."""
     rules: Annotated[list[FailureRule], BY_NAME] = Field([], max_length=20, json_schema_extra=BY_NAME_SCHEMA)

@@ -7,7 +7,6 @@ on defaults: both sides apply them first.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,48 +67,50 @@ def broken_edit_rules(old: JobSpec, new: JobSpec) -> list[EditRule]:
     return [rule for rule in EDIT_RULES if not rule.allows(old, new)]
 
 
-RESERVED_VLLM_ARGS = (
-    "model",
-    "served-model-name",
-    "tokenizer",
-    "revision",
-    "trust-remote-code",
-    "load-format",
-    "host",
-    "port",
-    "uds",
-    "middleware",
-    "api-key",
-    "root-path",
-    "ssl-.*",
-    "weight-transfer-config",
-    "worker-extension-cls",
-    "tensor-parallel-size",
-    "pipeline-parallel-size",
-    "data-parallel-.*",
-    "distributed-executor-backend",
-    "dtype",
-    "seed",
-    "max-model-len",
-    "max-num-seqs",
-    "max-logprobs",
-    "logprobs-mode",
-    "gpu-memory-utilization",
-    "kv-cache-memory-bytes",
-    "(no-)?enforce-eager",
-    "generation-config",
-    "config",
-)
-"""vLLM arguments that the operator sets or that would undo what it sets, as regular expressions without the dashes."""
+RESERVED_VLLM_ARGS = [
+    "--model",
+    "--served-model-name",
+    "--tokenizer",
+    "--revision",
+    "--trust-remote-code",
+    "--load-format",
+    "--host",
+    "--port",
+    "--uds",
+    "--middleware",
+    "--api-key",
+    "--root-path",
+    "--weight-transfer-config",
+    "--worker-extension-cls",
+    "--tensor-parallel-size",
+    "--pipeline-parallel-size",
+    "--distributed-executor-backend",
+    "--dtype",
+    "--seed",
+    "--max-model-len",
+    "--max-num-seqs",
+    "--max-logprobs",
+    "--logprobs-mode",
+    "--gpu-memory-utilization",
+    "--kv-cache-memory-bytes",
+    "--enforce-eager",
+    "--no-enforce-eager",
+    "--generation-config",
+    "--config",
+]
+"""vLLM arguments that the operator sets, or that would undo what it sets. vLLM takes any beginning of a name for it."""
 
-RESERVED_VLLM_PATTERN = (
-    "^(-(tp|pp|dp|sc|q).*|--(" + "|".join(RESERVED_VLLM_ARGS).replace("-", "[-_]") + ")([=. ].*)?)$"
-)
-"""Matches one item of `rollout.vllm.extraArgs` that is not the user's to set; vLLM takes `_` for `-`."""
+RESERVED_VLLM_FAMILIES = ["-tp", "-pp", "-dp", "--data-parallel-", "--ssl-"]
+"""Beginnings of further such arguments."""
 
 
 def _reserved(argument: str) -> bool:
-    return re.search(RESERVED_VLLM_PATTERN, argument) is not None
+    name = argument.replace("_", "-").split("=")[0].split(".")[0]
+    if not name.startswith("-"):
+        return False
+    return any(known.startswith(name) for known in RESERVED_VLLM_ARGS) or any(
+        name.startswith(family) for family in RESERVED_VLLM_FAMILIES
+    )
 
 
 def _needs_shared_volume(spec: JobSpec) -> bool:
@@ -259,7 +260,9 @@ RULES: list[Rule] = [
         "one of these is set by the operator (model, address, weights, parallelism, lengths, seed, log-probabilities): "
         "remove it, and use the field of the spec if there is one.",
         lambda spec: not any(_reserved(argument) for argument in spec.rollout.vllm.extra_args),
-        f"!self.rollout.vllm.extraArgs.exists(a, a.matches('{RESERVED_VLLM_PATTERN}'))",
+        "!self.rollout.vllm.extraArgs.map(a, a.replace('_', '-').split('=')[0].split('.')[0])"
+        f".exists(name, name.startsWith('-') && ({RESERVED_VLLM_ARGS}.exists(known, known.startsWith(name))"
+        f" || {RESERVED_VLLM_FAMILIES}.exists(family, name.startsWith(family))))",
     ),
     Rule(
         "temperature-above-zero",

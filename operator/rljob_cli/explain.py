@@ -9,7 +9,8 @@ import typer
 
 from rljob_api.fields import Field, NoSuchFieldError, field
 
-from .validate import EXIT_INVALID, Output
+from .output import Output
+from .validate import EXIT_INVALID
 
 
 def explain(

@@ -14,14 +14,19 @@ from rljob_api.rules import BrokenRulesError
 
 from .document import Document, FieldPath, dotted, read_document
 from .errors import InvalidJob, Problem
+from .paths import missing_paths
 
 
 def load_job(path: Path | str) -> RLJob:
-    """The RLJob in the file at `path`.
+    """The RLJob in the file at `path`, whose local paths exist too; relative ones start at the file's folder.
 
     Raises `InvalidJob` with every mistake in it.
     """
-    return parse_job(read_document(Path(path)))
+    document = read_document(Path(path))
+    job = parse_job(document)
+    if problems := missing_paths(document, job, Path(path).parent):
+        raise InvalidJob(problems)
+    return job
 
 
 def parse_job(document: Document) -> RLJob:

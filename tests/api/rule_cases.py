@@ -132,8 +132,9 @@ CASES: dict[str, Case] = {
             extra_args("--weight-transfer-config.backend=nccl"),
             extra_args("--data-parallel-size", "2"),
             extra_args("--no-enforce-eager"),
+            extra_args("--max-model", "9"),
         ],
-        good=[extra_args("--block-size", "16"), extra_args("--model-impl=vllm"), extra_args("--enable-lora")],
+        good=[extra_args("--block-size", "-1"), extra_args("--model-impl=vllm"), extra_args("--enable-lora")],
     ),
     "temperature-above-zero": Case(
         bad=[spec(algorithm={"sampling": {"temperature": "0.0"}})],

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from api.jobs import parsed
 from api.rule_cases import CASES, EDITS
 from rljob_api.job import JobSpec
-from rljob_api.rules import EDIT_RULES, RULES, BrokenRulesError, broken_edit_rules
+from rljob_api.rules import EDIT_RULES, RESERVED_VLLM_ARGS, RULES, BrokenRulesError, broken_edit_rules
+from rljob_api.run import Paths, Run
+from rljob_trainer.rollout.server import arguments
 
 
 def test_each_rule_has_cases() -> None:
@@ -37,3 +40,31 @@ def test_the_bad_edit_breaks_this_rule_and_the_good_edit_none(name: str) -> None
     bad, good = EDITS[name]
     assert [rule.name for rule in broken_edit_rules(JobSpec.parse(bad.old), JobSpec.parse(bad.new))] == [name]
     assert broken_edit_rules(JobSpec.parse(good.old), JobSpec.parse(good.new)) == []
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_every_argument_that_the_rollout_pod_sets_is_reserved(gpus: int) -> None:
+    set_by_us = [each for each in arguments(run(gpus), "model", "host") if each.startswith("--")]
+    assert "--weight-transfer-config" in set_by_us
+    assert [each for each in set_by_us if each not in RESERVED_VLLM_ARGS] == []
+
+
+def run(gpus: int) -> Run:
+    """A run whose rollout pods get every argument there is."""
+    model = {"source": "x/y", "trustRemoteCode": True}
+    rollout = {"vllm": {"maxModelLen": 4096, "enforceEager": True}}
+    return Run(
+        name="a",
+        namespace="default",
+        uid="u",
+        attempt=1,
+        token="t",
+        control_token="c",
+        spec=parsed(model=model, rollout=rollout, trainer={"gpusPerNode": gpus}),
+        paths=Paths(storage="/s", cache="/c"),
+        master_addr="h",
+        master_port=1,
+        progress_port=2,
+        rollout_hosts=["r"],
+        rollout_port=3,
+    )
