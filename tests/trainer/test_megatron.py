@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import replace
@@ -9,14 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch import Tensor
+
 from rljob_api.algorithm import Grpo
 from rljob_api.job import JobSpec
-from torch import Tensor
-from trainer.ranks import run_ranks
-
-from rljob_trainer.backend.protocol import LossFunction, StepResult
+from rljob_trainer.backend.protocol import Interrupted, LossFunction, NonFiniteGradientError, StepResult
 from rljob_trainer.batch import Batch
+from rljob_trainer.errors import Mistake
 from rljob_trainer.losses import grpo_loss
+from trainer.ranks import run_ranks
 
 LAYOUTS = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (2, 1, 2)]
 """Tensor, pipeline, data."""
@@ -49,22 +52,29 @@ def make_model(directory: Path, kind: str, *, tied: bool) -> Path:
 
 
 def make_spec(tensor: int, pipeline: int, data: int, *, dropout: float = 0.0, **optimizer: float) -> JobSpec:
-    return JobSpec.model_validate_json(json.dumps(
-        {
-            "model": {"source": "/model"},
-            "data": {"train": {"source": "/data"}},
-            "reward": {"builtin": "math"},
-            "backend": "megatron",
-            "algorithm": {"grpo": {"learningRate": 1e-2, "maxSteps": 6}, "sampling": {"temperature": "0.7"}},
-            "parallelism": {"tensor": tensor, "pipeline": pipeline},
-            "trainer": {"numProcPerNode": tensor * pipeline * data},
-            "megatron": {"microBatchTokens": 40, "attentionDropout": dropout, "optimizer": optimizer},
-        }
-    ))
+    return JobSpec.model_validate_json(
+        json.dumps(
+            {
+                "model": {"source": "/model"},
+                "data": {"train": {"source": "/data"}},
+                "reward": {"builtin": "math"},
+                "backend": "megatron",
+                "algorithm": {
+                    "grpo": {"learningRate": 1e-2, "maxSteps": 6},
+                    "sampling": {"temperature": "0.7"},
+                },
+                "parallelism": {"tensor": tensor, "pipeline": pipeline},
+                "trainer": {"numProcPerNode": tensor * pipeline * data},
+                "megatron": {"microBatchTokens": 40, "attentionDropout": dropout, "optimizer": optimizer},
+            }
+        )
+    )
 
 
 def make_batch(seed: int = 0) -> Batch:
-    """Seven rows of unequal length: micro-batches differ in rows and width, and two replicas get unequal shares."""
+    """Seven rows of unequal length: micro-batches differ in rows and width, and two replicas get unequal
+    shares.
+    """
     g = torch.Generator().manual_seed(seed)
     lengths_B = torch.tensor([20, 7, 12, 9, 17, 5, 11])
     B, T = len(lengths_B), int(lengths_B.max())
@@ -93,16 +103,20 @@ def reference_logprobs(model: Path, batch: Batch, temperature: float = 0.7) -> T
 def ask_logprobs(spec: JobSpec, model: Path, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
-    backend = MegatronBackend(spec, model)
+    backend = MegatronBackend(spec, model, reference=False)
     return backend.logprobs(batch), dict(backend.weights())
 
 
 @pytest.mark.parametrize(("kind", "tied"), [("qwen2", True), ("qwen3", False), ("llama", False)])
 @pytest.mark.parametrize("layout", LAYOUTS[:3])
-def test_logprobs_equal_those_of_transformers(tmp_path: Path, kind: str, tied: bool, layout: tuple[int, int, int]) -> None:
+def test_logprobs_equal_those_of_transformers(
+    tmp_path: Path, kind: str, tied: bool, layout: tuple[int, int, int]
+) -> None:
     model, batch = make_model(tmp_path, kind, tied=tied), make_batch()
     expected = reference_logprobs(model, batch)
-    for logprobs, _ in run_ranks(layout[0] * layout[1] * layout[2], ask_logprobs, make_spec(*layout), model, batch):
+    for logprobs, _ in run_ranks(
+        layout[0] * layout[1] * layout[2], ask_logprobs, make_spec(*layout), model, batch
+    ):
         torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
 
 
@@ -115,7 +129,7 @@ def grpo(batch: Batch, old: Tensor) -> tuple[Batch, LossFunction]:
 def train(spec: JobSpec, model: Path, steps: int) -> tuple[dict[str, Tensor], list[StepResult]]:
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
-    backend = MegatronBackend(spec, model)
+    backend = MegatronBackend(spec, model, reference=False)
     results = []
     for seed in range(steps):
         batch, loss = grpo(make_batch(seed), backend.logprobs(make_batch(seed)))
@@ -138,7 +152,7 @@ def train_in_torch(model: Path, steps: int, eps: float) -> tuple[dict[str, Tenso
         batch, loss = grpo(batch, logprobs_BT.detach())
         optimizer.zero_grad()
         value, metrics = loss(logprobs_BT, batch)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(hf.parameters(), 1.0)
         optimizer.step()
         told = {name: metric.item() for name, metric in {**metrics, "loss": value}.items()}
@@ -154,12 +168,110 @@ def test_updates_equal_those_of_plain_torch(
     model = make_model(tmp_path, kind, tied=tied)
     expected, expected_results = train_in_torch(model, steps=2, eps=1e-4)
     ranks = run_ranks(math.prod(layout), train, make_spec(*layout, eps=1e-4), model, 2)
-    weights, results = ranks[0]
+    weights, _ = ranks[0]
     for name, tensor in weights.items():
-        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=0, msg=name)
     assert weights.keys() == expected.keys() - ({"lm_head.weight"} if tied else set())
     for _, own in ranks:
         for result, reference in zip(own, expected_results, strict=True):
             assert result.metrics == pytest.approx(reference.metrics, abs=1e-5)
             assert result.grad_norm == pytest.approx(reference.grad_norm, rel=1e-4)
             assert result.learning_rate == pytest.approx(reference.learning_rate)
+
+
+def stop_half_way(spec: JobSpec, model: Path, stop_at: int) -> tuple[int, bool]:
+    """How often ranks were asked whether to stop, and whether weights stayed; asking is a collective, as in
+    the loop.
+    """
+    from rljob_trainer.backend.megatron.backend import MegatronBackend
+
+    backend = MegatronBackend(spec, model, reference=False)
+    before = {name: tensor.clone() for name, tensor in backend.weights()}
+    asked = 0
+
+    def poll() -> None:
+        nonlocal asked
+        dist.barrier()
+        asked += 1
+        if asked == stop_at:
+            raise Interrupted
+
+    batch, loss = grpo(make_batch(), backend.logprobs(make_batch()))
+    with contextlib.suppress(Interrupted):
+        backend.train_step(batch, loss, poll)
+    stayed = all(torch.equal(tensor, before[name]) for name, tensor in backend.weights())
+    # What is left of the abandoned step must not reach the next one.
+    result = backend.train_step(batch, loss, lambda: None)
+    return asked, stayed and math.isfinite(result.grad_norm)
+
+
+@pytest.mark.parametrize(("layout", "stop_at"), [((2, 1, 1), 3), ((1, 2, 1), 2)])
+def test_ranks_stop_together_and_keep_their_weights(
+    tmp_path: Path, layout: tuple[int, int, int], stop_at: int
+) -> None:
+    model = make_model(tmp_path, "qwen3", tied=True)
+    assert run_ranks(2, stop_half_way, make_spec(*layout), model, stop_at) == [(stop_at, True)] * 2
+
+
+def meet_nan(spec: JobSpec, model: Path) -> tuple[str, bool]:
+    from rljob_trainer.backend.megatron.backend import MegatronBackend
+
+    backend = MegatronBackend(spec, model, reference=False)
+    before = {name: tensor.clone() for name, tensor in backend.weights()}
+    batch, loss = grpo(make_batch(), backend.logprobs(make_batch()))
+    spoiled = replace(batch, advantages_B=batch.advantages_B * torch.inf)
+    with pytest.raises(NonFiniteGradientError) as error:
+        backend.train_step(spoiled, loss, lambda: None)
+    return str(error.value), all(torch.equal(tensor, before[name]) for name, tensor in backend.weights())
+
+
+@pytest.mark.parametrize("layout", [(2, 1, 1), (1, 2, 1)])
+def test_a_nan_gradient_is_seen_by_all_ranks_and_changes_nothing(
+    tmp_path: Path, layout: tuple[int, int, int]
+) -> None:
+    model = make_model(tmp_path, "qwen3", tied=True)
+    assert run_ranks(2, meet_nan, make_spec(*layout), model) == [("the gradient norm is nan", True)] * 2
+
+
+def export(spec: JobSpec, model: Path, directory: Path) -> Tensor:
+    from rljob_trainer.backend.megatron.backend import MegatronBackend
+
+    backend = MegatronBackend(spec, model, reference=True)
+    start = backend.logprobs(make_batch())
+    batch, loss = grpo(make_batch(), start)
+    backend.train_step(batch, loss, lambda: None)
+    backend.save_hf_model(directory)
+    assert torch.equal(backend.reference_logprobs(batch), start)
+    return backend.logprobs(batch)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("kind", "tied"), [("qwen2", True), ("llama", False)])
+def test_an_export_of_trained_weights_loads_in_transformers(
+    tmp_path: Path, kind: str, tied: bool, layout: tuple[int, int, int]
+) -> None:
+    model = make_model(tmp_path / "model", kind, tied=tied)
+    trained = run_ranks(math.prod(layout), export, make_spec(*layout), model, tmp_path / "export")
+    exported = reference_logprobs(tmp_path / "export", make_batch())
+    torch.testing.assert_close(trained[-1], exported, atol=1e-5, rtol=0)
+    assert not torch.allclose(exported, reference_logprobs(model, make_batch()), atol=1e-3)
+
+
+def build(spec: JobSpec, model: Path) -> str:
+    from rljob_trainer.backend.megatron.backend import MegatronBackend
+
+    with pytest.raises(Mistake) as mistake:
+        MegatronBackend(spec, model, reference=False)
+    return str(mistake.value)
+
+
+def test_layouts_and_models_that_do_not_fit_are_refused_with_the_numbers(tmp_path: Path) -> None:
+    model = make_model(tmp_path, "qwen3", tied=True)
+    (layers,) = run_ranks(1, build, make_spec(1, 3, 1), model)
+    assert layers == "spec.parallelism.pipeline: 3 does not divide the model's 2 layers; choose one of 1, 2"
+    (heads,) = run_ranks(1, build, make_spec(4, 1, 1), model)
+    assert "spec.parallelism.tensor: 4 does not divide the model's 2 key-value heads" in heads
+    config = model / "config.json"
+    config.write_text(config.read_text().replace('"qwen3"', '"gpt_neox"'))
+    (unknown,) = run_ranks(1, build, make_spec(1, 1, 1), model)
+    assert "no mapping for model type 'gpt_neox' (it knows llama, qwen2, qwen3)" in unknown

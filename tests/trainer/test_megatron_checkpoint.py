@@ -1,4 +1,6 @@
-"""Megatron's checkpoints: a run that stops and goes on in new processes is, bit for bit, the run that never stopped."""
+"""Megatron's checkpoints: a run that stops and goes on in new processes is, bit for bit, the run that never
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,12 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 import torch
 import torch.distributed as dist
-from rljob_api.job import JobSpec
 from torch import Tensor
+
+from rljob_api.job import JobSpec
+from rljob_trainer.backend.protocol import StepResult
 from trainer.ranks import run_ranks
 from trainer.test_megatron import grpo, make_batch, make_model, make_spec
-
-from rljob_trainer.backend.protocol import StepResult
 
 if TYPE_CHECKING:  # a rank imports it; here it would cost ten seconds
     from rljob_trainer.backend.megatron.backend import MegatronBackend
@@ -55,7 +57,9 @@ def run(spec: JobSpec, model: Path, plan: Plan) -> Trace:
     from rljob_trainer.backend.megatron.backend import MegatronBackend
     from rljob_trainer.backend.megatron.checkpoint import CheckpointOptions
 
-    backend = MegatronBackend(spec, model, CheckpointOptions(optimizer_sharding=plan.sharding))
+    backend = MegatronBackend(
+        spec, model, reference=False, saving=CheckpointOptions(optimizer_sharding=plan.sharding)
+    )
     if plan.load:
         fresh = backend.rng_state()
         backend.load_checkpoint(plan.load, optimizer=True, rng=plan.rng)

@@ -1,15 +1,16 @@
-"""The `megatron` backend: megatron-core's GPT, 1F1B pipeline, distributed optimizer and distributed checkpoints.
+"""The `megatron` backend: megatron-core's GPT, pipeline schedule, optimizer and distributed checkpoints.
 
-`backend` fulfils the protocol; the other files each hold one question that it asks: how a Hugging Face model maps
-(`architecture`, `mapping`), how it is built (`parallel`, `model`), run (`forward`), updated (`optimizer`), saved
-(`checkpoint`, `rng`) and given away (`export`). `cpu` stands in for CUDA where there is none.
+`backend` fulfils the protocol; the other files each hold one question that it asks: how a Hugging Face model
+maps (`architecture`, `mapping`), how it is built (`parallel`, `model`), run (`forward`), updated
+(`optimizer`), saved (`checkpoint`, `rng`) and given away (`export`). `cpu` stands in for CUDA where there is
+none.
 """
 
 from __future__ import annotations
 
 import warnings
 
-# Imported here once, so that its warnings about Transformer Engine and Apex, which are for GPUs, can be left out.
+# Imported here once, to leave out its warnings about Transformer Engine and Apex, which are for GPUs.
 with warnings.catch_warnings():
     warnings.filterwarnings(
         "ignore", message="Transformer Engine and Apex are not installed", category=UserWarning

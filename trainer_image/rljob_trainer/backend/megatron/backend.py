@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import torch
 from megatron.core import parallel_state
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from rljob_api.job import JobSpec
-from rljob_trainer.backend.megatron import checkpoint, export, optimizer, rng
+from rljob_trainer.backend.megatron import checkpoint, cpu, export, optimizer, rng
 from rljob_trainer.backend.megatron.architecture import TRAINING_DTYPE, read_architecture, refuse_uneven
 from rljob_trainer.backend.megatron.checkpoint import CheckpointOptions, State
 from rljob_trainer.backend.megatron.forward import Metrics, Runner
@@ -27,8 +28,13 @@ from rljob_trainer.batch import Batch
 class MegatronBackend:
     """A dense decoder under tensor, pipeline and data parallelism. Fulfils `Backend`."""
 
-    def __init__(self, spec: JobSpec, source: Path, saving: CheckpointOptions | None = None) -> None:
-        """Build from the Hugging Face directory `source`. Raises `Mistake` for a model or layout it cannot train."""
+    def __init__(
+        self, spec: JobSpec, source: Path, *, reference: bool, saving: CheckpointOptions | None = None
+    ) -> None:
+        """Build from the Hugging Face directory `source`; `reference` keeps a frozen copy. Collective.
+
+        Raises `Mistake` for a model or layout it cannot train.
+        """
         self.spec, self.source, self.options = spec, source, spec.backend_options
         self.saving = saving or CheckpointOptions()
         self.architecture = read_architecture(source)
@@ -47,15 +53,14 @@ class MegatronBackend:
         self.optimizer = optimizer.build_optimizer(self.ddp, self.options.optimizer)
         self.updates = 0
         self.runner = self._runner(self.ddp)
-        keeps_reference = spec.algorithm.grpo.kl_penalty > 0
-        self.reference = self._runner(self._model(0.0)) if keeps_reference else None
+        self.reference = self._runner(self._model(0.0)) if reference else None
 
     def logprobs(self, batch: Batch) -> Tensor:
         return self._logprobs(self.runner, batch)
 
     def reference_logprobs(self, batch: Batch) -> Tensor:
         if self.reference is None:
-            raise RuntimeError("no reference model is kept when klPenalty is 0")
+            raise RuntimeError("the backend was built without a reference model")
         return self._logprobs(self.reference, batch)
 
     def train_step(self, batch: Batch, loss: LossFunction, poll: Callable[[], None]) -> StepResult:
@@ -99,7 +104,7 @@ class MegatronBackend:
         return rng.read_rng()
 
     def set_rng_state(self, state: object) -> None:
-        rng.write_rng(state)
+        rng.write_rng(cast("rng.RngState", state))
 
     def _model(self, dropout: float) -> GPTModel:
         config = transformer_config(self.architecture, self.place, self.dtype, dropout)
@@ -116,7 +121,7 @@ class MegatronBackend:
         return share_of(batch, plan, self.place.replica, self.device)
 
     def _logprobs(self, runner: Runner, batch: Batch) -> Tensor:
-        """Each last stage fills in its replica's rows; the sum over replicas then goes to the other stages."""
+        """Last stages fill in their replica's rows; the sum over replicas goes to the other stages."""
         plan = shares(batch.lengths_B, self.place.replicas, self.options.micro_batch_tokens)
         parts = runner.logprobs(share_of(batch, plan, self.place.replica, self.device))
         logprobs_BT = torch.zeros(batch.mask_BT.shape, device=self.device)
@@ -154,9 +159,10 @@ class MegatronBackend:
         model = self.model.sharded_state_dict(metadata=self.saving.metadata)
         state: State = {"model": model, "updates": self.updates}
         if optimizer:
-            state["optimizer"] = self.optimizer.sharded_state_dict(
-                model, is_loading=loading, metadata=self.saving.metadata
-            )
+            with cpu.stand_in():
+                state["optimizer"] = self.optimizer.sharded_state_dict(
+                    model, is_loading=loading, metadata=self.saving.metadata
+                )
         if rng_state is not None:
             state["rng"] = rng.sharded_rng(rng_state, self.place)
         return state

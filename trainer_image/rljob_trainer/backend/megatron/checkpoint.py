@@ -1,8 +1,8 @@
-"""Megatron's distributed checkpoints: model, optimizer, update count and every rank's random state, in parallel.
+"""Megatron's distributed checkpoints: model, optimizer, update count and every rank's random state.
 
-Files are written by torch's own checkpoint writer in this process (a thread when in the background). Megatron's
-writer forks children and spawns a server process: 18 s for the first save on CPU, and a hang where the entry module
-is not guarded.
+Files are written by torch's own checkpoint writer in this process (a thread when in the background).
+Megatron's writer forks children and spawns a server process: 18 s for the first save on CPU, and a hang where
+the entry module is not guarded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch.distributed.checkpoint as dcp
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.dict_utils import dict_list_map_inplace
 from megatron.core.dist_checkpointing.mapping import ShardedTensor
@@ -30,6 +29,8 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     mcore_to_pyt_state_dict,
 )
 from torch import distributed as dist
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 
 from rljob_trainer.backend.megatron import cpu
 
@@ -74,9 +75,9 @@ class InProcessSave(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # mega
         state = mcore_to_pyt_state_dict(named, False)
 
         def write() -> None:
-            dcp.save(
+            save_distributed(
                 state,
-                storage_writer=dcp.FileSystemWriter(checkpoint_dir, sync_files=True),
+                storage_writer=FileSystemWriter(checkpoint_dir, sync_files=True),
                 planner=MCoreSavePlanner(dedup_replicated_tensors=False, flatten_state_dict=False),
                 process_group=self.group,
             )
@@ -93,7 +94,7 @@ class InProcessSave(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # mega
 def save(
     state: State, directory: Path, options: CheckpointOptions, group: dist.ProcessGroup, *, background: bool
 ) -> Callable[[], None]:
-    """Collective. Returns what all ranks call to wait for the end; `group` is for the writer's own collectives."""
+    """Collective. Returns what all ranks call to wait; `group` is for the writer's own collectives."""
     strategy = InProcessSave(group, background=background)
     if options.fully_parallel_save:
         strategy = FullyParallelSaveStrategyWrapper(strategy, _replicas())

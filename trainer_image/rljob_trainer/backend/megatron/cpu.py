@@ -1,9 +1,9 @@
-"""Stand-ins for CUDA, so that megatron-core 0.16 runs on CPU with gloo. Where CUDA is present, nothing here does anything.
+"""Stand-ins for CUDA, so that megatron-core 0.16 runs on CPU with gloo. Where CUDA is, they do nothing.
 
-Megatron names the device `cuda` outright. Its own modules therefore get a `torch` whose factories and random state
-mean the CPU; everybody else keeps the real one, because a patched `torch.zeros` would silently spoil the rotary
-frequencies that transformers computes while it loads a model. Two methods of `Tensor` cannot be scoped by module:
-they are exchanged for as long as `stand_in` lasts.
+Megatron names the device `cuda` outright. Its own modules therefore get a `torch` whose factories and random
+state mean the CPU; everybody else keeps the real one, because a patched `torch.zeros` would silently spoil
+the rotary frequencies that transformers computes while it loads a model. Methods of tensors and
+modules cannot be scoped like that: they are exchanged for as long as `stand_in` lasts.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Shadow:
 
 
 def adapt() -> None:
-    """Give the Megatron modules that are loaded by now a `torch` without CUDA. Call again after a late import."""
+    """Give the Megatron modules loaded by now a `torch` without CUDA. Call again after a late import."""
     if torch.cuda.is_available():
         return
     for name, module in list(sys.modules.items()):
@@ -70,7 +70,7 @@ def stand_in() -> Iterator[None]:
         return name.replace("torch.", "torch.cuda.", 1) if isinstance(name, str) else name
 
     try:
-        Tensor.cuda = nn.Module.cuda = _same  # type: ignore[method-assign, assignment]
+        Tensor.cuda = nn.Module.cuda = _same  # type: ignore[method-assign]
         Tensor.type = named_type  # type: ignore[method-assign, assignment]
         yield
     finally:

@@ -20,7 +20,7 @@ from rljob_trainer.backend.megatron.parallel import Place
 def whole_weights(
     model: nn.Module, architecture: Architecture, place: Place, dtype: torch.dtype
 ) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors in the order of the mapping, on every rank. Extra memory: one parameter. Collective."""
+    """Names and tensors in the mapping's order, on every rank. Extra memory: one parameter. Collective."""
     parameters = dict(model.named_parameters())
     for placed in placed_entries(architecture, place.stages):
         entry = placed.entry
@@ -57,7 +57,7 @@ def _from_stage(tensors: list[Tensor] | None, stage: int, place: Place, dtype: t
 
 
 def save_hf(weights: Iterator[tuple[str, Tensor]], source: Path, directory: Path, *, leads: bool) -> None:
-    """Write `weights` as safetensors beside the configuration and tokenizer of `source`. Collective; rank 0 writes."""
+    """Write `weights` beside the configuration and tokenizer of `source`. Collective; rank 0 writes."""
     kept = {name: tensor.cpu() for name, tensor in weights if leads}
     if leads:
         directory.mkdir(parents=True, exist_ok=True)

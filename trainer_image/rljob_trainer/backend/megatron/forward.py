@@ -1,8 +1,9 @@
-"""Run micro-batches through Megatron's schedule (1F1B when there are stages) and turn logits into log-probabilities."""
+"""Run micro-batches through Megatron's schedule and turn logits into log-probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from megatron.core.pipeline_parallel import get_forward_backward_func
@@ -19,8 +20,8 @@ Metrics = dict[str, Tensor]
 def token_logprobs(logits_bTV: Tensor, micro: Batch, temperature: float, vocab: int, first: int) -> Tensor:
     """Log-probability of each generated token, aligned like `Batch`: float32 [b, T], 0 where the mask is 0.
 
-    `logits_bTV` holds this tensor rank's columns, from column `first` of the vocabulary. Columns beyond `vocab` only
-    fill it up and must not take part: left at logit 0 they shift log-probabilities by 1e-3.
+    `logits_bTV` holds this tensor rank's columns, from column `first` of the vocabulary. Columns beyond
+    `vocab` only fill it up and must not take part: left at logit 0 they shift log-probabilities by 1e-3.
     """
     logits_bTV = logits_bTV[:, :-1].float() / temperature
     fill = first + logits_bTV.shape[-1] - vocab
@@ -53,7 +54,7 @@ class Runner:
     def accumulate(
         self, micro_batches: list[Batch], loss: LossFunction, poll: Callable[[], None]
     ) -> list[Metrics]:
-        """Add the gradients of all micro-batches up; metrics per micro-batch on the last stage, `loss` among them.
+        """Add up the gradients of all micro-batches; returns metrics and `loss` of each, on the last stage.
 
         `poll` is called before each micro-batch, unless there are stages: then ranks are never at the same
         micro-batch at the same time, and one that left the schedule would leave its neighbours waiting.
@@ -66,7 +67,7 @@ class Runner:
 
             def finish(logprobs_bT: Tensor) -> tuple[Tensor, Tensor, Metrics]:
                 value, metrics = loss(logprobs_bT, micro)
-                # The second is what Megatron would divide by; the loss is divided already (see `sum_gradients`).
+                # The second is what Megatron would divide by: see `sum_gradients`.
                 return value, torch.zeros((), dtype=torch.int), {**metrics, "loss": value.detach().clone()}
 
             return self._output(micro, model), finish
@@ -90,9 +91,9 @@ class Runner:
 
     def _schedule(
         self, step: Callable[..., object], micro_batches: list[Batch], *, forward_only: bool
-    ) -> list[Tensor]:
+    ) -> list[Any]:
         shape = micro_batches[0].tokens_BT.shape
-        result: list[Tensor] = get_forward_backward_func()(
+        result: list[Any] = get_forward_backward_func()(
             forward_step_func=step,
             data_iterator=iter(micro_batches),
             model=[self.model],

@@ -1,7 +1,7 @@
 """Hugging Face names and tensors ↔ Megatron names and tensor-parallel shards: one table, two pure functions.
 
-`split` and `join` are each other's inverse, bit for bit. The reader of a Hugging Face directory and the export for
-vLLM both walk the table.
+`split` and `join` are each other's inverse, bit for bit. The reader of a Hugging Face directory and the
+export for vLLM both walk the table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from rljob_trainer.backend.megatron.architecture import Architecture
 
 
 class Cut(StrEnum):
-    """How a matrix (out × in) is shared by tensor ranks."""
+    """How a matrix (rows are output features) is shared by tensor ranks."""
 
     WHOLE = "whole"
     """Every rank holds all of it."""
@@ -134,7 +134,7 @@ def join(cut: Cut, shards: list[Tensor], architecture: Architecture) -> list[Ten
             groups = whole.view(architecture.kv_heads, -1, *whole.shape[1:])
             d = architecture.head_dim
             sizes = [architecture.heads // architecture.kv_heads * d, d, d]
-            return [part.flatten(0, 1) for part in groups.split(sizes, dim=1)]
+            return [part.flatten(0, 1) for part in torch.split(groups, sizes, dim=1)]
         case Cut.GATE_UP:
             halves = [shard.chunk(2) for shard in shards]
             return [torch.cat([half[n] for half in halves]) for n in (0, 1)]

@@ -12,7 +12,7 @@ from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
 from safetensors import safe_open
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import silu
 
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.megatron.architecture import Architecture
@@ -35,7 +35,7 @@ def transformer_config(
         normalization="RMSNorm",
         layernorm_epsilon=architecture.norm_eps,
         gated_linear_unit=True,
-        activation_func=F.silu,
+        activation_func=silu,
         add_bias_linear=False,
         add_qkv_bias=architecture.traits.qkv_bias,
         qk_layernorm=architecture.traits.qk_norm,
@@ -50,8 +50,8 @@ def transformer_config(
         # Micro-batches differ in rows and width, so stages tell one another the shape first.
         variable_seq_lengths=place.stages > 1,
         moe_token_dispatcher_type="alltoall",  # the default is refused with it, even for dense models
-        # The schedule then neither divides the loss by micro-batches nor multiplies it by context ranks, and DDP sums
-        # over replicas instead of averaging: what a loss function of the protocol needs.
+        # The schedule then neither divides the loss by micro-batches nor multiplies it by context ranks, and
+        # DDP sums over replicas instead of averaging: what a loss function of the protocol needs.
         calculate_per_token_loss=True,
         use_cpu_initialization=not torch.cuda.is_available(),
         gradient_accumulation_fusion=False,

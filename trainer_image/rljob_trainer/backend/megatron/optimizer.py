@@ -1,8 +1,8 @@
-"""Megatron's distributed optimizer behind three verbs, and the mending it needs where there is no Transformer Engine.
+"""Megatron's distributed optimizer, and the mending it needs where there is no Transformer Engine.
 
-Without Transformer Engine or Apex, megatron-core 0.16 falls back to torch's AdamW, whose per-parameter `step` its
-distributed optimizer does not expect: loading fails twice, and then gives all parameters one shared counter, which
-spoils the bias correction without a word.
+Without Transformer Engine or Apex, megatron-core 0.16 falls back to torch's AdamW, whose per-parameter `step`
+its distributed optimizer does not expect: loading fails twice, and then gives all parameters one shared
+counter, which spoils the bias correction without a word.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def wrap(model: GPTModel, config: TransformerConfig) -> DistributedDataParallel:
 
 
 def sum_gradients(model: list[nn.Module], _tokens: Tensor | None = None, **rest: Any) -> None:
-    """Megatron's own end of a backward pass, without its division by tokens: our losses are divided already."""
+    """Megatron's end of a backward pass without its division by tokens: our losses are divided already."""
     finalize_model_grads(model, None, **rest)
 
 
@@ -71,7 +71,7 @@ def build_optimizer(model: DistributedDataParallel, spec: OptimizerSpec) -> Mega
 def update(optimizer: MegatronOptimizer, learning_rate: float, *, check_finite: bool) -> float:
     """Clip and apply the accumulated gradients; returns their norm before clipping.
 
-    Raises `NonFiniteGradientError` on all ranks alike (the norm is over all of them) before anything has changed.
+    Raises `NonFiniteGradientError` on all ranks alike (the norm is over all) before anything has changed.
     """
     for group in optimizer.param_groups:
         group["lr"] = learning_rate

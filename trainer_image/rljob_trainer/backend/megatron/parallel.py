@@ -62,8 +62,8 @@ def take_place(tensor: int, pipeline: int, timeout_minutes: int | None) -> Place
 def seed_rank(seed: int, place: Place) -> None:
     """Give each stage and each replica streams of their own.
 
-    Megatron adds the tensor rank itself where ranks must draw differently. Its own training script seeds all replicas
-    alike; they then drop the same attention weights, which dropout does not mean.
+    Megatron adds the tensor rank itself where ranks must draw differently. Its own training script seeds all
+    replicas alike; they then drop the same attention weights, which dropout does not mean.
     """
     own = seed + 100 * place.stage + 10_000 * place.replica
     random.seed(own)

@@ -1,4 +1,4 @@
-"""This rank's random state: Python, NumPy, torch, CUDA, and the streams that Megatron keeps per model-parallel rank."""
+"""This rank's random state: Python, NumPy, torch, CUDA, and the streams that Megatron keeps itself."""
 
 from __future__ import annotations
 
@@ -47,8 +47,11 @@ def write_rng(state: RngState) -> None:
 
 
 def sharded_rng(state: object, place: Place) -> ShardedObject:
-    """One object per rank. Upstream's (stage, tensor) would give every replica replica 0's stream back, though
-    replicas that get unequal micro-batches have drawn differently."""
+    """One object per rank.
+
+    Upstream's (stage, tensor) would give every replica replica 0's stream back, though replicas that get
+    unequal micro-batches have drawn differently.
+    """
     shape = (place.stages, place.tensors, place.replicas)
     return ShardedObject(
         "rng_state", [state], shape, (place.stage, place.tensor, place.replica), replica_id=0

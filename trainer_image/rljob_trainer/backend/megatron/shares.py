@@ -11,8 +11,10 @@ from rljob_trainer.batch import Batch
 
 
 def shares(lengths_B: Tensor, replicas: int, tokens: int) -> list[list[Tensor]]:
-    """Row indices by micro-batch and replica, longest rows first; at most `tokens` tokens each, padding included
-    (a row that alone is longer makes a micro-batch of its own). A replica's share of the last may be empty."""
+    """Row indices by micro-batch and replica, longest rows first; at most `tokens` tokens each with padding.
+
+    A row that alone is longer makes a micro-batch of its own. A replica's share of the last may be empty.
+    """
     order = torch.argsort(lengths_B, descending=True, stable=True)
     plan, start = [], 0
     while start < len(order):
@@ -24,7 +26,7 @@ def shares(lengths_B: Tensor, replicas: int, tokens: int) -> list[list[Tensor]]:
 
 
 def share_of(batch: Batch, plan: list[list[Tensor]], replica: int, device: torch.device) -> list[Batch]:
-    """The replica's micro-batches. All replicas run the same number: an empty share becomes a row that counts nothing."""
+    """The replica's micro-batches, as many as any other's: an empty share becomes a row that counts nothing."""
     own = [
         batch.rows(part[replica]) if len(part[replica]) else _blank(batch.rows(part[0][:1])) for part in plan
     ]
@@ -32,10 +34,8 @@ def share_of(batch: Batch, plan: list[list[Tensor]], replica: int, device: torch
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
-    tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return Batch(
-        **{name: tensor if tensor is None else tensor.to(device) for name, tensor in tensors.items()}
-    )
+    present = {f.name: tensor for f in fields(batch) if (tensor := getattr(batch, f.name)) is not None}
+    return replace(batch, **{name: tensor.to(device) for name, tensor in present.items()})
 
 
 def _blank(batch: Batch) -> Batch:
