@@ -13,7 +13,7 @@ from rljob_api.job import JobSpec
 from rljob_api.progress import TrainPhase
 from rljob_trainer.advantages import advantages
 from rljob_trainer.batch import Batch, Prompt, Sample, collate
-from rljob_trainer.checkpoint.directory import Directory
+from rljob_trainer.checkpoint.directory import Storage
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.data import Prompts
 from rljob_trainer.evaluate import evaluate
@@ -44,7 +44,7 @@ class Leader:
     fleet: Fleet
     inputs: Inputs
     reward: Reward
-    directory: Directory
+    storage: Storage
     log: MetricsLog
     board: ProgressBoard
     poll: Callable[[], None]
@@ -60,7 +60,7 @@ class Leader:
         with self.board.phase(TrainPhase.REWARD):
             rewards = score(samples, self.reward)
         compared = advantages(rewards, grpo)
-        write_samples(self.directory.root, state.step + 1, samples, rewards, compared)
+        write_samples(self.storage.root, state.step + 1, samples, rewards, compared)
         return collate(samples, compared, self.inputs.pad_id), _told(samples, rewards)
 
     def evaluate(self, state: LoopState) -> Metrics | None:
@@ -77,13 +77,18 @@ class Leader:
         self.log.write(state.step, metrics)
         return metrics
 
+    def finished(self, step: int, metrics: Metrics) -> None:
+        """A step is done: the next attempt will know of it, and the curves go on."""
+        self.storage.note_step(step)
+        self.log.write(step, metrics)
+
     def _generate(self, prompts: list[Prompt], n: int, occasion: str, step: int) -> list[Sample] | None:
         try:
             return self.fleet.generate(
                 prompts, n, self.spec.algorithm.sampling, self._seeds(occasion), step, self.poll
             )
         except ServersLostError as lost:
-            self.board.beat(str(lost))
+            self.board.tell(str(lost))
             return None
 
     def _seeds(self, occasion: str) -> Callable[[Prompt], int]:

@@ -90,15 +90,15 @@ class Loop:
             }
         )
         speed = {"tokens_per_second": tokens / seconds, "step_seconds": seconds}
-        self.board.step_finished(self.state.step, seconds, metrics | speed)
+        self.board.finish_step(self.state.step, metrics | speed)
         if self.leader:
-            self.leader.log.write(self.state.step, metrics | speed)
+            self.leader.finished(self.state.step, metrics | speed)
 
     def push_weights(self) -> None:
         """Give every rollout server the weights of the last finished step."""
         with self.board.phase(TrainPhase.SYNC):
             self.sync.push(self.backend.weights, self.state.step, self.preemption.poll)
-        self.board.update(weight_version=self.state.step)
+        self.board.synced(self.state.step)
 
     def evaluate(self) -> None:
         """Held-out accuracy every `validationPeriod` steps, before the first and after the last."""
@@ -112,7 +112,7 @@ class Loop:
             update={"metrics": self.state.metrics | metrics, "best": self.state.best | best}
         )
         told = {name.removeprefix("val:"): value for name, value in metrics.items()}
-        self.board.update(metrics=self.board.snapshot().metrics | told)
+        self.board.update(told)
 
     def save(self) -> None:
         """A checkpoint every `savePeriod` steps and after the last."""
@@ -138,7 +138,7 @@ class Loop:
             self._announce(self.saver.save(self.state, self.rng))
 
     def _announce(self, saved: Saved) -> None:
-        self.board.update(checkpoint=saved.facts)
+        self.board.saved(saved.facts, len(self.leader.storage.steps()) if self.leader else None)
 
     @property
     def _lead(self) -> Leader:

@@ -46,11 +46,6 @@ class Preemption:
         return self._noted.is_set()
 
     def poll(self) -> None:
-        """Raise `Interrupted` if this rank should stop what it does alone."""
-        if self.requested():
-            raise Interrupted
-
-    def poll(self) -> None:
         """Raise `Interrupted` if `requested`: for what rank 0 does alone. Not collective."""
         if self.requested():
             raise Interrupted

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import traceback
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from rljob_api.manifest import Layout
@@ -23,7 +23,6 @@ from rljob_api.run import Run
 from rljob_trainer.backend.build import build_backend
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.checkpoint.directory import Storage, open_storage
-from rljob_trainer.checkpoint.durable import write_durably
 from rljob_trainer.checkpoint.facts import versions_here
 from rljob_trainer.checkpoint.plan import ResumePlan, plan_resume
 from rljob_trainer.checkpoint.save import Saver
@@ -34,21 +33,22 @@ from rljob_trainer.export import export
 from rljob_trainer.launch import EXIT_FOLLOWED
 from rljob_trainer.leader import Inputs, Leader
 from rljob_trainer.loop import Loop
-from rljob_trainer.metrics import open_logs
+from rljob_trainer.metrics import MetricsLog
 from rljob_trainer.model_source import whole_model
 from rljob_trainer.preempt import Preemption
-from rljob_trainer.progress import ProgressBoard, served
+from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.rewards import load_reward
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.weights.sync import WeightSync
+from rljob_trainer.words import write_report
 
 
 def main(run: Run, rank: int, local_rank: int, report: Path) -> int:
     """Train; returns the rank's exit code and leaves its words in `report` for the parent."""
     logging.basicConfig(level=logging.INFO, format=f"[rank {rank}] %(message)s", stream=sys.stdout)
-    board = ProgressBoard(run.attempt, run.spec.algorithm.grpo.max_steps)
+    board = ProgressBoard(run)
     ending, code, message = _ended(run, rank, local_rank, board)
-    progress = board.snapshot()
+    progress = board.progress()
     words = LastWords(
         ending=ending,
         role="trainer",
@@ -60,16 +60,16 @@ def main(run: Run, rank: int, local_rank: int, report: Path) -> int:
         message=message,
         progress=progress if rank == 0 else None,
     )
-    write_durably(report, words.model_dump_json(by_alias=True))
+    write_report(words, report)
     return code
 
 
 def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[Ending, int, str]:
     """How it came out: for the last words, the exit code, and a sentence."""
-    server = served(board, os.environ["POD_IP"], run.progress_port) if rank == 0 else nullcontext()
     try:
-        with server:
-            return _train(run, rank, local_rank, board)
+        if rank == 0:
+            board.serve(os.environ["POD_IP"], run.progress_port)
+        return _train(run, rank, local_rank, board)
     except Interrupted:
         return Ending.PREEMPTED, EXIT_PREEMPTED, "told to go before training began"
     except Mistake as mistake:
@@ -84,7 +84,7 @@ def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[
 
 def _train(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[Ending, int, str]:
     ranks = join(run, rank, local_rank)
-    preemption = Preemption(ranks.store, rank)
+    preemption = Preemption(ranks.store, ranks.control)
     with ExitStack() as open_things:
         loop = _prepared(run, ranks, board, preemption, open_things)
         return _trained(run, ranks, board, loop)
@@ -99,8 +99,8 @@ def _trained(run: Run, ranks: Ranks, board: ProgressBoard, loop: Loop) -> tuple[
         loop.saver.finish()
     with board.phase(TrainPhase.EXPORT):
         export(ranks, loop.backend, Storage.of(run), loop.state.step)
-    board.update(phase=TrainPhase.DONE)
-    return Ending.COMPLETE, EXIT_COMPLETE, f"all {loop.state.step} steps are done"
+    with board.phase(TrainPhase.DONE):
+        return Ending.COMPLETE, EXIT_COMPLETE, f"all {loop.state.step} steps are done"
 
 
 def _leave(run: Run, loop: Loop) -> str:
@@ -123,34 +123,25 @@ def _prepared(
     with board.phase(TrainPhase.PREPARE):
         plan = ranks.from_leader(lambda: plan_resume(open_storage(run), run, layout_of(run), versions))
         reward = ranks.on_leader(lambda: load_reward(spec))
-        model = ranks.from_leader(lambda: whole_model(run, board.beat))
+        model = ranks.from_leader(lambda: whole_model(run, board.tell))
         inputs = ranks.on_leader(lambda: _inputs(run, model))
     with board.phase(TrainPhase.LOAD):
         backend = build_backend(run, model, reference=spec.algorithm.grpo.kl_penalty > 0)
         if plan.state is not None:
             backend.load_checkpoint(plan.state, optimizer=plan.load_optimizer, rng=plan.load_rng)
-    _announce(board, plan)
-    fleet = open_things.enter_context(closing(Fleet(run, board.beat))) if ranks.leads else None
+    for sentence in (*plan.skipped, plan.reason):
+        logging.info(sentence)
+    board.resume(plan)
+    ranks.on_leader(lambda: storage.note_step(plan.step))
+    fleet = open_things.enter_context(closing(Fleet(run, board.tell))) if ranks.leads else None
     sync = WeightSync(run, ranks, fleet)
-    board.update(transport=sync.transport)
+    board.rollouts(sync.transport, lambda: fleet.broken if fleet else [])
     leader = None
     if fleet and inputs and reward:
-        log = open_things.enter_context(closing(open_logs(run, plan.step)))
+        log = open_things.enter_context(closing(MetricsLog(run, storage.tensorboard, plan.step)))
         leader = Leader(spec, fleet, inputs, reward, storage, log, board, preemption.poll)
     saver = Saver(run, storage, backend, versions, model) if spec.checkpoint.enabled else None
     return Loop(spec, ranks, backend, preemption, sync, saver, board, leader, plan.loop, backend.rng_state())
-
-
-def _announce(board: ProgressBoard, plan: ResumePlan) -> None:
-    for sentence in (*plan.skipped, plan.reason):
-        logging.info(sentence)
-    board.update(
-        step=plan.step,
-        resumed=plan.resumed,
-        skipped_checkpoints=list(plan.skipped),
-        checkpoint=plan.checkpoint,
-        checkpoint_count=plan.checkpoint_count,
-    )
 
 
 def _inputs(run: Run, model: Path) -> Inputs:
