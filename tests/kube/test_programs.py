@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from kube import programs
 from kube.programs import PROGRAMS, Unavailable
 
@@ -31,7 +32,7 @@ def test_without_go_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.Monke
 def test_nothing_is_built_on_a_nearly_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/go")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3e9))
-    with pytest.raises(Unavailable, match="3 GB free in .* needs 30"):
+    with pytest.raises(Unavailable, match=r"3 GB free in .* needs 30"):
         programs.programs()
 
 
