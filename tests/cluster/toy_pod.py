@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def obey(word: str) -> None:
             (STORAGE / f"{HOSTNAME}.do").unlink()
         case "broken":
             (STORAGE / f"{HOSTNAME}.do").unlink()
-            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1))
+            since = datetime.now(UTC).isoformat()
             extra["brokenReplicas"] = [{"index": 0, "since": since, "reason": "it answers nonsense"}]
         case _:
             pass

@@ -22,7 +22,7 @@ from rljob_operator.cluster.addresses import addresses
 from rljob_operator.cluster.workdir import WorkDir
 
 T = TypeVar("T")
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 QUICK = {"backoffSeconds": {"initial": 0, "max": 0}}
 
 
