@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import signal
 import subprocess
 import sys
 import threading
@@ -35,15 +34,13 @@ SHORT = Recipe(hidden_size=32, intermediate_size=32, heads=1, key_value_heads=1,
 SHORT = replace(SHORT, batch_size=8, accuracy_range=(0.0, 1.0))
 """Learns nothing, in a tenth of a second."""
 
-MAKE = """
-import sys
-from pathlib import Path
-from rljob_trainer.builtin.addition import Recipe, make_addition_model
-recipe = Recipe(hidden_size=32, intermediate_size=32, heads=1, key_value_heads=1, batch_size=8,
-                max_steps=10**6, check_period=2, stop_accuracy=2.0)
-make_addition_model(Path(sys.argv[1]), lambda sentence: print(sentence, flush=True), recipe)
+HOLD = """
+import fcntl, signal, sys
+lock = open(sys.argv[1], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+signal.pause()
 """
-"""Trains for ever, until killed."""
 
 
 def quiet(sentence: str) -> None:
@@ -127,6 +124,7 @@ def test_a_complete_model_is_not_made_again(model: Path) -> None:
 
 
 def test_the_warm_start_repeats_bit_for_bit_and_leaves_random_state_and_threads_alone() -> None:
+    torch.manual_seed(123)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     first, second = (warm_start(SHORT, quiet).model.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -146,8 +144,12 @@ def test_a_second_process_waits_with_a_heartbeat_and_then_finds_the_model(tmp_pa
     waiting = threading.Event()
     made: list[Path] = []
 
+    def hear(sentence: str) -> None:
+        if "waiting for another process" in sentence:
+            waiting.set()
+
     def ask() -> None:
-        made.append(make_addition_model(tmp_path, lambda sentence: waiting.set(), SHORT))
+        made.append(make_addition_model(tmp_path, hear, SHORT))
 
     with directory.with_name(f"{directory.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -160,16 +162,20 @@ def test_a_second_process_waits_with_a_heartbeat_and_then_finds_the_model(tmp_pa
 
 
 def test_a_holder_that_is_killed_leaves_nothing_in_the_way(tmp_path: Path) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", MAKE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert "step 2" in holder.stdout.readline()
-    holder.send_signal(signal.SIGKILL)
-    holder.wait(30)
-    holder.stdout.close()
-    (directory,) = tmp_path.glob("addition-*/")
+    directory = skeleton_path(tmp_path, SHORT)
+    half = tmp_path / f".{directory.name}.weights"
+    half.mkdir()
+    (half / "model.safetensors").write_text("half")
+    lock = str(directory.with_name(f"{directory.name}.lock"))
+    with subprocess.Popen([sys.executable, "-c", HOLD, lock], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.kill()
     assert not is_complete(directory)
-    with directory.with_name(f"{directory.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    make_addition_model(tmp_path, quiet, SHORT)
+    assert is_complete(directory)
+    assert not half.exists()
+    AutoModelForCausalLM.from_pretrained(directory)
 
 
 def test_orthogonal_brings_singular_values_near_one() -> None:

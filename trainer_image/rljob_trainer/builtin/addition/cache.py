@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -70,12 +71,14 @@ def _add_weights(directory: Path, recipe: Recipe, heartbeat: Callable[[str], Non
     from .warm_start import warm_start
 
     result = warm_start(recipe, heartbeat)
-    with tempfile.TemporaryDirectory(prefix=".weights-", dir=directory.parent) as temporary:
-        result.model.save_pretrained(temporary)
-        _publish(Path(temporary) / "model.safetensors", directory)
-        facts = {"steps": result.steps, "held_out_accuracy": result.accuracy}
-        (Path(temporary) / COMPLETE).write_text(json.dumps(facts))
-        _publish(Path(temporary) / COMPLETE, directory)
+    temporary = directory.with_name(f".{directory.name}.weights")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a holder that died; nobody else holds the lock
+    result.model.save_pretrained(temporary)
+    _publish(temporary / "model.safetensors", directory)
+    facts = {"steps": result.steps, "held_out_accuracy": result.accuracy}
+    (temporary / COMPLETE).write_text(json.dumps(facts))
+    _publish(temporary / COMPLETE, directory)
+    shutil.rmtree(temporary)
 
 
 def _publish(file: Path, directory: Path) -> None:
