@@ -15,7 +15,7 @@ METRICS = {
     "reward": "reward",
     "accuracy": "held-out accuracy",
     "kl": "KL",
-    "mismatch": "mismatch",
+    "token_mult_prob_error": "mismatch",
     "tokens_per_second": "tokens/s",
 }
 """Those shown, by the trainer's key; all of them are in the status."""

@@ -15,6 +15,7 @@ from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore
 
 from rljob_api.run import Run
 from rljob_trainer.backend.protocol import Interrupted
@@ -37,7 +38,7 @@ class Ranks:
     rank: int
     local_rank: int
     world: int
-    store: dist.TCPStore
+    store: TCPStore
     """For side channels: the preemption flag travels here, past blocked collectives."""
     control: dist.ProcessGroup
     """A gloo group with a long timeout, for `from_leader`."""
@@ -84,7 +85,7 @@ def join(run: Run, rank: int, local_rank: int) -> Ranks:
     world = run.spec.trainer.world_size
     minutes = run.spec.backend_options.distributed_timeout_minutes
     timeout = timedelta(minutes=minutes) if minutes else None
-    store = dist.TCPStore(
+    store = TCPStore(
         run.master_addr,
         run.master_port,
         world,

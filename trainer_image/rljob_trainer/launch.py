@@ -25,7 +25,7 @@ EXIT_FOLLOWED = 120
 """Inside a pod only: this rank ended because rank 0 did."""
 
 PEER_GRACE_SECONDS = 5.0
-"""How long the other ranks may take to end by themselves once one has failed: they hang in collectives with the dead."""
+"""How long the others may take to end by themselves once a rank has failed: they hang in collectives with the dead."""
 
 
 @dataclass

@@ -24,7 +24,7 @@ from rljob_trainer.backend.build import build_backend
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.facts import versions_here
-from rljob_trainer.checkpoint.plan import ResumePlan, plan_resume
+from rljob_trainer.checkpoint.plan import plan_resume
 from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.data import load_data
 from rljob_trainer.distributed import LeaderFailedError, Ranks, join
