@@ -85,7 +85,12 @@ class Leader:
     def _generate(self, prompts: list[Prompt], n: int, occasion: str, step: int) -> list[Sample] | None:
         try:
             return self.fleet.generate(
-                prompts, n, self.spec.algorithm.sampling, self._seeds(occasion), step, self.poll
+                prompts,
+                n,
+                self.spec.algorithm.sampling,
+                seed_of=self._seeds(occasion),
+                step=step,
+                poll=self.poll,
             )
         except ServersLostError as lost:
             self.board.tell(str(lost))

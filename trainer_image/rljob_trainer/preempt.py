@@ -15,6 +15,7 @@ from threading import Event, Thread
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import Store
 
 from rljob_trainer.backend.protocol import Interrupted
 
@@ -26,7 +27,7 @@ POLL_SECONDS = 0.25
 class Preemption:
     """Notes SIGTERM from now on. Made in the main thread; a process forked from here does not inherit it."""
 
-    def __init__(self, store: dist.Store, group: dist.ProcessGroup) -> None:
+    def __init__(self, store: Store, group: dist.ProcessGroup) -> None:
         """`group` is what the ranks agree over; it takes CPU tensors, and waits as long as rank 0 may
         generate."""
         self._store = store.clone()
