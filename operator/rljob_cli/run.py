@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import typer
 
 from rljob_api.job import RLJob
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED
+from rljob_operator.cluster.addresses import TooManyPodsError
 from rljob_operator.cluster.last_words import tail
 from rljob_operator.cluster.workdir import WorkDir, WorkDirError
 from rljob_operator.decide import Goal
@@ -27,6 +29,7 @@ from .output import Output
 from .places import RUNS
 
 EXPORT = "export"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
 
 
 def run(
@@ -57,8 +60,12 @@ def run_job(job: RLJob, cwd: Path, place: Path, shown: Display, settings: Settin
             last = local.run()
         finally:
             shown.close()
-    except (WorkDirError, ValueError) as error:
+    except (WorkDirError, TooManyPodsError) as error:
         raise UserMistake(str(error)) from error
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise UserMistake(str(work_dir.unusable(error))) from error
+        raise
     finally:
         work_dir.close()
     shown.say(closing_words(job, last, work_dir, local.signals))

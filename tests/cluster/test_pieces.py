@@ -13,7 +13,7 @@ import pytest
 from builders import a_job, a_status, true
 from rljob_api.status import ConditionType, Phase
 from rljob_operator import names
-from rljob_operator.cluster.addresses import addresses
+from rljob_operator.cluster.addresses import TooManyPodsError, addresses
 from rljob_operator.cluster.gpus import Gpus, gpus_of_this_machine
 from rljob_operator.cluster.probes import Health, health
 from rljob_operator.cluster.substitution import substitute
@@ -55,7 +55,7 @@ def test_each_host_has_an_address_of_its_own_and_keeps_it(tmp_path: Path) -> Non
 
 
 def test_more_pods_than_addresses_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at most 254 pods run"):
+    with pytest.raises(TooManyPodsError, match="at most 254 pods run"):
         addresses(a_job(rollout={"replicas": 254}), tmp_path)
 
 

@@ -141,6 +141,14 @@ def test_a_work_directory_that_cannot_be_made_is_said_in_a_sentence(toys: Toys) 
     assert "Traceback" not in said
 
 
+def test_a_full_work_directory_is_said_in_a_sentence(toys: Toys) -> None:
+    toys.start(limit_bytes=64)
+    code, said = toys.end()
+    assert code == 2
+    assert "cannot write to the work directory" in said
+    assert "Traceback" not in said
+
+
 def test_a_failed_job_is_tried_again_by_the_same_command(toys: Toys) -> None:
     toys.tell("trainer-0", "mistake")
     toys.start()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,7 +58,7 @@ class Toys:
     def storage(self) -> Path:
         return self.work_dir.storage
 
-    def start(self, **spec: Any) -> None:
+    def start(self, limit_bytes: int | None = None, **spec: Any) -> None:
         self.job = RLJob.parse(manifest(**{"failurePolicy": QUICK, **spec}))
         file = self.folder / "job.json"
         file.write_text(self.job.model_dump_json(by_alias=True))
@@ -67,6 +69,7 @@ class Toys:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
+                preexec_fn=None if limit_bytes is None else partial(limit_files, limit_bytes),  # noqa: PLW1509
             )
         )
 
@@ -128,6 +131,12 @@ class Toys:
         text = (self.work_dir.config / f"{JOB}-run-{number}" / "run.json").read_text()
         found: dict[str, Any] = json.loads(text)
         return found
+
+
+def limit_files(limit_bytes: int) -> None:
+    """As a full disk: no file grows beyond."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
 
 def alive(pid: int) -> bool:

@@ -18,14 +18,18 @@ from .. import names
 HOSTS = 254
 
 
+class TooManyPodsError(Exception):
+    """The job does not fit on one machine; the message says which fields to change."""
+
+
 def addresses(job: RLJob, work_dir: Path) -> dict[str, str]:
-    """Address by host name, for all pods that the job can have. Raises `ValueError` on more than a /24 holds."""
+    """Address by host name, for all pods that the job can have. Raises `TooManyPodsError`."""
     digest = hashlib.sha256(str(work_dir).encode()).digest()
     subnet = f"127.{1 + digest[0] % 254}.{digest[1]}"
     roles = ((RoleName.TRAINER, job.spec.trainer.num_nodes), (RoleName.ROLLOUT, job.spec.rollout.replicas))
     hosts = [names.host(job.metadata.name, role, index) for role, count in roles for index in range(count)]
     if len(hosts) > HOSTS:
-        raise ValueError(
+        raise TooManyPodsError(
             f"spec.trainer.numNodes plus spec.rollout.replicas is {len(hosts)}; on one machine at most {HOSTS} pods run"
         )
     return {host: f"{subnet}.{number}" for number, host in enumerate(hosts, start=1)}

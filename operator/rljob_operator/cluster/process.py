@@ -48,6 +48,8 @@ class PodProcess(threading.Thread):
         try:
             if self._wait_for_ports() and (gpus := self._wait_for_gpus()) is not None:
                 self._live(gpus)
+        except OSError as error:  # no room for its log, no process left: a pod that could not be started
+            self._end(None, f"cannot be started: {error}")
         finally:
             self._gpus.give_back(self.container.name)
 
