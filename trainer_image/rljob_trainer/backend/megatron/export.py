@@ -58,7 +58,8 @@ def _from_stage(tensors: list[Tensor] | None, stage: int, place: Place, dtype: t
 
 def save_hf(weights: Iterator[tuple[str, Tensor]], source: Path, directory: Path, *, leads: bool) -> None:
     """Write `weights` beside the configuration and tokenizer of `source`. Collective; rank 0 writes."""
-    kept = {name: tensor.cpu() for name, tensor in weights if leads}
+    # Copies: a vocabulary without its fill is a view, and safetensors refuses to write half a storage.
+    kept = {name: tensor.to("cpu", copy=True) for name, tensor in weights if leads}
     if leads:
         directory.mkdir(parents=True, exist_ok=True)
         save_torch_state_dict(kept, directory)
