@@ -112,7 +112,9 @@ def table(records: list[SampleRecord], chosen: list[SampleRecord]) -> Table:
     )
     if len(chosen) < len(records):
         title += f", {len(chosen)} shown"
-    result = Table("prompt", "completion", "answer", title=title, title_justify="left")
+    result = Table(title=title, title_justify="left")
+    for name in ("prompt", "completion", "answer"):
+        result.add_column(name, overflow="fold")  # all of it is shown
     for name in ("reward", "advantage", "tokens", "weights"):
         result.add_column(name, justify="right")
     result.add_column("ended by")
