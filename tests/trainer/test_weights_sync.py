@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import Thread
 from typing import TypeVar
 
 import pytest
-import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
 from rljob_api.algorithm import Sampling
+from rljob_api.weights import Transport
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.rollout.seeds import prompt_seed
 from rljob_trainer.weights.sync import WeightSync
-from torch import Tensor
 from trainer.vllm_server import (
     Servers,
     a_run,
-    eventually,
     largest_difference,
     make_model,
     new_weights,
     nothing,
     some_prompts,
 )
-from transformers import PreTrainedModel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 T = TypeVar("T")
@@ -66,15 +64,25 @@ class World:
         new_weights(self.model, seed)
         self.push()
 
-    def draw(self, prompts: list[Prompt], n: int = 4, poll: Callable[[], None] = nothing, **how: object) -> list[Sample]:
+    def draw(
+        self, prompts: list[Prompt], n: int = 4, poll: Callable[[], None] = nothing, **how: object
+    ) -> list[Sample]:
         sampling = Sampling.model_validate({"max_new_tokens": 16} | how)
-        return self.fleet.generate(prompts, n, sampling, seed_of, self.step, poll)
+        return self.fleet.generate(prompts, n, sampling, seed_of=seed_of, step=self.step, poll=poll)
 
-    def as_attempt(self, number: int, transport: str = "gloo") -> World:
+    def fresh(self, only: int | None = None) -> World:
+        """The same servers, or one of them, through a client that remembers nothing."""
+        fleet = Fleet(self.servers.run.model_copy(update={"attempt": self.fleet._attempt}))
+        if only is not None:
+            fleet._clients = [fleet._clients[only]]
+        return replace(self, fleet=fleet)
+
+    def as_attempt(self, number: int, transport: Transport = Transport.GLOO) -> World:
         """A trainer that was restarted, before the same servers."""
-        section = {"transport": transport, "timeoutSeconds": 60}
-        spec = self.servers.run.spec.model_copy(update={"weight_sync": type(self.servers.run.spec.weight_sync).parse(section)})
-        run = self.servers.run.model_copy(update={"attempt": number, "spec": spec})
+        run = self.servers.run
+        section = run.spec.weight_sync.model_copy(update={"transport": transport})
+        spec = run.spec.model_copy(update={"weight_sync": section})
+        run = run.model_copy(update={"attempt": number, "spec": spec})
         fleet = Fleet(run)
         return replace(self, fleet=fleet, sync=WeightSync(run, Alone(), fleet))
 
@@ -117,3 +125,122 @@ def test_weights_that_were_not_pushed_are_noticed(world: World) -> None:
     assert largest_difference(world.model, samples) > 0.1
     world.push()
     assert largest_difference(world.model, world.draw(some_prompts(2))) < 1e-4
+
+
+@pytest.mark.parametrize("how", [{"temperature": "0.7"}, {"top_p": "0.9"}])
+def test_logprobs_are_those_of_the_distribution_sampled_from(world: World, how: dict[str, str]) -> None:
+    world.train_and_push(seed=4)
+    samples = world.draw(some_prompts(4), 4, nothing, **how)
+    exact = {name: float(value) for name, value in how.items()}
+    assert largest_difference(world.model, samples, **exact) < 1e-4
+    assert largest_difference(world.model, samples) > 1e-2, "the plain softmax would not have been noticed"
+
+
+def test_samples_depend_neither_on_batch_nor_order_nor_replica(world: World) -> None:
+    world.train_and_push(seed=5)
+    prompts = some_prompts(8)
+    together = drawn(world.draw(prompts))
+    backwards = world.fresh().draw(prompts[::-1])
+    assert drawn(sorted(backwards, key=lambda s: (s.prompt.index, s.number))) == together
+    for index in range(2):
+        one_by_one = [sample for prompt in prompts for sample in world.fresh(only=index).draw([prompt])]
+        assert drawn(one_by_one) == together
+    assert len({tuple(tokens) for tokens, _ in together}) == len(together), "numbers of a prompt differ"
+
+
+def test_weights_travel_over_the_volume_too(world: World) -> None:
+    restarted = world.as_attempt(2, Transport.DISK)
+    for seed in (6, 7):
+        restarted.train_and_push(seed)
+        assert largest_difference(world.model, restarted.draw(some_prompts(3))) < 1e-4
+    folder = Path(world.servers.run.paths.storage) / "weights"
+    assert [path.name for path in folder.iterdir()] == [f"2.{restarted.step}"]
+
+
+def test_an_interruption_ends_generation_at_once_and_the_servers_stay_usable(world: World) -> None:
+    world.train_and_push(seed=8)
+    polls = 0
+
+    def poll() -> None:
+        nonlocal polls
+        polls += 1
+        if polls > 8:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        world.draw(some_prompts(64), n=32, poll=poll, max_new_tokens=100)
+    assert polls == 9
+    assert len(world.draw(some_prompts(1))) == 4
+
+
+DIES_IN_THE_MIDDLE = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from rljob_api.run import Run
+from rljob_trainer.rollout.fleet import Fleet
+from rljob_trainer.weights.group import Group
+from rljob_trainer.weights.sync import WeightSync
+
+class Alone:
+    leads = True
+    def from_leader(self, make): return make()
+
+def weights():
+    # Parts of fused layers arrive, one tensor a bucket, and then no more.
+    yield "model.layers.0.self_attn.q_proj.weight", torch.ones(64, 64)
+    yield "model.layers.0.mlp.gate_proj.weight", torch.ones(128, 64)
+    yield "model.norm.weight", torch.ones(64)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+send = Group.send
+Group.send = lambda self, stream, limit: send(self, stream, 1)
+run = Run.model_validate_json(Path(sys.argv[1]).read_text())
+WeightSync(run, Alone(), Fleet(run)).push(weights, 99, lambda: None)
+"""
+
+
+def test_a_trainer_killed_amid_an_update_leaves_servers_that_the_next_attempt_can_use(
+    world: World, tmp_path: Path
+) -> None:
+    world.train_and_push(seed=9)
+    doomed = tmp_path / "run.json"
+    doomed.write_text(world.servers.run.model_copy(update={"attempt": 3}).model_dump_json(by_alias=True))
+    trainer = subprocess.run(
+        [sys.executable, "-c", DIES_IN_THE_MIDDLE, str(doomed)], timeout=200, check=False
+    )
+    assert trainer.returncode == -signal.SIGKILL
+    restarted = world.as_attempt(4)
+    restarted.train_and_push(seed=10)
+    assert largest_difference(world.model, restarted.draw(some_prompts(6))) < 1e-4
+
+
+def test_a_killed_server_loses_no_prompt_and_its_successor_serves_only_after_a_push(world: World) -> None:
+    world = world.as_attempt(5)
+    world.train_and_push(seed=11)
+    prompts = some_prompts(48, seed=1)
+    expected = drawn(world.draw(prompts, n=8, max_new_tokens=64))
+    polls = 0
+
+    def kill_one() -> None:
+        nonlocal polls
+        polls += 1
+        if polls == 3:
+            world.servers.kill(1)
+
+    samples = world.fresh().draw(prompts, n=8, max_new_tokens=64, poll=kill_one)
+    assert polls > 3, "the server was killed too late to matter"
+    assert drawn(samples) == expected
+    world.train_and_push(seed=12)
+    assert serving(world) == {0}
+    assert largest_difference(world.model, world.draw(some_prompts(3))) < 1e-4
+    world.servers.start(1)
+    world.servers.wait_until_up(world.fleet, {1})
+    assert serving(world) == {0}
+    world.train_and_push(seed=13)
+    assert serving(world) == {0, 1}
+    assert largest_difference(world.model, world.fresh(only=1).draw(some_prompts(3))) < 1e-4
+
+
+def serving(world: World) -> set[int]:
+    return set(world.fleet._serving(world.step, nothing))

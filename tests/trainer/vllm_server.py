@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
+
 from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
 from rljob_api.run import Paths, Run
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.builtin.addition.tokenizer import make_tokenizer
 from rljob_trainer.rollout.fleet import Fleet
-from torch import Tensor
-from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
 
 START_SECONDS = 180.0
 SERVE = (
@@ -183,5 +184,3 @@ def largest_difference(model: PreTrainedModel, samples: list[Sample], **distribu
         float((torch.tensor(s.logprobs) - expected_logprobs(model, s, **distribution)).abs().max())
         for s in samples
     )
-
-

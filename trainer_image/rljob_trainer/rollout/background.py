@@ -1,4 +1,4 @@
-"""An event loop in a thread, so that rank 0's synchronous code can ask many servers at once and still be interrupted."""
+"""An event loop in a thread: rank 0's synchronous code asks many servers at once and can still be interrupted."""
 
 from __future__ import annotations
 

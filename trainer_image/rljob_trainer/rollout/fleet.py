@@ -102,6 +102,7 @@ class Fleet:
         prompts: list[Prompt],
         n: int,
         sampling: Sampling,
+        *,
         seed_of: Callable[[Prompt], int],
         step: int,
         poll: Poll,

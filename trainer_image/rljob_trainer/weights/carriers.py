@@ -71,7 +71,9 @@ class GroupCarrier:
             "timeout_seconds": self._timeout.total_seconds(),
         }
         joining = rounds.meet(servers, meeting, self._ranks_each)
-        self._group = join(store, 0, world, self._wire, _device(self._wire), self._timeout)
+        self._group = join(
+            store, 0, world, wire=self._wire, device=_device(self._wire), timeout=self._timeout
+        )
         joining.result()
         self._members = members
 

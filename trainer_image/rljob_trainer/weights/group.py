@@ -17,8 +17,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch._C._distributed_c10d import BroadcastOptions
-from torch.distributed import PrefixStore, ProcessGroupGloo, Store, TCPStore, Work
+from torch._C._distributed_c10d import (
+    Backend,
+    BroadcastOptions,
+    PrefixStore,
+    ProcessGroupGloo,
+    Store,
+    TCPStore,
+    Work,
+)
+from torch.distributed import ProcessGroupNCCL
 
 from rljob_trainer.weights.packing import BUCKET_BYTES, Bucket, NamedTensors, decode, encode, groups, pack
 
@@ -32,7 +40,7 @@ RENDEZVOUS_TIMEOUT = timedelta(seconds=60)
 class Group:
     """One member's end of the group; rank 0 sends."""
 
-    backend: ProcessGroupGloo | torch.distributed.ProcessGroupNCCL
+    backend: Backend
     store: Store
     device: torch.device
 
@@ -109,7 +117,7 @@ def open_store(host: str) -> TCPStore:
 
 
 def join(
-    store: TCPStore, rank: int, world: int, wire: Wire, device: torch.device, timeout: timedelta
+    store: TCPStore, rank: int, world: int, *, wire: Wire, device: torch.device, timeout: timedelta
 ) -> Group:
     """Meet the other members; returns when all have come.
 
@@ -125,9 +133,9 @@ def join(
             backend._set_default_timeout(timeout)
             return Group(backend, store, device)
         case "nccl":
-            nccl = torch.distributed.ProcessGroupNCCL.Options()
+            nccl = ProcessGroupNCCL.Options()
             nccl._timeout = timeout
-            return Group(torch.distributed.ProcessGroupNCCL(members, rank, world, nccl), store, device)
+            return Group(ProcessGroupNCCL(members, rank, world, nccl), store, device)
 
 
 def _own_address(store: TCPStore) -> str:

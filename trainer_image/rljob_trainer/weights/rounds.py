@@ -1,7 +1,7 @@
 """The control calls of a weight update, each made to all servers at once.
 
-vLLM's order: pause, (leave the old group, meet in a new one,) start, update, finish, and only then resume: a question to
-half-loaded weights kills the engine, while `/health` says that all is well.
+vLLM's order: pause, (leave the old group, meet in a new one,) start, update, finish, and only then resume: a question
+to half-loaded weights kills the engine, while `/health` says that all is well.
 """
 
 from __future__ import annotations

@@ -59,11 +59,11 @@ class WeightSync:
         `poll` is called on rank 0 while it waits and may raise `Interrupted`. Raises `SyncFailedError`.
         """
         for _ in range(MAX_TRIES):
-            self._ranks.from_leader(lambda: self._leader and self._leader.gather(poll))
+            self._ranks.from_leader(lambda: self._leader.gather(poll) if self._leader else None)
             self._transmit(weights(), step)
             if self._ranks.from_leader(lambda: self._leader is not None and self._leader.succeeded):
                 return
-        failures = self._ranks.from_leader(lambda: self._leader and self._leader.last_failure)
+        failures = self._ranks.from_leader(lambda: self._leader.last_failure if self._leader else "")
         raise SyncFailedError(f"weights of step {step} did not reach the rollout servers: {failures}")
 
     def _transmit(self, weights: Iterator[tuple[str, Tensor]], step: int) -> None:
@@ -89,9 +89,10 @@ class LeaderSync:
         self._servers: list[Seen] = []
         self._failures: Counter[tuple[int, str]] = Counter()
 
-    def gather(self, poll: Poll) -> None:
-        """Wait until enough servers are up; these are the ones that get the weights."""
+    def gather(self, poll: Poll) -> int:
+        """Wait until enough servers are up: these get the weights. Returns how many."""
         self._servers = self._fleet.wait_until_up(poll)
+        return len(self._servers)
 
     def transmit(self, weights: Iterator[tuple[str, Tensor]], step: int) -> None:
         """One try. Never raises for what a server or the network did: `succeeded` tells."""

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from torch import Tensor
-from torch.distributed import TCPStore
+from torch._C._distributed_c10d import TCPStore
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
     WeightTransferInitInfo,
@@ -29,7 +29,7 @@ STORAGE_ENV = "RLJOB_STORAGE"
 
 
 @dataclass
-class Meeting(WeightTransferInitInfo):
+class Meeting(WeightTransferInitInfo):  # type: ignore[misc]  # vLLM is not typed here
     """Where the group meets, and who this server is in it."""
 
     host: str
@@ -42,7 +42,7 @@ class Meeting(WeightTransferInitInfo):
 
 
 @dataclass
-class Source(WeightTransferUpdateInfo):
+class Source(WeightTransferUpdateInfo):  # type: ignore[misc]  # vLLM is not typed here
     """Where this update's weights come from: the group, a directory on the volume, or nowhere."""
 
     group: bool = False
@@ -70,7 +70,9 @@ class Receiver(WeightTransferEngine[Meeting, Source]):  # type: ignore[misc]  # 
         parallel = self.parallel_config
         rank = init_info.rank_offset + parallel.data_parallel_index * parallel.world_size + parallel.rank
         timeout = timedelta(seconds=init_info.timeout_seconds)
-        self.group = join(store, rank, init_info.world_size, init_info.wire, self.device, timeout)
+        self.group = join(
+            store, rank, init_info.world_size, wire=init_info.wire, device=self.device, timeout=timeout
+        )
 
     def start_weight_update(self) -> None:
         if self.half_loaded:
@@ -94,7 +96,14 @@ class Receiver(WeightTransferEngine[Meeting, Source]):  # type: ignore[misc]  # 
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
+        self._repack_tied_head()
         self.half_loaded = False
+
+    def _repack_tied_head(self) -> None:
+        """On CPU a tied head multiplies by a packed copy of the embedding, which vLLM's reload leaves as it was."""
+        if self.model_config.hf_text_config.tie_word_embeddings:
+            head = self.model.lm_head
+            head.quant_method.process_weights_after_loading(head)
 
     def shutdown(self) -> None:
         self.group = None
