@@ -8,6 +8,7 @@ its result, its mistake or its interruption reaches every rank and nobody is lef
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -85,14 +86,7 @@ def join(run: Run, rank: int, local_rank: int) -> Ranks:
     world = run.spec.trainer.world_size
     minutes = run.spec.backend_options.distributed_timeout_minutes
     timeout = timedelta(minutes=minutes) if minutes else None
-    store = TCPStore(
-        run.master_addr,
-        run.master_port,
-        world,
-        is_master=rank == 0,
-        timeout=timeout or dist.default_pg_timeout,
-        wait_for_workers=False,
-    )
+    store = _meet(run, rank, timeout or dist.default_pg_timeout)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(local_rank), WORLD_SIZE=str(world))
     if run.spec.on_gpu:
         torch.cuda.set_device(local_rank)
@@ -100,3 +94,17 @@ def join(run: Run, rank: int, local_rank: int) -> Ranks:
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
     control = dist.new_group(backend="gloo", timeout=LEADER_TIMEOUT)
     return Ranks(rank, local_rank, world, store, control)
+
+
+def _meet(run: Run, rank: int, timeout: timedelta) -> TCPStore:
+    """The rendezvous store. Rank 0 listens on its own address alone: left to itself, torch listens on all of them."""
+    listener = socket.create_server((run.master_addr, run.master_port)) if rank == 0 else None
+    return TCPStore(
+        run.master_addr,
+        run.master_port,
+        run.spec.trainer.world_size,
+        is_master=rank == 0,
+        timeout=timeout,
+        wait_for_workers=False,
+        master_listen_fd=listener.detach() if listener else None,  # the store closes it
+    )
