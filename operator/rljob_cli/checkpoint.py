@@ -81,7 +81,9 @@ def find_directory(job: Path) -> Directory:
     for place in places:
         found = [file.parent for file in place.rglob(JOB_FILE) if (file.parent / "attempts").is_dir()]
         if len(found) > 1:
-            raise UserMistake(f"{place} holds several jobs; name one of: {', '.join(map(str, sorted(found)))}")
+            raise UserMistake(
+                f"{place} holds several jobs; name one of: {', '.join(map(str, sorted(found)))}"
+            )
         if found:
             return Directory(found[0])
     raise UserMistake(f"no job's storage in {' or '.join(map(str, places))}: nothing was trained there yet")

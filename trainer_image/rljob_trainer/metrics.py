@@ -11,9 +11,9 @@ from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
 from rljob_api.progress import Progress, TrainPhase
 from rljob_api.run import Run
-
 from rljob_trainer.errors import Mistake
 
 

@@ -28,8 +28,7 @@ class Preemption:
     """Notes SIGTERM from now on. Made in the main thread; a process forked from here does not inherit it."""
 
     def __init__(self, store: Store, group: dist.ProcessGroup) -> None:
-        """`group` is what the ranks agree over; it takes CPU tensors, and waits as long as rank 0 may
-        generate."""
+        """`group` is what the ranks agree over; it takes CPU tensors, and waits as long as rank 0 may generate."""
         self._store = store.clone()
         self._group = group
         self._leads = group.rank() == 0
@@ -42,14 +41,8 @@ class Preemption:
         Thread(target=self._watch, daemon=True, name="preemption").start()
 
     def requested(self) -> bool:
-        """Whether this rank should stop what it does alone. Free; on rank 0 it covers all ranks, a moment
-        later."""
+        """Whether this rank should stop what it does alone. Free; on rank 0 it covers all ranks, a moment later."""
         return self._noted.is_set()
-
-    def poll(self) -> None:
-        """Raise `Interrupted` if `requested`: for what rank 0 does alone. Not collective."""
-        if self.requested():
-            raise Interrupted
 
     def agree(self) -> None:
         """Collective; raises `Interrupted` on all ranks if any of them was told to go.

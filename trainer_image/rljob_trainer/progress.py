@@ -17,10 +17,10 @@ from threading import RLock, Thread
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
 from rljob_api.progress import BrokenReplica, Progress, TrainPhase
 from rljob_api.run import Run
 from rljob_api.status import CheckpointFacts
-
 from rljob_trainer.checkpoint.plan import ResumePlan
 from rljob_trainer.errors import Mistake
 from rljob_trainer.metrics import BoardCollector
@@ -35,6 +35,7 @@ class ProgressBoard:
     def __init__(self, run: Run, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._lock = RLock()
+        self._depth = 0
         self._seconds: dict[TrainPhase, float] = {}
         self._steps: deque[float] = deque(maxlen=STEP_WINDOW)
         self._broken: Callable[[], list[BrokenReplica]] = list
@@ -48,15 +49,18 @@ class ProgressBoard:
 
     @contextmanager
     def phase(self, phase: TrainPhase, detail: str = "") -> Iterator[None]:
-        """Be in a phase; its seconds add up, and the phase around it comes back afterwards."""
+        """Be in a phase; its seconds add up. Afterwards the phase around it comes back; without one it stays."""
         with self._lock:
-            around, started = self._now.phase, self._clock()
+            around = self._now.phase if self._depth else phase
+            started = self._clock()
+            self._depth += 1
             self._set(phase=phase, detail=detail)
         try:
             yield
         finally:
             with self._lock:
                 spent = self._clock() - started
+                self._depth -= 1
                 self._seconds[phase] = self._seconds.get(phase, 0) + spent
                 self._set(phase=around, detail="")
 

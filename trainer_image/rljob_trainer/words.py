@@ -1,5 +1,4 @@
-"""Last words: one JSON line that a pod leaves in its termination message, and on the volume in case that
-gets lost."""
+"""Last words: one JSON line that a pod leaves in its termination message, and on the volume in case that gets lost."""
 
 from __future__ import annotations
 
@@ -8,7 +7,6 @@ import sys
 from pathlib import Path
 
 from rljob_api.progress import LastWords
-
 from rljob_trainer.checkpoint.durable import write_durably
 
 TERMINATION_LOG_ENV = "RLJOB_TERMINATION_LOG"

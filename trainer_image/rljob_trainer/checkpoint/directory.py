@@ -18,7 +18,6 @@ from typing import Self
 
 from rljob_api.base import Record
 from rljob_api.run import Run
-
 from rljob_trainer.errors import Mistake
 
 from .durable import remove_tree, storage_errors, sync_directory, write_durably
@@ -131,8 +130,7 @@ class Storage(Directory):
         return noted[-1] if noted else None
 
     def publish(self, step: int) -> None:
-        """Give this attempt's draft its final name. Raises `FencedError` if a newer attempt has taken the
-        volume."""
+        """Give this attempt's draft its final name. Raises `FencedError` if a newer attempt has taken the volume."""
         self.check_fence()
         try:
             self.draft(step).rename(self.checkpoint(step))

@@ -1,5 +1,4 @@
-"""Effects on the volume that survive a crash at any point, and the sentences for a volume that refuses
-them."""
+"""Effects on the volume that survive a crash at any point, and the sentences for a volume that refuses them."""
 
 from __future__ import annotations
 
@@ -14,8 +13,7 @@ from rljob_trainer.errors import Mistake
 
 
 class StorageError(Exception):
-    """The volume is full or failing: nothing is wrong with the job, and a restart may help once there is
-    room."""
+    """The volume is full or failing: nothing is wrong with the job, and a restart may help once there is room."""
 
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -24,8 +22,7 @@ FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 @contextmanager
 def storage_errors(root: Path, deed: str) -> Iterator[None]:
-    """Turn what a volume refuses into a sentence: `Mistake` where only the user can help, else
-    `StorageError`."""
+    """Turn what a volume refuses into a sentence: `Mistake` where only the user can help, else `StorageError`."""
     try:
         yield
     except OSError as error:

@@ -15,7 +15,6 @@ from rljob_api.manifest import CheckpointManifest, Layout, Versions
 from rljob_api.progress import Resumed
 from rljob_api.run import Run
 from rljob_api.status import CheckpointFacts, Exactness
-
 from rljob_trainer.errors import Mistake
 
 from .directory import STATE, Storage
@@ -60,9 +59,7 @@ class ResumePlan:
         )
 
 
-def plan_resume(
-    storage: Storage, run: Run, layout: Layout, versions: Versions | None = None
-) -> ResumePlan:
+def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions | None = None) -> ResumePlan:
     """The newest checkpoint of this job that verifies; broken ones are moved to `quarantine/` and named.
 
     Raises `Mistake` if the checkpoint is of another model or backend, or if `loadRng: true` cannot be met.
@@ -139,8 +136,7 @@ def decide(  # noqa: PLR0917 - what was, what is, and how far it had come
     versions: Versions,
     before: int | None,
 ) -> ResumePlan:
-    """What to load from a checkpoint that is whole, and how exactly training goes on. `before`: last step
-    finished."""
+    """What to load from a checkpoint that is whole, and how exactly training goes on. `before`: last step finished."""
     _refuse_other(found, spec, layout)
     rng = _loads_rng(found, spec, layout)
     optimizer = spec.resume.load_optimizer and found.has_optimizer

@@ -22,8 +22,7 @@ def steps_to_remove(
 
 
 def _best(verified: Mapping[int, Mapping[str, float]], top: KeepTopK) -> list[int]:
-    """The steps with the highest metric; of equals the newer; those without the metric, or with NaN, are
-    out."""
+    """The steps with the highest metric; of equals the newer; those without the metric, or with NaN, are out."""
     ranked = [
         (metrics[top.metric], step)
         for step, metrics in verified.items()

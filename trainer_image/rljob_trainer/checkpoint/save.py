@@ -21,11 +21,11 @@ from threading import Thread
 from typing import TypeVar
 
 import torch.distributed as dist
+
 from rljob_api.checkpoint import Checkpoint
 from rljob_api.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry, Versions
 from rljob_api.run import Run
 from rljob_api.status import CheckpointFacts
-
 from rljob_trainer.backend.protocol import Backend
 
 from .directory import STATE, Storage
@@ -37,8 +37,7 @@ from .team import Team
 from .verify import SEAL_FILE, BrokenCheckpointError, read_manifest, seal, sha256_of
 
 MODEL_FILES = "hf"
-"""Folder inside a checkpoint with the model's configuration and tokenizer, so that an export needs nothing
-else."""
+"""Folder inside a checkpoint with the model's configuration and tokenizer, so that an export needs nothing else."""
 WEIGHTS = re.compile(r"\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf)(\.index\.json)?$|^\.")
 
 T = TypeVar("T")
@@ -85,14 +84,12 @@ class _Draft:
 
 
 class Saver:
-    """Writes one checkpoint at a time, in the foreground (`save`) or while training goes on (`begin`,
-    `poll`)."""
+    """Writes one checkpoint at a time, in the foreground (`save`) or while training goes on (`begin`, `poll`)."""
 
     def __init__(
         self, run: Run, storage: Storage, backend: Backend, versions: Versions, model_directory: Path | None
     ) -> None:
-        """`model_directory` is the Hugging Face directory that the model came from; all ranks call this
-        together."""
+        """`model_directory` is the Hugging Face directory that the model came from; all ranks call this together."""
         self._run, self._storage, self._backend, self._versions = run, storage, backend, versions
         self._model_directory = model_directory
         self._team = Team(dist.new_group(backend="gloo"))
@@ -114,8 +111,7 @@ class Saver:
         return self.latest
 
     def begin(self, loop: LoopState, rng: object) -> None:
-        """Take a copy of the state and write it in the background; waits first for a save that is still
-        under way."""
+        """Take a copy of the state and write it in the background; waits first for a save that is still under way."""
         self.finish()
         draft = self._start(loop, rng, background=True)
         future: Future[Saved] = Future()
@@ -123,8 +119,7 @@ class Saver:
         Thread(target=_resolve, args=(future, lambda: self._complete(draft)), daemon=True).start()
 
     def poll(self) -> Saved | None:
-        """The checkpoint begun before, once it is whole on all ranks; None while it is not, or if there is
-        none."""
+        """The checkpoint begun before, once it is whole on all ranks; None while it is not, or if there is none."""
         if self._running is None or not self._boundary.all(self._running.done()):
             return None
         return self.finish()
@@ -175,8 +170,7 @@ class Saver:
 
     @contextmanager
     def _abandoned_on_failure(self, draft: Path) -> Iterator[None]:
-        """Remove the draft of a save that failed; if a newer attempt took the volume, that is why it
-        failed."""
+        """Remove the draft of a save that failed; if a newer attempt took the volume, that is why it failed."""
         try:
             yield
         except Exception:

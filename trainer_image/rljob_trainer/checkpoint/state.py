@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from pydantic import Field
+
 from rljob_api.base import Record
 
 LOOP_FILE = "loop.json"

@@ -1,5 +1,4 @@
-"""Work that ranks do together and fail at together: a rank in trouble never leaves the others waiting for
-it."""
+"""Work that ranks do together and fail at together: a rank in trouble never leaves the others waiting for it."""
 
 from __future__ import annotations
 
@@ -39,8 +38,7 @@ class _Trouble:
 
 @dataclass(frozen=True)
 class Team:
-    """Some ranks and a process group of their own, so that a background thread may talk while training
-    does."""
+    """Some ranks and a process group of their own, so that a background thread may talk while training does."""
 
     group: dist.ProcessGroup
 
@@ -53,8 +51,7 @@ class Team:
         return self.group.size()
 
     def each(self, act: Callable[[], T]) -> list[T]:
-        """Run `act` on every rank and give everybody all results, by rank. If any rank fails, all raise the
-        same."""
+        """Run `act` on every rank and give everybody all results, by rank. If any rank fails, all raise the same."""
         mine = self._tried(act)
         outcomes: list[T | _Trouble] = [mine] * self.size
         dist.all_gather_object(outcomes, mine, group=self.group)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
+
 from rljob_api.manifest import MANIFEST_FILE, MANIFEST_FORMAT, CheckpointManifest, FileEntry
 
 SEAL_FILE = f"{MANIFEST_FILE}.sha256"

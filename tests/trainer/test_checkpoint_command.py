@@ -1,0 +1,62 @@
+"""`rljob checkpoint`, on the volume of a job."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed.checkpoint as dcp
+from typer.testing import CliRunner
+
+from rljob_cli.checkpoint import app
+from rljob_trainer.checkpoint.export import parameters
+from trainer.checkpoints import a_run, save
+
+
+def rljob_checkpoint(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    return result.exit_code, result.output or str(result.exception)
+
+
+def test_ls_shows_whole_and_broken_ones(tmp_path: Path) -> None:
+    _, second = save(a_run(tmp_path / "work" / "volumes" / "claim"), 1, 2)
+    (second.path / "state" / "rank_0.bin").unlink()
+    code, text = rljob_checkpoint("ls", tmp_path / "work", "--output", "json")
+    rows = json.loads(text)
+    assert code == 0
+    assert [(row["step"], row["layout"]) for row in rows] == [(1, "tp1-pp1-dp1"), (2, "tp1-pp1-dp1")]
+    assert [row["problem"] for row in rows] == ["", "state/rank_0.bin is missing or has another size"]
+    assert rljob_checkpoint("ls", tmp_path / "work")[0] == 0
+
+
+def test_verify_reads_every_byte_and_fails_by_exit_code(tmp_path: Path) -> None:
+    _, second = save(a_run(tmp_path), 1, 2)
+    assert rljob_checkpoint("verify", tmp_path) == (0, "step 1: whole\nstep 2: whole\n")
+    (second.path / "state" / "rank_0.bin").write_bytes(b"weightt2")
+    assert rljob_checkpoint("verify", tmp_path, "--step", 1)[0] == 0
+    assert rljob_checkpoint("verify", tmp_path) == (
+        1,
+        "step 1: whole\nstep 2: state/rank_0.bin does not match its checksum\n",
+    )
+
+
+def test_a_place_without_a_job_is_said(tmp_path: Path) -> None:
+    assert "no job's storage" in rljob_checkpoint("ls", tmp_path)[1]
+
+
+def test_ls_does_not_import_torch() -> None:
+    code = "import rljob_cli.checkpoint, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def test_parameters_are_read_by_one_process_without_a_group(tmp_path: Path) -> None:
+    weight = torch.arange(6.0).view(2, 3)
+    dcp.save(
+        {"model": {"lm_head.weight": weight}, "optimizer": {"step": 1}}, checkpoint_id=tmp_path, no_dist=True
+    )
+    (name, read), *others = parameters(tmp_path).items()
+    assert (name, others) == ("lm_head.weight", [])
+    assert torch.equal(read, weight)

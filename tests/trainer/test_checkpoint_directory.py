@@ -1,0 +1,139 @@
+"""Whose a directory is, and who may write to it."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from rljob_trainer.checkpoint import directory as directory_module
+from rljob_trainer.checkpoint.directory import open_storage
+from rljob_trainer.checkpoint.durable import StorageError, storage_errors
+from rljob_trainer.checkpoint.fence import FencedError
+from rljob_trainer.checkpoint.state import LoopState
+from rljob_trainer.checkpoint.verify import verify
+from rljob_trainer.errors import Mistake
+from trainer.checkpoints import FileBackend, a_run, a_saver, alone, save
+
+
+def test_a_reused_name_never_resumes_a_stranger(tmp_path: Path) -> None:
+    save(a_run(tmp_path, uid="of-the-first"), 1)
+    with pytest.raises(Mistake, match=r"belongs to another job: 'demo' with UID of-the-first"):
+        open_storage(a_run(tmp_path, 2, uid="of-the-second"))
+
+
+def test_checkpoints_without_an_owner_are_refused(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 1)
+    (tmp_path / "job.json").unlink()
+    with pytest.raises(Mistake, match=r"nobody knows whose"):
+        open_storage(a_run(tmp_path, 2))
+
+
+def test_an_older_attempt_cannot_open_what_a_newer_one_has(tmp_path: Path) -> None:
+    open_storage(a_run(tmp_path, 2))
+    with pytest.raises(FencedError, match=r"attempt 2 has taken"):
+        open_storage(a_run(tmp_path, 1))
+    with pytest.raises(FencedError):
+        open_storage(a_run(tmp_path, 2, token="another"))
+    assert open_storage(a_run(tmp_path, 2)) == open_storage(a_run(tmp_path, 2))
+
+
+def test_an_older_attempt_cannot_save_once_a_newer_one_has_the_volume(tmp_path: Path) -> None:
+    alone()
+    old = a_saver(a_run(tmp_path, 1), FileBackend(b"old"))
+    save(a_run(tmp_path, 2), 1, content=b"new")
+    with pytest.raises(FencedError):
+        old.save(LoopState(step=2), rng=0)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_1"]
+
+
+def test_a_newer_attempt_that_comes_in_the_middle_of_a_save_fences_it(tmp_path: Path) -> None:
+    alone()
+    newer = a_run(tmp_path, 2)
+    old = a_saver(a_run(tmp_path, 1), FileBackend(before=lambda: open_storage(newer) and None))
+    with pytest.raises(FencedError):
+        old.save(LoopState(step=2), rng=0)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+def test_a_newer_attempt_between_the_last_check_and_the_rename_still_fences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken_over: bool
+) -> None:
+    """The draft is gone by then, so the rename itself fails; without the newcomer the same save succeeds."""
+    alone()
+    old = a_saver(a_run(tmp_path, 1), FileBackend())
+    check, rename = directory_module.check_fence, Path.rename
+
+    def late(path: Path, target: Path) -> Path:
+        if taken_over and path.name.endswith(".tmp-1") and "trash" not in str(target):
+            open_storage(a_run(tmp_path, 2))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    if taken_over:
+        with pytest.raises(FencedError):
+            old.save(LoopState(step=2), rng=0)
+    else:
+        old.save(LoopState(step=2), rng=0)
+    assert check is directory_module.check_fence
+    assert (tmp_path / "checkpoints" / "step_2").exists() is not taken_over
+
+
+def test_without_the_check_the_older_attempt_would_win(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control of the fence."""
+    alone()
+    old = a_saver(a_run(tmp_path, 1), FileBackend(b"old"))
+    save(a_run(tmp_path, 2), 1, content=b"new")
+    monkeypatch.setattr(directory_module, "check_fence", lambda *_: None)
+    old.save(LoopState(step=2), rng=0)
+    assert (tmp_path / "checkpoints" / "step_2" / "state" / "rank_0.bin").read_bytes() == b"old0"
+
+
+def test_what_older_attempts_left_half_written_is_cleared(tmp_path: Path) -> None:
+    storage = open_storage(a_run(tmp_path, 1))
+    (storage.draft(7) / "state").mkdir(parents=True)
+    open_storage(a_run(tmp_path, 2))
+    assert list(storage.checkpoints.iterdir()) == []
+    assert list(storage.trash.iterdir()) == []
+
+
+def test_the_last_finished_step_of_the_attempt_before_is_known(tmp_path: Path) -> None:
+    first = open_storage(a_run(tmp_path, 1))
+    assert first.step_before() is None
+    first.note_step(12)
+    second = open_storage(a_run(tmp_path, 2))
+    assert second.step_before() == 12
+    second.note_step(10)
+    assert open_storage(a_run(tmp_path, 3)).step_before() == 10
+
+
+def test_a_directory_that_cannot_be_written_is_the_users_to_mend() -> None:
+    with pytest.raises(Mistake, match=r"/sys/rljob cannot be written"):
+        open_storage(a_run(Path("/sys/rljob")))
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, StorageError),
+        (errno.EDQUOT, StorageError),
+        (errno.EROFS, Mistake),
+        (errno.EIO, StorageError),
+    ],
+)
+def test_what_a_volume_refuses_becomes_a_sentence(tmp_path: Path, number: int, kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=rf"Saving failed: .*{tmp_path}"), storage_errors(tmp_path, "Saving"):
+        raise OSError(number, "no")
+
+
+def test_a_checkpoint_is_whole_when_written(tmp_path: Path) -> None:
+    (saved,) = save(a_run(tmp_path), 3)
+    assert verify(saved.path) == []
+    assert saved.facts.verified
+    assert saved.facts.bytes == sum(p.stat().st_size for p in saved.path.rglob("*") if p.is_file()) - sum(
+        (saved.path / name).stat().st_size for name in ("manifest.json", "manifest.json.sha256")
+    )

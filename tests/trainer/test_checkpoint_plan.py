@@ -1,0 +1,141 @@
+"""What a restart goes on from, and what it claims about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rljob_api.manifest import Versions
+from rljob_api.status import Exactness
+from rljob_trainer.checkpoint.directory import open_storage
+from rljob_trainer.checkpoint.plan import ResumePlan, plan_resume
+from rljob_trainer.errors import Mistake
+from trainer.checkpoints import VERSIONS, a_run, layout, save
+
+
+def plan(
+    path: Path, attempt: int = 2, world: int = 1, versions: Versions = VERSIONS, **spec: Any
+) -> ResumePlan:
+    run = a_run(path, attempt, **spec)
+    return plan_resume(open_storage(run), run, layout(world), versions)
+
+
+def test_a_first_attempt_starts_from_the_model(tmp_path: Path) -> None:
+    fresh = plan(tmp_path, attempt=1)
+    assert (fresh.step, fresh.directory, fresh.resumed) == (0, None, None)
+
+
+def test_a_restart_goes_on_exactly(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 1, 2)
+    again = plan(tmp_path)
+    assert (again.step, again.load_optimizer, again.load_rng) == (2, True, True)
+    assert again.exactness is Exactness.EXACT
+    assert again.reason == "Went on from step 2 with model, optimizer, random states, exactly."
+    assert again.loop.step == 2
+
+
+def test_steps_after_the_checkpoint_are_counted_as_lost(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 2)
+    open_storage(a_run(tmp_path)).note_step(5)
+    again = plan(tmp_path)
+    assert again.lost_steps == 3
+    assert again.exactness is Exactness.EXACT, "they come back identical"
+
+
+@pytest.mark.parametrize(
+    ("change", "exactness", "because"),
+    [
+        ({"world": 2}, Exactness.LOSSLESS, "the layout was tp1-pp1-dp1 and is tp1-pp1-dp2"),
+        (
+            {"versions": VERSIONS.model_copy(update={"torch": "9"})},
+            Exactness.LOSSLESS,
+            "torch was 2.13.0 and is 9",
+        ),
+        (
+            {"versions": VERSIONS.model_copy(update={"threads": 2})},
+            Exactness.LOSSLESS,
+            "threads was 1 and is 2",
+        ),
+        ({"checkpoint": {"loadRng": False}}, Exactness.LOSSLESS, "random states were not loaded"),
+        ({"resume": {"loadOptimizer": False}}, Exactness.BEST_EFFORT, "the optimizer starts fresh"),
+        (
+            {"algorithm": {"grpo": {"maxSteps": 10, "seed": 7}}},
+            Exactness.LOSSLESS,
+            "spec.algorithm.grpo.seed was 42 and is 7",
+        ),
+    ],
+)
+def test_what_differs_is_named(
+    tmp_path: Path, change: dict[str, Any], exactness: Exactness, because: str
+) -> None:
+    save(a_run(tmp_path), 2)
+    again = plan(tmp_path, **change)
+    assert again.exactness is exactness
+    assert because in again.reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"algorithm": {"grpo": {"maxSteps": 99}}},
+        {"checkpoint": {"keepLatest": 9, "savePeriod": 1}},
+        {"logging": {"tensorboard": False}},
+        {"rollout": {"replicas": 3}},
+        {"suspend": False},
+    ],
+)
+def test_what_does_not_change_results_does_not_spoil_exactness(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    save(a_run(tmp_path), 2)
+    assert plan(tmp_path, **change).exactness is Exactness.EXACT
+
+
+def test_more_steps_change_results_when_the_learning_rate_decays(tmp_path: Path) -> None:
+    decay = {"dtensor": {"scheduler": {"decay": "cosine"}}}
+    save(a_run(tmp_path, **decay), 2)
+    longer = plan(tmp_path, algorithm={"grpo": {"maxSteps": 99}}, **decay)
+    assert "spec.algorithm.grpo.maxSteps was 10 and is 99" in longer.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"model": {"source": "Qwen/Qwen3-8B"}},
+            r"spec.model is Qwen/Qwen3-8B@main, but .* of builtin:addition",
+        ),
+        (
+            {"checkpoint": {"loadRng": True}, "world": 2},
+            r"loadRng is true, but .* tp1-pp1-dp1 .* tp1-pp1-dp2",
+        ),
+    ],
+)
+def test_what_cannot_be_met_is_refused_before_anything_is_loaded(
+    tmp_path: Path, change: dict[str, Any], sentence: str
+) -> None:
+    save(a_run(tmp_path), 2)
+    with pytest.raises(Mistake, match=sentence):
+        plan(tmp_path, **change)
+
+
+def test_a_checkpoint_of_the_other_backend_is_refused(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 2)
+    run = a_run(tmp_path, 2)
+    other = layout().model_copy(update={"backend": "megatron"})
+    with pytest.raises(Mistake, match=r"spec.backend is megatron, but .* written by dtensor"):
+        plan_resume(open_storage(run), run, other, VERSIONS)
+
+
+def test_required_random_states_are_loaded_where_they_fit(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 2)
+    assert plan(tmp_path, checkpoint={"loadRng": True}).load_rng
+
+
+def test_never_starts_over_and_sets_the_old_ones_aside(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 2)
+    fresh = plan(tmp_path, resume={"policy": "Never"})
+    assert (fresh.step, fresh.directory) == (0, None)
+    assert "spec.resume.policy is Never" in fresh.skipped[0]

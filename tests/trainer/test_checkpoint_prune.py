@@ -1,0 +1,39 @@
+"""Which checkpoints are removed."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from rljob_api.checkpoint import KeepTopK
+from rljob_trainer.checkpoint.prune import steps_to_remove
+
+SCORES = {10: 0.5, 20: 0.9, 30: 0.7, 40: 0.9, 50: 0.1}
+
+
+@pytest.mark.parametrize(
+    ("latest", "top", "removed"),
+    [
+        (5, None, []),
+        (2, None, [10, 20, 30]),
+        (1, None, [10, 20, 30, 40]),
+        (1, 1, [10, 20, 30]),
+        (1, 2, [10, 30]),
+        (2, 1, [10, 20, 30]),
+        (1, 99, []),
+    ],
+)
+def test_the_newest_and_the_best_are_kept(latest: int, top: int | None, removed: list[int]) -> None:
+    verified = {step: {"val:accuracy": score} for step, score in SCORES.items()}
+    best = KeepTopK(count=top, metric="val:accuracy") if top else None
+    assert steps_to_remove(verified, latest, best) == removed
+
+
+def test_nan_and_absent_metrics_are_never_best() -> None:
+    verified = {1: {"val:accuracy": math.nan}, 2: {}, 3: {"val:accuracy": 0.1}, 4: {}}
+    assert steps_to_remove(verified, 1, KeepTopK(count=3)) == [1, 2]
+
+
+def test_nothing_is_removed_where_nothing_is_whole() -> None:
+    assert steps_to_remove({}, 1, None) == []

@@ -1,0 +1,91 @@
+"""SIGTERM to one rank only, whatever it is doing: all ranks agree to stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from rljob_trainer.backend.protocol import Interrupted
+from rljob_trainer.preempt import Preemption
+from trainer.ranks import run_ranks
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def compute(preemption: Preemption) -> None:
+    matrix = torch.ones(300, 300)
+    until(lambda: bool((matrix @ matrix).sum()) and preemption.requested())
+
+
+def doze(preemption: Preemption) -> None:
+    until(preemption.requested)
+
+
+def wait_in_a_collective(_: Preemption) -> None:
+    """What follows is the collective."""
+
+
+ACTIVITIES = {"computing": compute, "sleeping": doze, "waiting": wait_in_a_collective}
+
+
+def a_store() -> dist.TCPStore:
+    """As the trainer has it: on rank 0, with a client on every rank."""
+    port: list[int] = [0]
+    store = None
+    if dist.get_rank() == 0:
+        store = dist.TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
+        port = [store.port]
+    dist.broadcast_object_list(port)
+    return store or dist.TCPStore("127.0.0.1", port[0], None, is_master=False)
+
+
+def terminated(activity: str, target: int) -> bool:
+    store = a_store()
+    group = dist.new_group(backend="gloo")
+    assert isinstance(group, dist.ProcessGroup)
+    preemption = Preemption(store, group)
+    preemption.agree()  # nobody was told to go
+    store.set(f"pid/{dist.get_rank()}", str(os.getpid()))
+    if dist.get_rank() == 0:
+        os.kill(int(store.get(f"pid/{target}")), signal.SIGTERM)
+        until(preemption.requested)  # the others are blocked, computing or asleep; rank 0 knows all the same
+    elif dist.get_rank() == target:
+        ACTIVITIES[activity](preemption)
+    try:
+        preemption.agree()
+    except Interrupted:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("activity", sorted(ACTIVITIES))
+def test_a_rank_that_is_told_to_go_stops_all(activity: str) -> None:
+    assert run_ranks(3, terminated, activity, 1) == [True, True, True]
+
+
+def test_rank_0_may_be_the_one() -> None:
+    assert run_ranks(2, terminated, "waiting", 0) == [True, True]
+
+
+def fork_and_terminate() -> tuple[int, bool]:
+    preemption = Preemption(a_store(), dist.group.WORLD)
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+    os.kill(pid, signal.SIGTERM)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), preemption.requested()
+
+
+def test_a_forked_childs_signal_is_its_own() -> None:
+    assert run_ranks(1, fork_and_terminate) == [(-signal.SIGTERM, False)]

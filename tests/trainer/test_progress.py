@@ -1,0 +1,160 @@
+"""What rank 0 tells, over real HTTP; and what stays behind: last words and curves."""
+
+from __future__ import annotations
+
+import math
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from rljob_api.progress import Ending, LastWords, Progress, TrainPhase
+from rljob_api.status import CheckpointFacts
+from rljob_trainer.checkpoint.plan import plan_resume
+from rljob_trainer.errors import Mistake
+from rljob_trainer.metrics import MetricsLog
+from rljob_trainer.progress import ProgressBoard
+from rljob_trainer.words import fitted, read_last_words, write_last_words
+from trainer.checkpoints import VERSIONS, a_run, layout, save
+
+
+class Clock:
+    """Time that only moves when told to."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def get(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def test_progress_and_metrics_are_served(tmp_path: Path) -> None:
+    board = ProgressBoard(a_run(tmp_path))
+    port = board.serve("127.0.0.1", 0)
+    board.finish_step(3, {"step_seconds": 2.0, "reward": 0.5, "kl": math.nan})
+    board.saved(a_fact())
+    told = Progress.model_validate_json(get(port, "/progress"))
+    assert (told.step, told.total_steps, told.estimated_remaining_seconds) == (3, 10, 14.0)
+    assert math.isnan(told.metrics["kl"]), "NaN is news"
+    scraped = get(port, "/metrics")
+    for line in ("rljob_step 3.0", 'rljob_metric{name="reward"} 0.5', "rljob_checkpoint_step 2.0"):
+        assert line in scraped.splitlines()
+
+
+def a_fact() -> CheckpointFacts:
+    return CheckpointFacts(
+        step=2,
+        time="2026-01-01T00:00:00+00:00",
+        path="/step_2",
+        bytes=7,
+        verified=True,
+        has_rng=True,
+        has_optimizer=True,
+        layout="tp1-pp1-dp1",
+    )
+
+
+def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
+    board = ProgressBoard(a_run(tmp_path))
+    port = board.serve("127.0.0.1", 0)
+    with pytest.raises(Mistake, match=rf"127.0.0.1:{port}: Address already in use"):
+        board.serve("127.0.0.1", port)
+
+
+def test_phases_nest_beat_and_add_up(tmp_path: Path) -> None:
+    clock = Clock()
+    board = ProgressBoard(a_run(tmp_path), clock)
+    with board.phase(TrainPhase.TRAIN):
+        clock.now += 5
+        with board.phase(TrainPhase.SAVE):
+            clock.now += 2
+            board.tell("hashing")
+            assert (board.progress().phase, board.progress().detail) == (TrainPhase.SAVE, "hashing")
+        assert board.progress().phase is TrainPhase.TRAIN
+    assert board.progress().heartbeat == 1007.0
+    assert board.phase_seconds() == {TrainPhase.TRAIN: 7.0, TrainPhase.SAVE: 2.0}
+    assert board.progress().phase is TrainPhase.TRAIN, "until the next one begins"
+
+
+def test_the_estimate_follows_the_median_step(tmp_path: Path) -> None:
+    board = ProgressBoard(a_run(tmp_path))
+    for step, seconds in enumerate([50.0, 1.0, 1.0], start=1):
+        board.finish_step(step, {"step_seconds": seconds})
+    assert board.progress().estimated_remaining_seconds == 7.0
+
+
+def test_the_board_says_what_was_resumed(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 2, metrics={"reward": 0.5})
+    run = a_run(tmp_path, 2)
+    from rljob_trainer.checkpoint.directory import open_storage
+
+    board = ProgressBoard(run)
+    board.resume(plan_resume(open_storage(run), run, layout(), VERSIONS))
+    told = board.progress()
+    assert told.resumed is not None
+    assert (told.step, told.resumed.from_step, told.metrics, told.checkpoint_count) == (
+        2,
+        2,
+        {"reward": 0.5},
+        1,
+    )
+
+
+def test_last_words_fit_and_keep_both_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = tmp_path / "termination-log"
+    monkeypatch.setenv("RLJOB_TERMINATION_LOG", str(log))
+    words = LastWords(ending=Ending.FAILED, role="trainer", rank=1, attempt=2, message="a" + "é" * 9999 + "z")
+    write_last_words(words, tmp_path)
+    assert len(log.read_bytes()) <= 4096
+    left = read_last_words(log)
+    assert left == read_last_words(tmp_path / "last_words" / "2-trainer-1.json")
+    assert left is not None
+    assert (left.message[0], left.message[-1]) == ("a", "z")
+
+
+def test_a_long_progress_gives_way_to_the_message() -> None:
+    metrics = {f"metric {number}": 0.5 for number in range(500)}
+    progress = Progress(
+        attempt=1, step=1, total_steps=2, phase=TrainPhase.TRAIN, heartbeat=0, metrics=metrics
+    )
+    words = LastWords(ending=Ending.FAILED, role="trainer", message="why", progress=progress)
+    left = LastWords.model_validate_json(fitted(words))
+    assert (left.message, left.progress) == ("why", None)
+
+
+def test_words_on_a_volume_that_refuses_do_not_hide_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "termination-log"
+    monkeypatch.setenv("RLJOB_TERMINATION_LOG", str(log))
+    write_last_words(LastWords(ending=Ending.COMPLETE, role="trainer"), Path("/sys/rljob"))
+    assert read_last_words(log) is not None
+    assert "could not be left in /sys/rljob" in capsys.readouterr().err
+
+
+def test_no_words_are_no_words(tmp_path: Path) -> None:
+    assert read_last_words(tmp_path / "none") is None
+
+
+def curve(directory: Path) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(directory))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars("reward")]
+
+
+def test_a_curve_has_each_step_once_after_a_restart(tmp_path: Path) -> None:
+    first = MetricsLog(a_run(tmp_path), tmp_path, 0)
+    for step in (1, 2, 3):
+        first.write(step, {"reward": 0.0})
+    first.close()
+    second = MetricsLog(a_run(tmp_path, 2), tmp_path, 1)
+    for step in (2, 3, 4):
+        second.write(step, {"reward": 1.0})
+    second.close()
+    assert curve(tmp_path) == [(1, 0.0), (2, 1.0), (3, 1.0), (4, 1.0)]
