@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from queue import Queue
 from threading import Thread
-from typing import Literal
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor
 from torch._C._distributed_c10d import (
-    Backend,
     BroadcastOptions,
     PrefixStore,
     ProcessGroupGloo,
@@ -36,11 +35,17 @@ RENDEZVOUS_TIMEOUT = timedelta(seconds=60)
 """How long the members of a group may take to meet. Short, because a server that waits here answers nothing else."""
 
 
+class Broadcasts(Protocol):
+    """The one thing asked of a backend; torch's stubs leave it out."""
+
+    def broadcast(self, tensors: list[Tensor], options: BroadcastOptions) -> Work: ...
+
+
 @dataclass(frozen=True)
 class Group:
     """One member's end of the group; rank 0 sends."""
 
-    backend: Backend
+    backend: Broadcasts
     store: Store
     device: torch.device
 
@@ -126,16 +131,17 @@ def join(
     members = PrefixStore("weights", store)
     match wire:
         case "gloo":
-            gloo = ProcessGroupGloo._Options()
+            gloo = ProcessGroupGloo._Options()  # type: ignore[attr-defined]  # missing in torch's stubs
             gloo._devices = [ProcessGroupGloo.create_device(hostname=_own_address(store))]
             gloo._timeout = RENDEZVOUS_TIMEOUT
             backend = ProcessGroupGloo(members, rank, world, gloo)
             backend._set_default_timeout(timeout)
-            return Group(backend, store, device)
+            return Group(cast("Broadcasts", backend), store, device)
         case "nccl":
             nccl = ProcessGroupNCCL.Options()
             nccl._timeout = timeout
-            return Group(ProcessGroupNCCL(members, rank, world, nccl), store, device)
+            over_nccl = ProcessGroupNCCL(members, rank, world, nccl)
+            return Group(cast("Broadcasts", over_nccl), store, device)
 
 
 def _own_address(store: TCPStore) -> str:
