@@ -51,7 +51,9 @@ def make_model(directory: Path, kind: str, *, tied: bool) -> Path:
     return directory
 
 
-def make_spec(tensor: int, pipeline: int, data: int, *, dropout: float = 0.0, **optimizer: float) -> JobSpec:
+def make_spec(
+    tensor: int, pipeline: int, data: int, *, dropout: float = 0.0, top_p: str = "1.0", **optimizer: float
+) -> JobSpec:
     return JobSpec.model_validate_json(
         json.dumps(
             {
@@ -61,7 +63,7 @@ def make_spec(tensor: int, pipeline: int, data: int, *, dropout: float = 0.0, **
                 "backend": "megatron",
                 "algorithm": {
                     "grpo": {"learningRate": 1e-2, "maxSteps": 6},
-                    "sampling": {"temperature": "0.7"},
+                    "sampling": {"temperature": "0.7", "topP": top_p},
                 },
                 "parallelism": {"tensor": tensor, "pipeline": pipeline},
                 "trainer": {"numProcPerNode": tensor * pipeline * data},
@@ -271,6 +273,8 @@ def test_layouts_and_models_that_do_not_fit_are_refused_with_the_numbers(tmp_pat
     assert layers == "spec.parallelism.pipeline: 3 does not divide the model's 2 layers; choose one of 1, 2"
     (heads,) = run_ranks(1, build, make_spec(4, 1, 1), model)
     assert "spec.parallelism.tensor: 4 does not divide the model's 2 key-value heads" in heads
+    (top_p,) = run_ranks(1, build, make_spec(1, 1, 1, top_p="0.9"), model)
+    assert top_p.startswith("spec.algorithm.sampling.topP: 0.9 needs the whole vocabulary")
     config = model / "config.json"
     config.write_text(config.read_text().replace('"qwen3"', '"gpt_neox"'))
     (unknown,) = run_ranks(1, build, make_spec(1, 1, 1), model)

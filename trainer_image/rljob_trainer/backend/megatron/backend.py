@@ -23,6 +23,7 @@ from rljob_trainer.backend.megatron.parallel import seed_rank, take_place
 from rljob_trainer.backend.megatron.shares import share_of, shares
 from rljob_trainer.backend.protocol import LossFunction, StepResult
 from rljob_trainer.batch import Batch
+from rljob_trainer.errors import Mistake
 
 
 class MegatronBackend:
@@ -37,6 +38,11 @@ class MegatronBackend:
         """
         self.spec, self.source, self.options = spec, source, spec.backend_options
         self.saving = saving or CheckpointOptions()
+        if float(spec.algorithm.sampling.top_p) != 1:
+            raise Mistake(
+                f"spec.algorithm.sampling.topP: {spec.algorithm.sampling.top_p} needs the whole vocabulary on one "
+                "rank, which the megatron backend has not; use 1.0, or backend: dtensor"
+            )
         self.architecture = read_architecture(source)
         tensor, pipeline = spec.parallelism.tensor, spec.parallelism.pipeline
         refuse_uneven(self.architecture, tensor, pipeline)
