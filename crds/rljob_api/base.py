@@ -57,7 +57,7 @@ class Spec(BaseModel):
 class Record(BaseModel):
     """A part of what the system writes (status, run, progress, manifest).
 
-    Unknown keys are ignored, so that an older reader survives a newer writer.
+    Unknown keys are ignored, so that an older reader survives a newer writer. NaN stays NaN: a metric may be one.
     """
 
     model_config = ConfigDict(
@@ -65,6 +65,7 @@ class Record(BaseModel):
         populate_by_name=True,
         extra="ignore",
         frozen=True,
+        ser_json_inf_nan="constants",
         use_attribute_docstrings=True,
         defer_build=True,  # a model that is only part of another needs no validator of its own: a faster start
     )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 from typer.testing import CliRunner
@@ -52,6 +53,7 @@ def test_ls_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
 def test_parameters_are_read_by_one_process_without_a_group(tmp_path: Path) -> None:
     weight = torch.arange(6.0).view(2, 3)
     dcp.save(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,12 @@ def test_a_directory_that_cannot_be_written_is_the_users_to_mend() -> None:
 def test_what_a_volume_refuses_becomes_a_sentence(tmp_path: Path, number: int, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=rf"Saving failed: .*{tmp_path}"), storage_errors(tmp_path, "Saving"):
         raise OSError(number, "no")
+
+
+def test_a_metric_that_is_nan_does_not_spoil_a_checkpoint(tmp_path: Path) -> None:
+    (saved,) = save(a_run(tmp_path), 3, metrics={"kl": math.nan})
+    assert verify(saved.path) == []
+    assert math.isnan(LoopState.read(saved.path).metrics["kl"])
 
 
 def test_a_checkpoint_is_whole_when_written(tmp_path: Path) -> None:

@@ -37,12 +37,17 @@ class Preemption:
         self._writer.setblocking(False)
         signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        os.register_at_fork(after_in_child=_forget)
+        os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forget)
         Thread(target=self._watch, daemon=True, name="preemption").start()
 
     def requested(self) -> bool:
         """Whether this rank should stop what it does alone. Free; on rank 0 it covers all ranks, a moment later."""
         return self._noted.is_set()
+
+    def poll(self) -> None:
+        """Raise `Interrupted` if `requested`: for what rank 0 does alone. Not collective."""
+        if self.requested():
+            raise Interrupted
 
     def agree(self) -> None:
         """Collective; raises `Interrupted` on all ranks if any of them was told to go.
@@ -69,7 +74,17 @@ class Preemption:
         return bool(ready) and signal.SIGTERM in self._reader.recv(64)
 
 
+def _hold() -> None:
+    """Before a fork: the child must not take a SIGTERM with its parent's eyes."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def _release() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 def _forget() -> None:
     """In a forked child: its SIGTERM is its own."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _release()

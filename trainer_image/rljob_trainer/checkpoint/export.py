@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 
 import torch
@@ -56,7 +57,9 @@ def parameters(state: Path) -> dict[str, torch.Tensor]:
         for key, entry in metadata.items()
         if key.startswith(PREFIX) and isinstance(entry, TensorStorageMetadata)
     }
-    dcp.load(tensors, checkpoint_id=state, no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # that is the intent
+        dcp.load(tensors, checkpoint_id=state, no_dist=True)
     return {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
 
 
