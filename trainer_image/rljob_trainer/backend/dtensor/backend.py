@@ -1,0 +1,153 @@
+"""The dtensor backend as the loop sees it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+
+from rljob_api.job import JobSpec
+from rljob_api.manifest import Layout
+from rljob_trainer.backend.dtensor import checkpoint
+from rljob_trainer.backend.dtensor.model import ModelOptions, build_policy, make_mesh
+from rljob_trainer.backend.dtensor.optimizer import build_optimizer, update
+from rljob_trainer.backend.dtensor.policy import Policy
+from rljob_trainer.backend.hf_files import write_hf_model
+from rljob_trainer.backend.protocol import LossFunction, StepResult
+from rljob_trainer.backend.rng import RngState, read_rng, seed_rank, write_rng
+from rljob_trainer.backend.shares import plan_shares, share_of
+from rljob_trainer.batch import Batch
+from rljob_trainer.schedule import learning_rate
+
+
+class DtensorBackend:
+    """A Llama, Qwen2 or Qwen3 under data and tensor parallelism. Fulfils `Backend`."""
+
+    def __init__(self, spec: JobSpec, source: Path, *, reference: bool = False) -> None:
+        """Build from the Hugging Face directory `source`. Raises `Mistake` for a model or layout it cannot train."""
+        prefer_determinism()
+        self.spec, self.source, self.options = spec, source, spec.backend_options
+        self.device = (
+            torch.device("cuda", torch.cuda.current_device()) if spec.on_gpu else torch.device("cpu")
+        )
+        self.mesh = make_mesh(spec, dist.get_world_size())
+        data, tensor = self.mesh["dp"].size(), self.mesh["tp"].size()
+        self.layout = Layout(backend="dtensor", world=data * tensor, tensor=tensor, data=data)
+        self.writers = dist.new_group(backend="gloo")
+        options = ModelOptions.of(spec)
+        self.policy = build_policy(source, self.mesh, options)
+        self.reference = build_policy(source, self.mesh, options).requires_grad_(False) if reference else None
+        self.optimizer = build_optimizer(self.policy, self.options.optimizer)
+        self.updates = 0
+        seed_rank(spec.algorithm.grpo.seed, dist.get_rank())
+
+    def logprobs(self, batch: Batch) -> Tensor:
+        return self._logprobs(self.policy, batch)
+
+    def reference_logprobs(self, batch: Batch) -> Tensor:
+        if self.reference is None:
+            raise RuntimeError("this backend was built without a reference model")
+        return self._logprobs(self.reference, batch)
+
+    def train_step(self, batch: Batch, loss: LossFunction, poll: Callable[[], None]) -> StepResult:
+        self.policy.train()
+        try:
+            metrics = self._accumulate(batch, loss, poll)
+            poll()
+            rate, norm = self._update()
+        finally:
+            self.optimizer.zero_grad()
+        self.updates += 1
+        return StepResult(metrics, norm, rate)
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        dtype = self._serving_dtype()
+        for name, parameter in self.policy.hf.named_parameters():  # a tied head is not named a second time
+            value = parameter.detach()
+            yield name, (value.full_tensor() if isinstance(value, DTensor) else value).to(dtype)
+
+    def save_checkpoint(
+        self, directory: Path, *, optimizer: bool, rng: object, background: bool
+    ) -> Callable[[], None]:
+        chosen = self.optimizer if optimizer else None
+        state = checkpoint.gather_state(self.policy.hf, chosen, self.updates, rng)
+        return checkpoint.write(state, directory, self.writers, background=background)
+
+    def load_checkpoint(self, directory: Path, *, optimizer: bool, rng: bool) -> None:
+        chosen = self.optimizer if optimizer else None
+        state = checkpoint.gather_state(self.policy.hf, chosen, 0, self.rng_state() if rng else None)
+        checkpoint.read(state, directory, self.writers)
+        checkpoint.apply_state(state, self.policy.hf, self.optimizer)
+        self.updates = state["scheduler"]["updates"]
+        if rng:
+            self.set_rng_state(checkpoint.rng_of(state))
+
+    def save_hf_model(self, directory: Path) -> None:
+        leads = dist.get_rank() == 0
+        write_hf_model(self.weights(), self._serving_dtype(), self.source, directory, leads=leads)
+        dist.barrier(self.writers)
+
+    def rng_state(self) -> object:
+        return read_rng()
+
+    def set_rng_state(self, state: object) -> None:
+        assert isinstance(state, RngState)
+        write_rng(state)
+
+    def _serving_dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.spec.on_gpu else torch.float32
+
+    def _share(self, batch: Batch) -> tuple[list[Tensor], list[Batch]]:
+        """Rows and micro-batches of this rank's replica."""
+        plan = plan_shares(batch.lengths_B, self.layout.data, self.options.micro_batch_tokens)
+        replica = self.mesh["dp"].get_local_rank()
+        return [part[replica] for part in plan], share_of(batch, plan, replica, self.device)
+
+    @torch.no_grad()
+    def _logprobs(self, policy: Policy, batch: Batch) -> Tensor:
+        """Each replica fills in its own rows; the sum over replicas is the whole."""
+        policy.eval()
+        logprobs_BT = torch.zeros(batch.mask_BT.shape, device=self.device)
+        for rows, micro in zip(*self._share(batch), strict=True):
+            part_bT = policy(micro.tokens_BT, micro.mask_BT)
+            if len(rows):
+                logprobs_BT[rows.to(self.device), : part_bT.shape[1]] = part_bT
+        assert isinstance(policy, FSDPModule)
+        policy.reshard()  # without a backward pass the head would stay gathered, and old after the next update
+        dist.all_reduce(logprobs_BT, group=self.mesh["dp"].get_group())
+        return logprobs_BT.cpu()
+
+    def _accumulate(self, batch: Batch, loss: LossFunction, poll: Callable[[], None]) -> dict[str, float]:
+        sums: list[dict[str, Tensor]] = []
+        for micro in self._share(batch)[1]:
+            poll()
+            value, metrics = loss(self.policy(micro.tokens_BT, micro.mask_BT), micro)
+            (value * self.layout.data).backward()  # FSDP takes the mean over replicas; losses are sums
+            sums.append({"loss": value.detach(), **metrics})
+        return self._summed(sums)
+
+    def _summed(self, sums: list[dict[str, Tensor]]) -> dict[str, float]:
+        """Over micro-batches and replicas."""
+        names = list(sums[0])
+        totals = torch.stack([torch.stack([s[name].detach().double() for s in sums]).sum() for name in names])
+        dist.all_reduce(totals, group=self.mesh["dp"].get_group())
+        return dict(zip(names, totals.tolist(), strict=True))
+
+    def _update(self) -> tuple[float, float]:
+        grpo, options = self.spec.algorithm.grpo, self.options
+        rate = learning_rate(self.updates, grpo.learning_rate, grpo.max_steps, options.scheduler)
+        max_norm, check = options.optimizer.max_grad_norm, options.check_for_nan_in_grad
+        return rate, update(self.optimizer, self.policy, rate, max_norm, check_finite=check)
+
+
+def prefer_determinism() -> None:
+    """The same seed shall give the same curve; where a kernel has no deterministic form, torch warns."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False

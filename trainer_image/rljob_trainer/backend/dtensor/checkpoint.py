@@ -1,0 +1,71 @@
+"""Saves and loads through `torch.distributed.checkpoint`: own shards per rank, any layout loads."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, cast
+
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.optim import Optimizer
+
+from rljob_api.base import Manifest
+
+FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
+"""Optimizer state by parameter name, so that another layout finds its own."""
+
+
+def write(
+    state: Manifest, directory: Path, group: dist.ProcessGroup, *, background: bool
+) -> Callable[[], None]:
+    """Write `state`; returns what waits for all ranks' writing. Collective.
+
+    `group` is gloo and serves nothing else: planning in the background on the group that training uses would hang.
+    """
+    if not background:
+        dcp.save(state, checkpoint_id=directory, process_group=group)
+        return lambda: None
+    writing = cast("Future[Any]", dcp.async_save(state, checkpoint_id=directory, process_group=group))
+
+    def wait() -> None:
+        writing.result()
+        dist.barrier(group)
+
+    return wait
+
+
+def read(state: Manifest, directory: Path, group: dist.ProcessGroup) -> None:
+    """Fill `state` in place: tensors as this layout cuts them, other values replaced. Collective."""
+    dcp.load(state, checkpoint_id=directory, process_group=group)
+
+
+def gather_state(model: nn.Module, optimizer: Optimizer | None, updates: int, rng: object) -> Manifest:
+    """What a checkpoint holds; `optimizer` and `rng` are left out when None."""
+    state: Manifest = {"model": get_model_state_dict(model), "scheduler": {"updates": updates}}
+    if optimizer is not None:
+        state["optim"] = get_optimizer_state_dict(model, optimizer, options=FLAT)
+    if rng is not None:
+        state["rng"] = {f"rank_{dist.get_rank()}": pickle.dumps(rng)}
+    return state
+
+
+def apply_state(state: Manifest, model: nn.Module, optimizer: Optimizer) -> None:
+    """Put model and optimizer, where `state` has one, back."""
+    set_model_state_dict(model, state["model"])
+    if "optim" in state:
+        set_optimizer_state_dict(model, optimizer, state["optim"], options=FLAT)
+
+
+def rng_of(state: Manifest) -> object:
+    return pickle.loads(state["rng"][f"rank_{dist.get_rank()}"])

@@ -1,0 +1,54 @@
+"""Which rows each data-parallel replica runs, in which micro-batches. Pure; every rank computes the same plan."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from rljob_trainer.batch import Batch
+
+Plan = list[list[Tensor]]
+"""Row indices, by micro-batch and replica."""
+
+
+def plan_shares(lengths_B: Tensor, replicas: int, tokens: int) -> Plan:
+    """Rows by length, longest first, so that rows of a micro-batch are alike; dealt out to replicas in turn.
+
+    A micro-batch has at most `tokens` tokens, padding included; a row that alone is longer has one of its own. A
+    replica's share of the last micro-batch may be empty.
+    """
+    order = torch.argsort(lengths_B, descending=True, stable=True)
+    plan: Plan = []
+    start = 0
+    while start < len(order):
+        rows = max(1, tokens // int(lengths_B[order[start]]))
+        block = order[start : start + rows * replicas]
+        plan.append([block[replica::replicas] for replica in range(replicas)])
+        start += len(block)
+    return plan
+
+
+def share_of(batch: Batch, plan: Plan, replica: int, device: torch.device) -> list[Batch]:
+    """The replica's micro-batches, as many as every other replica's: collectives inside a model must pair up."""
+    return [_moved(_rows(batch, part[replica], part[0]), device) for part in plan]
+
+
+def _rows(batch: Batch, rows: Tensor, stand_in: Tensor) -> Batch:
+    """The rows; for none, two tokens of another's that count for nothing."""
+    if len(rows):
+        return batch.rows(rows)
+    row = batch.rows(stand_in[:1])
+    short = {name: value[:, :2] for name, value in _tensors(row).items() if name.endswith("_BT")}
+    blank = replace(row, **short, lengths_B=row.lengths_B.clamp(max=2))
+    return replace(blank, mask_BT=torch.zeros_like(blank.mask_BT))
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    return replace(batch, **{name: value.to(device) for name, value in _tensors(batch).items()})
+
+
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return {name: value for name, value in values.items() if value is not None}
