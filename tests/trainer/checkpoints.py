@@ -44,7 +44,7 @@ def a_run(storage: Path, attempt: int = 1, *, uid: str = "uid-1", token: str = "
 class FileBackend:
     """Saves `content` as one file per rank, and fails where a test says so."""
 
-    def __init__(self, content: bytes = b"weights", before: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, content: bytes = b"weights", before: Callable[[], object] = lambda: None) -> None:
         self.layout = layout(dist.get_world_size())
         self.content, self.before = content, before
 

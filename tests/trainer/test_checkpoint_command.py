@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed.checkpoint as dcp
 from typer.testing import CliRunner
 
 from rljob_cli.checkpoint import app

@@ -94,7 +94,7 @@ def test_what_does_not_change_results_does_not_spoil_exactness(
 
 
 def test_more_steps_change_results_when_the_learning_rate_decays(tmp_path: Path) -> None:
-    decay = {"dtensor": {"scheduler": {"decay": "cosine"}}}
+    decay: dict[str, Any] = {"dtensor": {"scheduler": {"decay": "cosine"}}}
     save(a_run(tmp_path, **decay), 2)
     longer = plan(tmp_path, algorithm={"grpo": {"maxSteps": 99}}, **decay)
     assert "spec.algorithm.grpo.maxSteps was 10 and is 99" in longer.reason

@@ -108,7 +108,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_one_before(tmp_path: Path) -> 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
     alone()
     may_write = Event()
-    saver = a_saver(a_run(tmp_path), FileBackend(before=lambda: may_write.wait(60) and None))
+    saver = a_saver(a_run(tmp_path), FileBackend(before=lambda: may_write.wait(60)))
     saver.begin(LoopState(step=1), rng="then")
     assert saver.poll() is None
     assert Directory(tmp_path).steps() == []
