@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from rljob_api.job import JobSpec
 from torch import Tensor
-from trainer.ranks import run_ranks
-from trainer.tiny import make_batch, make_model, make_spec, policy_loss, transformers_logprobs
 
+from rljob_api.job import JobSpec
 from rljob_trainer.backend.dtensor.backend import DtensorBackend
 from rljob_trainer.backend.protocol import Interrupted, NonFiniteGradientError, StepResult
 from rljob_trainer.batch import Batch
 from rljob_trainer.errors import Mistake
+from trainer.ranks import run_ranks
+from trainer.tiny import make_batch, make_model, make_spec, policy_loss, transformers_logprobs
 
 KINDS = {"qwen2": True, "qwen3": False, "llama": False}
 """Architecture → embeddings tied."""
@@ -105,7 +105,12 @@ def on_one_rank(models: dict[str, Path]) -> dict[str, Trained]:
     ],
 )
 def test_the_cut_does_not_change_what_is_learnt(
-    models: dict[str, Path], on_one_rank: dict[str, Trained], kind: str, data: int, tensor: int, options: dict[str, int]
+    models: dict[str, Path],
+    on_one_rank: dict[str, Trained],
+    kind: str,
+    data: int,
+    tensor: int,
+    options: dict[str, int],
 ) -> None:
     spec = make_spec(data=data, tensor=tensor, optimizer=CALM, **options)
     for trained in run_ranks(data * tensor, train_two_steps, spec, models[kind]):
@@ -129,7 +134,9 @@ def test_one_step_is_that_of_plain_torch(models: dict[str, Path], on_one_rank: d
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(hf.parameters(), 0.5)
         optimizer.step()
-        assert on_one_rank["qwen3"].results[step].metrics["loss"] == pytest.approx(float(loss), rel=1e-4)
+        assert on_one_rank["qwen3"].results[step].metrics["loss"] == pytest.approx(
+            float(loss.detach()), rel=1e-4
+        )
         assert on_one_rank["qwen3"].results[step].grad_norm == pytest.approx(float(norm), rel=1e-4)
     weights = {name: p.detach() for name, p in hf.named_parameters()}
     torch.testing.assert_close(on_one_rank["qwen3"].weights, weights, atol=1e-5, rtol=1e-4)

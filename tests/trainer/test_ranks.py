@@ -8,6 +8,7 @@ import signal
 import pytest
 import torch
 import torch.distributed as dist
+
 from trainer.ranks import RankFailedError, run_ranks
 
 

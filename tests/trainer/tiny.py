@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import torch
-from rljob_api.base import Manifest
-from rljob_api.job import JobSpec
 from torch import Tensor
 
+from rljob_api.base import Manifest
+from rljob_api.job import JobSpec
 from rljob_trainer.backend.protocol import LossFunction
 from rljob_trainer.batch import Batch
 
