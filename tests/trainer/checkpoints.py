@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
 
 from builders import a_job
 from rljob_api.manifest import Layout, Versions
@@ -68,7 +69,7 @@ def a_saver(run: Run, backend: FileBackend, storage: Storage | None = None) -> S
 def alone() -> None:
     """A process group of one."""
     if not dist.is_initialized():
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+        dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
 
 
 def save(run: Run, *steps: int, metrics: dict[str, float] | None = None, **backend: Any) -> list[Saved]:

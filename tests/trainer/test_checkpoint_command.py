@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
 from typer.testing import CliRunner
 
 from rljob_cli.checkpoint import app
+from rljob_trainer.checkpoint.directory import open_storage
 from rljob_trainer.checkpoint.export import parameters
-from trainer.checkpoints import a_run, save
+from rljob_trainer.checkpoint.save import Saver
+from rljob_trainer.checkpoint.state import LoopState
+from trainer.checkpoints import VERSIONS, FileBackend, a_run, alone, save
 
 
 def rljob_checkpoint(*words: object) -> tuple[int, str]:
@@ -55,9 +60,30 @@ def test_ls_does_not_import_torch() -> None:
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
 def test_parameters_are_read_by_one_process_without_a_group(tmp_path: Path) -> None:
     weight = torch.arange(6.0).view(2, 3)
-    dcp.save(
+    save_state_dict(
         {"model": {"lm_head.weight": weight}, "optimizer": {"step": 1}}, checkpoint_id=tmp_path, no_dist=True
     )
     (name, read), *others = parameters(tmp_path).items()
     assert (name, others) == ("lm_head.weight", [])
     assert torch.equal(read, weight)
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
+def test_an_exported_checkpoint_loads_in_transformers_with_the_same_weights(tmp_path: Path) -> None:
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Qwen3Config(**shape, num_key_value_heads=1, head_dim=32, vocab_size=64, tie_word_embeddings=True)
+    model = Qwen3ForCausalLM(config)
+    config.save_pretrained(tmp_path / "hf")
+
+    class Backend(FileBackend):
+        def save_checkpoint(self, directory: Path, **_: object) -> Callable[[], None]:
+            save_state_dict({"model": model.state_dict()}, checkpoint_id=directory, no_dist=True)
+            return lambda: None
+
+    alone()
+    run = a_run(tmp_path / "volume")
+    saver = Saver(run, open_storage(run), Backend(), VERSIONS, tmp_path / "hf")  # type: ignore[arg-type]
+    saver.save(LoopState(step=4), rng=0)
+    assert rljob_checkpoint("export", tmp_path / "volume", "--to", tmp_path / "out")[0] == 0
+    loaded = Qwen3ForCausalLM.from_pretrained(tmp_path / "out").state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in model.state_dict().items())

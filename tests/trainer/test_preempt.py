@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import TCPStore
 
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.preempt import Preemption
@@ -39,22 +40,20 @@ def wait_in_a_collective(_: Preemption) -> None:
 ACTIVITIES = {"computing": compute, "sleeping": doze, "waiting": wait_in_a_collective}
 
 
-def a_store() -> dist.TCPStore:
+def a_store() -> TCPStore:
     """As the trainer has it: on rank 0, with a client on every rank."""
     port: list[int] = [0]
     store = None
     if dist.get_rank() == 0:
-        store = dist.TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
+        store = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
         port = [store.port]
     dist.broadcast_object_list(port)
-    return store or dist.TCPStore("127.0.0.1", port[0], None, is_master=False)
+    return store or TCPStore("127.0.0.1", port[0], None, is_master=False)
 
 
 def terminated(activity: str, target: int) -> bool:
     store = a_store()
-    group = dist.new_group(backend="gloo")
-    assert isinstance(group, dist.ProcessGroup)
-    preemption = Preemption(store, group)
+    preemption = Preemption(store, dist.new_group(backend="gloo"))
     preemption.agree()  # nobody was told to go
     store.set(f"pid/{dist.get_rank()}", str(os.getpid()))
     if dist.get_rank() == 0:
@@ -79,7 +78,7 @@ def test_rank_0_may_be_the_one() -> None:
 
 
 def fork_and_terminate() -> tuple[int, bool]:
-    preemption = Preemption(a_store(), dist.group.WORLD)
+    preemption = Preemption(a_store(), dist.new_group(backend="gloo"))
     pid = os.fork()
     if pid == 0:
         signal.pause()

@@ -8,10 +8,12 @@ import warnings
 from pathlib import Path
 
 import torch
-import torch.distributed.checkpoint as dcp
 from huggingface_hub import save_torch_state_dict
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
 
+from rljob_api.base import Manifest
 from rljob_trainer.errors import Mistake
 
 from .directory import STATE
@@ -31,8 +33,10 @@ def export_checkpoint(checkpoint: Path, target: Path) -> None:
     draft = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     shutil.copytree(checkpoint / MODEL_FILES, draft)
-    dtype = _dtype(draft / "config.json")
-    weights = {name: tensor.to(dtype) for name, tensor in parameters(checkpoint / STATE).items()}
+    config = json.loads((draft / "config.json").read_text())
+    weights = {name: tensor.to(_dtype(config)) for name, tensor in parameters(checkpoint / STATE).items()}
+    if config.get("tie_word_embeddings"):
+        weights.pop("lm_head.weight", None)  # the embedding under a second name
     save_torch_state_dict(weights, draft)
     draft.rename(target)
 
@@ -51,7 +55,7 @@ def _refuse(checkpoint: Path, target: Path) -> None:
 
 def parameters(state: Path) -> dict[str, torch.Tensor]:
     """All parameters of a distributed checkpoint, whole, in memory."""
-    metadata = dcp.FileSystemReader(state).read_metadata().state_dict_metadata
+    metadata = FileSystemReader(state).read_metadata().state_dict_metadata
     tensors = {
         key: torch.empty(entry.size, dtype=entry.properties.dtype)
         for key, entry in metadata.items()
@@ -59,13 +63,12 @@ def parameters(state: Path) -> dict[str, torch.Tensor]:
     }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)  # that is the intent
-        dcp.load(tensors, checkpoint_id=state, no_dist=True)
+        load(tensors, checkpoint_id=state, no_dist=True)
     return {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
 
 
-def _dtype(config: Path) -> torch.dtype:
-    declared = json.loads(config.read_text())
-    name = declared.get("dtype") or declared.get("torch_dtype") or "float32"
+def _dtype(config: Manifest) -> torch.dtype:
+    name = config.get("dtype") or config.get("torch_dtype") or "float32"
     dtype = getattr(torch, name)
-    assert isinstance(dtype, torch.dtype), f"{config} declares dtype {name}"
+    assert isinstance(dtype, torch.dtype), f"the model's config.json declares dtype {name}"
     return dtype
