@@ -30,7 +30,7 @@ from trainer.vllm_server import (
     some_prompts,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 T = TypeVar("T")
 
 
@@ -51,6 +51,8 @@ class World:
     model: PreTrainedModel
     fleet: Fleet
     sync: WeightSync
+    opened: list[Fleet]
+    """All clients, to be closed at the end."""
     step: int = 0
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
@@ -72,10 +74,14 @@ class World:
 
     def fresh(self, only: int | None = None) -> World:
         """The same servers, or one of them, through a client that remembers nothing."""
-        fleet = Fleet(self.servers.run.model_copy(update={"attempt": self.fleet._attempt}))
+        fleet = self.open(self.servers.run.model_copy(update={"attempt": self.fleet._attempt}))
         if only is not None:
             fleet._clients = [fleet._clients[only]]
         return replace(self, fleet=fleet)
+
+    def open(self, run: Run) -> Fleet:
+        self.opened.append(Fleet(run))
+        return self.opened[-1]
 
     def as_attempt(self, number: int, transport: Transport = Transport.GLOO) -> World:
         """A trainer that was restarted, before the same servers."""
@@ -83,7 +89,7 @@ class World:
         section = run.spec.weight_sync.model_copy(update={"transport": transport})
         spec = run.spec.model_copy(update={"weight_sync": section})
         run = run.model_copy(update={"attempt": number, "spec": spec})
-        fleet = Fleet(run)
+        fleet = self.open(run)
         return replace(self, fleet=fleet, sync=WeightSync(run, Alone(), fleet))
 
 
@@ -97,13 +103,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     model = make_model(work / "model")
     run = a_run(work)
     servers, fleet = Servers(run, work), Fleet(run)
+    world = World(servers, model, fleet, WeightSync(run, Alone(), fleet), [fleet])
     try:
         for index in range(2):
             servers.start(index)
         servers.wait_until_up(fleet, {0, 1})
-        yield World(servers, model, fleet, WeightSync(run, Alone(), fleet))
+        yield world
     finally:
-        fleet.close()
+        for opened in world.opened:
+            opened.close()
         servers.stop()
 
 

@@ -23,7 +23,7 @@ from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.builtin.addition.tokenizer import make_tokenizer
 from rljob_trainer.rollout.fleet import Fleet
 
-START_SECONDS = 180.0
+START_SECONDS = 400.0
 SERVE = (
     "import os, sys; from pathlib import Path; from rljob_api.run import Run; "
     "from rljob_trainer.rollout.server import serve; "

@@ -17,7 +17,7 @@ from rljob_api.base import Manifest
 from rljob_api.weights import Transport
 from rljob_trainer.rollout.client import Seen
 from rljob_trainer.weights.disk import write_parts
-from rljob_trainer.weights.group import Group, Wire, join, open_store
+from rljob_trainer.weights.group import Group, Wire, WireError, join, open_store
 from rljob_trainer.weights.packing import BUCKET_BYTES, NamedTensors
 from rljob_trainer.weights.rounds import Rounds
 
@@ -29,11 +29,11 @@ class Carrier(Protocol):
     """One way for weights to travel."""
 
     def connect(self, rounds: Rounds, servers: list[Seen]) -> None:
-        """Be ready to reach exactly these servers. Raises `ReplicaError` or `RuntimeError`."""
+        """Be ready to reach exactly these servers. Raises `SeveralFailedError` or `WireError`."""
         ...
 
     def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
-        """Send all weights and wait until all servers have taken them. Raises `ReplicaError` or `RuntimeError`."""
+        """Send all weights and wait until all servers have taken them. Raises `SeveralFailedError` or `WireError`."""
         ...
 
     def disconnect(self) -> None:
@@ -71,10 +71,11 @@ class GroupCarrier:
             "timeout_seconds": self._timeout.total_seconds(),
         }
         joining = rounds.meet(servers, meeting, self._ranks_each)
-        self._group = join(
-            store, 0, world, wire=self._wire, device=_device(self._wire), timeout=self._timeout
-        )
-        joining.result()
+        try:
+            device = _device(self._wire)
+            self._group = join(store, 0, world, wire=self._wire, device=device, timeout=self._timeout)
+        finally:
+            joining.result()  # a server's own word says more than a meeting that did not come about
         self._members = members
 
     def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
@@ -82,10 +83,9 @@ class GroupCarrier:
         taking = update({"group": True})
         try:
             self._group.send(weights, self._limit)
-        except RuntimeError as broken:
-            self.disconnect()
-            taking.result()  # the server's own word, if it has one, says more than a closed connection
-            raise RuntimeError(f"the group broke: {broken}") from broken
+        except WireError:
+            taking.result()  # a server's own word, if there is one, says more than a closed connection
+            raise
         taking.result()
 
     def disconnect(self) -> None:

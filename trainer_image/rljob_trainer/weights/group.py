@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from queue import Queue
@@ -35,6 +36,10 @@ RENDEZVOUS_TIMEOUT = timedelta(seconds=60)
 """How long the members of a group may take to meet. Short, because a server that waits here answers nothing else."""
 
 
+class WireError(Exception):
+    """The group did not come together, or broke: a member is gone or too slow."""
+
+
 class Broadcasts(Protocol):
     """The one thing asked of a backend; torch's stubs leave it out."""
 
@@ -53,12 +58,13 @@ class Group:
         """Start sending `tensor` from rank 0 to all, or receiving it in place."""
         options = BroadcastOptions()
         options.rootRank, options.rootTensor = 0, 0
-        return self.backend.broadcast([tensor], options)
+        with _wire_errors():
+            return self.backend.broadcast([tensor], options)
 
     def send(self, weights: NamedTensors, limit: int = BUCKET_BYTES) -> None:
         """Send everything, as rank 0. One bucket travels while the next is packed.
 
-        Raises `RuntimeError` when a member is gone or slow.
+        Raises `WireError`; what the iterator raises passes through.
         """
         travelling: list[Work] = []
         for group in groups(weights, limit):
@@ -112,8 +118,17 @@ class Group:
 
 
 def _wait(works: list[Work]) -> None:
-    for work in works:
-        work.wait()
+    with _wire_errors():
+        for work in works:
+            work.wait()
+
+
+@contextmanager
+def _wire_errors() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise WireError(str(error)) from error
 
 
 def open_store(host: str) -> TCPStore:
@@ -126,22 +141,30 @@ def join(
 ) -> Group:
     """Meet the other members; returns when all have come.
 
-    `timeout` bounds each broadcast from then on. Raises `RuntimeError` when a member does not come.
+    `timeout` bounds each broadcast from then on. Raises `WireError` when a member does not come.
     """
     members = PrefixStore("weights", store)
+    with _wire_errors():
+        backend = _backend(members, rank, world, wire=wire, address=_own_address(store), timeout=timeout)
+    return Group(backend, store, device)
+
+
+def _backend(
+    members: Store, rank: int, world: int, *, wire: Wire, address: str, timeout: timedelta
+) -> Broadcasts:
     match wire:
         case "gloo":
             gloo = ProcessGroupGloo._Options()  # type: ignore[attr-defined]  # missing in torch's stubs
-            gloo._devices = [ProcessGroupGloo.create_device(hostname=_own_address(store))]
+            gloo._devices = [ProcessGroupGloo.create_device(hostname=address)]
             gloo._timeout = RENDEZVOUS_TIMEOUT
             backend = ProcessGroupGloo(members, rank, world, gloo)
             backend._set_default_timeout(timeout)
-            return Group(cast("Broadcasts", backend), store, device)
+            return cast("Broadcasts", backend)
         case "nccl":
             nccl = ProcessGroupNCCL.Options()
             nccl._timeout = timeout
             over_nccl = ProcessGroupNCCL(members, rank, world, nccl)
-            return Group(cast("Broadcasts", over_nccl), store, device)
+            return cast("Broadcasts", over_nccl)
 
 
 def _own_address(store: TCPStore) -> str:

@@ -20,6 +20,7 @@ from rljob_api.weights import Transport
 from rljob_trainer.rollout.client import ReplicaError, Seen
 from rljob_trainer.rollout.fleet import Fleet, Poll, wire_version
 from rljob_trainer.weights.carriers import Carrier, DiskCarrier, GroupCarrier, chosen_transport
+from rljob_trainer.weights.group import WireError
 from rljob_trainer.weights.rounds import Rounds, SeveralFailedError
 
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class LeaderSync:
             self._rounds.begin(self._servers)
             self._carrier.carry(weights, version, lambda source: self._rounds.update(self._servers, source))
             self._rounds.finish(self._servers, version)
-        except (ReplicaError, SeveralFailedError, RuntimeError) as error:
+        except (SeveralFailedError, WireError) as error:
             self._carrier.disconnect()
             self.last_failure = str(error)
             self._blame(error)
