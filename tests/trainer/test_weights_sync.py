@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rljob_api.algorithm import Sampling
+from rljob_api.run import Run
 from rljob_api.weights import Transport
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.rollout.fleet import Fleet
