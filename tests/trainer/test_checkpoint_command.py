@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.checkpoint.state_dict_saver import save as save_state_dict
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from typer.testing import CliRunner
 

@@ -29,7 +29,7 @@ class Preemption:
 
     def __init__(self, store: Store, group: dist.ProcessGroup) -> None:
         """`group` is what the ranks agree over; it takes CPU tensors, and waits as long as rank 0 may generate."""
-        self._store = store.clone()
+        self._store = store.clone()  # type: ignore[attr-defined]  # missing in torch's stubs
         self._group = group
         self._leads = group.rank() == 0
         self._noted = Event()
