@@ -1,0 +1,202 @@
+"""A real `rljob run` under test: its processes, its progress and its volume, as somebody beside it sees them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rljob_api.progress import Progress
+from rljob_api.status import Status
+
+PROGRESS_PORT = 29401
+POLL_SECONDS = 0.02
+
+
+def addition(max_steps: int, **changes: Any) -> dict[str, Any]:
+    """The example job, small: two ranks and two servers, four prompts of four completions each."""
+    job: dict[str, Any] = {
+        "apiVersion": "rljob.io/v1alpha1",
+        "kind": "RLJob",
+        "metadata": {"name": "addition"},
+        "spec": {
+            "model": {"source": "builtin:addition"},
+            "data": {"train": {"source": "builtin:addition"}},
+            "reward": {"builtin": "exactMatch"},
+            "algorithm": {
+                "grpo": {
+                    "maxSteps": max_steps,
+                    "promptsPerStep": 8,
+                    "generationsPerPrompt": 8,
+                    "learningRate": 5e-4,
+                    "validationPeriod": 0,
+                },
+                "sampling": {"maxNewTokens": 4},
+            },
+            "dtensor": {"attentionDropout": 0.1},
+            "trainer": {"numProcPerNode": 2},
+            "rollout": {"replicas": 2, "vllm": {"maxModelLen": 64}},
+            "checkpoint": {"savePeriod": 2},
+            "failurePolicy": {"maxRestarts": 100, "backoffSeconds": {"initial": 0, "max": 0}},
+        },
+    }
+    job["spec"] |= changes
+    return job
+
+
+@dataclass
+class LocalJob:
+    """One job in its work directory; may be started, stopped and started again."""
+
+    manifest: dict[str, Any]
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+    log: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log = self.folder / "rljob.log"
+
+    @property
+    def work_dir(self) -> Path:
+        return self.folder / "work"
+
+    @property
+    def storage(self) -> Path:
+        return self.work_dir / "storage"
+
+    def start(self) -> LocalJob:
+        path = self.folder / "job.yaml"
+        path.write_text(json.dumps(self.manifest))
+        command = [sys.executable, "-m", "rljob_cli", "run", str(path), "--work-dir", str(self.work_dir)]
+        self.process = subprocess.Popen(command, stdout=self.log.open("ab"), stderr=subprocess.STDOUT)
+        return self
+
+    def finish(self, deadline: float = 240) -> int:
+        """Wait for the end; the exit code."""
+        assert self.process is not None
+        return self.process.wait(deadline)
+
+    def stop(self) -> int:
+        """As Ctrl-C does."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGINT)
+        return self.finish(60)
+
+    def kill(self) -> None:
+        """Leave nothing behind, whatever the test came to."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def status(self) -> Status | None:
+        path = self.work_dir / "status.json"
+        try:
+            return Status.model_validate_json(path.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def wait_for(self, what: Callable[[], bool], deadline: float = 180) -> None:
+        """Until `what()`; fails with the job's own words when it ends or does not come."""
+        end = time.monotonic() + deadline
+        assert self.process is not None
+        while not what():
+            assert self.process.poll() is None, f"rljob ended early:\n{self.words()}"
+            assert time.monotonic() < end, f"this did not come:\n{self.words()}"
+            time.sleep(POLL_SECONDS)
+
+    def words(self) -> str:
+        """The last of what the job and its pods said."""
+        logs = [
+            self.log,
+            *sorted((self.work_dir / "logs").glob("*"), key=lambda path: path.stat().st_mtime)[-3:],
+        ]
+        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in logs)
+
+    def pods(self) -> dict[str, list[int]]:
+        """Pod name → its processes, the oldest first."""
+        found: dict[str, list[int]] = {}
+        for pid in sorted(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
+            environment = _environment(pid)
+            if environment.get("RLJOB_RUN_FILE", "").startswith(str(self.work_dir)):
+                found.setdefault(environment.get("POD_NAME", ""), []).append(pid)
+        return found
+
+    def ranks(self) -> list[int]:
+        """Processes of the training ranks, by rank: children of the pod's `rljob_trainer train`."""
+        pids = [pid for name, pids in self.pods().items() if "-trainer-" in name for pid in pids]
+        return [pid for pid in pids if _parent(pid) in pids and _program(pid) == _program(_parent(pid))]
+
+    def servers(self) -> dict[int, int]:
+        """Replica → process of its vLLM server."""
+        found = {}
+        for name, pids in self.pods().items():
+            if "-rollout-" in name:
+                servers = [pid for pid in pids if "api_server" in _program(pid)]
+                if servers:
+                    found[int(name.split("-rollout-")[1].split("-")[0])] = servers[0]
+        return found
+
+    def progress(self) -> Progress | None:
+        """What rank 0 tells now; None while nobody answers."""
+        addresses = {
+            _environment(pid).get("POD_IP")
+            for name, pids in self.pods().items()
+            if "-trainer-" in name
+            for pid in pids
+        }
+        for address in addresses - {None}:
+            try:
+                with urllib.request.urlopen(
+                    f"http://{address}:{PROGRESS_PORT}/progress", timeout=2
+                ) as answer:
+                    return Progress.model_validate_json(answer.read())
+            except OSError:
+                continue
+        return None
+
+    def losses(self) -> dict[int, float]:
+        """Step → loss, from the curves."""
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(self.storage / "tensorboard"))
+        events.Reload()
+        return {event.step: event.value for event in events.Scalars("loss")}
+
+    def samples(self) -> dict[int, str]:
+        """Step → everything that was drawn in it."""
+        paths = (self.storage / "samples").glob("step_*.jsonl")
+        return {int(path.stem.removeprefix("step_")): path.read_text() for path in paths}
+
+    def weights(self) -> bytes:
+        """The exported weights."""
+        return (self.storage / "export" / "model.safetensors").read_bytes()
+
+
+def _environment(pid: int) -> dict[str, str]:
+    try:
+        text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return {}
+    return dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0

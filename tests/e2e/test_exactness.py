@@ -1,0 +1,140 @@
+"""Whatever stops a job, it goes on as if nothing had happened: the same losses, samples and weights, bit for bit.
+
+One uninterrupted run is the measure; the attention dropout of 0.1 makes every rank draw from its random state.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.local_job import LocalJob, addition
+from rljob_api.progress import Progress, TrainPhase
+from rljob_api.status import Exactness, Phase
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+STEPS = 26
+PHASES = [TrainPhase.GENERATE, TrainPhase.TRAIN, TrainPhase.SYNC, TrainPhase.SAVE]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalJob]:
+    """The run that nothing interrupts."""
+    job = LocalJob(addition(STEPS), tmp_path_factory.mktemp("straight")).start()
+    try:
+        assert job.finish() == 0, job.words()
+        yield job
+    finally:
+        job.kill()
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[LocalJob]:
+    checkpoint = {"savePeriod": 1, "onPreemption": {"gracePeriodSeconds": 30}}
+    job = LocalJob(addition(STEPS, checkpoint=checkpoint), tmp_path)
+    yield job
+    job.kill()
+
+
+def test_a_job_that_is_stopped_and_started_again_repeats_the_uninterrupted_one(
+    straight: LocalJob, tmp_path: Path
+) -> None:
+    job = LocalJob(straight.manifest, tmp_path)
+    try:
+        job.start()
+        job.wait_for(lambda: _step(job) >= 9)
+        assert job.stop() == 130, job.words()
+        stopped = job.status()
+        assert stopped is not None
+        assert stopped.phase is Phase.SUSPENDED
+        assert stopped.checkpoint.latest is not None
+        assert stopped.checkpoint.latest.step == stopped.progress.step, (
+            "the last finished step is the one saved"
+        )
+        assert job.pods() == {}, "no process outlives the command"
+
+        job.start()
+        assert job.finish() == 0, job.words()
+    finally:
+        job.kill()
+    ended = job.status()
+    assert ended is not None
+    assert ended.attempt is not None
+    assert ended.attempt.exactness is Exactness.EXACT
+    assert ended.attempt.lost_steps == 0
+    _assert_same(job, straight)
+
+
+def test_twenty_kills_change_nothing(straight: LocalJob, job: LocalJob) -> None:
+    """SIGKILL and SIGTERM of each rank in each phase, of servers while training goes on, and of the whole command."""
+    job.start()
+    kills = list(itertools.product([signal.SIGKILL, signal.SIGTERM], PHASES, [0, 1]))
+    before = -1
+    for number, (how, phase, rank) in enumerate(kills):
+        before = _kill_rank(job, how, phase, rank, before)
+        if number in (5, 11):
+            _kill_server(job, number % 2)
+    _kill_command(job)
+    _kill_command(job)
+    assert job.finish() == 0, job.words()
+    status = job.status()
+    assert status is not None
+    assert status.phase is Phase.COMPLETE
+    _assert_same(job, straight)
+
+
+def _kill_rank(job: LocalJob, how: signal.Signals, phase: TrainPhase, rank: int, before: int) -> int:
+    """Once a step beyond `before` is done, end one rank in `phase`; the step it had reached."""
+
+    def reached() -> bool:
+        now = job.progress()
+        return now is not None and now.step > before and now.phase is phase and _has_trained(now)
+
+    job.wait_for(reached)
+    ranks = job.ranks()
+    step = _step(job)
+    os.kill(ranks[rank], how)
+    job.wait_for(lambda: ranks[rank] not in job.ranks())
+    return step
+
+
+def _kill_server(job: LocalJob, replica: int) -> None:
+    """One of two: training goes on through the other."""
+    job.wait_for(lambda: len(job.servers()) == 2)
+    os.kill(job.servers()[replica], signal.SIGKILL)
+
+
+def _kill_command(job: LocalJob) -> None:
+    """`kill -9` of `rljob run` itself: everything it started goes with it, and the same command goes on."""
+    step = _step(job)
+    job.wait_for(lambda: _step(job) > step)
+    job.kill()
+    end = job.pods
+    for _ in range(500):
+        if not end():
+            break
+        signal.sigtimedwait([], 0.02)
+    assert end() == {}, "children outlived their parent"
+    job.start()
+
+
+def _has_trained(progress: Progress) -> bool:
+    """The phase belongs to the loop of this attempt, not to an older process that is going."""
+    return progress.weight_version is not None
+
+
+def _step(job: LocalJob) -> int:
+    progress = job.progress()
+    return -1 if progress is None or progress.weight_version is None else progress.step
+
+
+def _assert_same(job: LocalJob, straight: LocalJob) -> None:
+    assert job.losses() == straight.losses()
+    assert job.samples() == straight.samples()
+    assert job.weights() == straight.weights()
