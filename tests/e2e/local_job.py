@@ -76,7 +76,8 @@ class LocalJob:
         path = self.folder / "job.yaml"
         path.write_text(json.dumps(self.manifest))
         command = [sys.executable, "-m", "rljob_cli", "run", str(path), "--work-dir", str(self.work_dir)]
-        self.process = subprocess.Popen(command, stdout=self.log.open("ab"), stderr=subprocess.STDOUT)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         return self
 
     def finish(self, deadline: float = 240) -> int:

@@ -23,9 +23,12 @@ from rljob_api.run import Run
 from rljob_trainer.backend.build import build_backend
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.checkpoint.directory import Storage, open_storage
+from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.facts import versions_here
+from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.checkpoint.plan import plan_resume
 from rljob_trainer.checkpoint.save import Saver
+from rljob_trainer.checkpoint.team import SaveError
 from rljob_trainer.data import load_data
 from rljob_trainer.distributed import LeaderFailedError, Ranks, join
 from rljob_trainer.errors import Mistake
@@ -39,7 +42,7 @@ from rljob_trainer.preempt import Preemption
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.rewards import load_reward
 from rljob_trainer.rollout.fleet import Fleet
-from rljob_trainer.weights.sync import WeightSync
+from rljob_trainer.weights.sync import SyncFailedError, WeightSync
 from rljob_trainer.words import write_report
 
 
@@ -75,6 +78,10 @@ def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[
     except Mistake as mistake:
         sys.stderr.write(f"{mistake}\n")
         return Ending.MISTAKE, EXIT_MISTAKE, str(mistake)
+    except (StorageError, FencedError, SaveError, SyncFailedError) as error:
+        # Nothing is wrong with the program: the sentence is worth more than where it was raised.
+        sys.stderr.write(f"{error}\n")
+        return Ending.FAILED, EXIT_FAILED, str(error)
     except LeaderFailedError as failed:
         return Ending.FAILED, EXIT_FOLLOWED, f"rank 0 failed: {failed}"
     except Exception as error:
@@ -132,7 +139,6 @@ def _prepared(
     for sentence in (*plan.skipped, plan.reason):
         logging.info(sentence)
     board.resume(plan)
-    ranks.on_leader(lambda: storage.note_step(plan.step))
     fleet = open_things.enter_context(closing(Fleet(run, board.tell))) if ranks.leads else None
     sync = WeightSync(run, ranks, fleet)
     board.rollouts(sync.transport, lambda: fleet.broken if fleet else [])
