@@ -114,13 +114,17 @@ def _progress(job: RLJob, before: ProgressStatus, progress: Progress | None, now
             update={"total_steps": total, "display": before.display or f"{before.step}/{total}"}
         )
     remaining = progress.estimated_remaining_seconds
+    looked = progress.resumed is not None or progress.phase not in SETTING_UP
+    # Until an attempt has looked for its checkpoint, what the one before told is nearer to the truth than 0.
+    step = progress.step if looked else before.step
+    metrics = [Metric(name=name, value=f"{value:.6g}") for name, value in sorted(progress.metrics.items())]
     new = ProgressStatus(
-        step=progress.step,
+        step=step,
         total_steps=progress.total_steps,
-        display=f"{progress.step}/{progress.total_steps}",
+        display=f"{step}/{progress.total_steps}",
         phase=progress.phase.value,
         estimated_remaining_seconds=None if remaining is None else int(remaining),
-        metrics=[Metric(name=name, value=f"{value:.6g}") for name, value in sorted(progress.metrics.items())],
+        metrics=metrics or before.metrics,
         last_updated_time=before.last_updated_time,
     )
     return before if new == before else new.model_copy(update={"last_updated_time": times.to_text(now)})

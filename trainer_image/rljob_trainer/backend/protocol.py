@@ -73,7 +73,9 @@ class Backend(Protocol):
         """
         ...
 
-    def save_checkpoint(self, directory: Path, *, optimizer: bool, rng: object, background: bool) -> Callable[[], None]:
+    def save_checkpoint(
+        self, directory: Path, *, optimizer: bool, rng: object, background: bool
+    ) -> Callable[[], None]:
         """Write model, optimizer, scheduler and `rng` (as from `rng_state`) of all ranks into `directory`, in parallel.
 
         `directory` exists and is empty. Returns a function that all ranks call to wait until everything is on disk;
