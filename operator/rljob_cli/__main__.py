@@ -46,7 +46,7 @@ def command_line(arguments: list[str]) -> typer.Typer:
         name="rljob",
         help="RL post-training jobs from one YAML file.",
         no_args_is_help=True,
-        add_completion=False,
+        add_completion=True,
         pretty_exceptions_enable=False,
     )
     app.callback()(_top)
