@@ -13,6 +13,8 @@ JOB ?= examples/addition-cpu.yaml
 UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
 
 export UV_LINK_MODE ?= hardlink
+# Torch and vLLM are compiled once here instead of at each start of each process: some machines forbid writing bytecode.
+export UV_COMPILE_BYTECODE := 1
 
 .PHONY: help
 help: ## Show this list
