@@ -20,8 +20,11 @@ from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined] # public, but not in __all__
 
 T = TypeVar("T")
+Place = tuple[int, int, int, str]
+"""Rank, world, port of the parent's store, backend."""
 
 DEADLINE_SECONDS = 120.0
 """For all ranks together, unless a test says otherwise."""
@@ -50,22 +53,26 @@ class RankFailedError(AssertionError):
 
 
 def run_ranks(
-    world: int, function: Callable[..., T], *args: object, deadline: float = DEADLINE_SECONDS
+    world: int,
+    function: Callable[..., T],
+    *args: object,
+    deadline: float = DEADLINE_SECONDS,
+    backend: str = "gloo",
 ) -> list[T]:
-    """`function(*args)` on every rank of a fresh gloo group; what each returned, by rank.
+    """`function(*args)` on every rank of a fresh process group; what each returned, by rank.
 
     `function` stands at the top of a module; arguments and results are pickled. When a rank fails its
     traceback is raised here and the others, which wait for it in some collective, are killed.
     """
     context = _context()
-    store = dist.TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
     job = pickle.dumps((function, args))
     ends: dict[Connection, int] = {}
     processes: list[ForkServerProcess] = []
     try:
         for rank in range(world):
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_rank, args=(rank, world, store.port, job, theirs))
+            process = context.Process(target=_rank, args=((rank, world, store.port, backend), job, theirs))
             process.start()
             theirs.close()
             processes.append(process)
@@ -88,12 +95,10 @@ def _collect(ends: dict[Connection, int], deadline: float) -> list[Any]:
     results: dict[int, Any] = {}
     while len(results) < len(ends):
         waiting = [end for end, rank in ends.items() if rank not in results]
-        ready = wait(waiting, timeout=max(0.0, deadline - time.monotonic()))
+        ready = cast("list[Connection]", wait(waiting, timeout=max(0.0, deadline - time.monotonic())))
         if not ready:
-            raise RankFailedError(
-                f"rank(s) {[ends[cast('Connection', end)] for end in waiting]} were not done in time"
-            )
-        for end in cast("list[Connection]", ready):
+            raise RankFailedError(f"rank(s) {[ends[end] for end in waiting]} were not done in time")
+        for end in ready:
             results[ends[end]] = _result(ends[end], end)
     return [results[rank] for rank in sorted(results)]
 
@@ -108,10 +113,10 @@ def _result(rank: int, end: Connection) -> object:
     return value
 
 
-def _rank(rank: int, world: int, port: int, job: bytes, end: Connection) -> None:
+def _rank(place: Place, job: bytes, end: Connection) -> None:
     """The life of a rank. Plain pickle, as torch's would leave tensors in memory that ends with the sender."""
     try:
-        _join(rank, world, port)
+        _join(*place)
         sys.path.append(REPOSITORY)
         function, args = pickle.loads(job)
         end.send_bytes(pickle.dumps((True, function(*args))))
@@ -121,7 +126,7 @@ def _rank(rank: int, world: int, port: int, job: bytes, end: Connection) -> None
         end.send_bytes(pickle.dumps((False, traceback.format_exc())))
 
 
-def _join(rank: int, world: int, port: int) -> None:
+def _join(rank: int, world: int, port: int, backend: str) -> None:
     """Meet on the parent's store, which picked a free port by itself. `env://` would find the same one."""
     os.environ |= {
         "RANK": str(rank),
@@ -134,5 +139,5 @@ def _join(rank: int, world: int, port: int) -> None:
     }
     torch.set_num_threads(1)
     random.seed(0)  # a forked process starts with its parent's state
-    store = dist.TCPStore("127.0.0.1", port, None, is_master=False)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=world)
+    store = TCPStore("127.0.0.1", port, None, is_master=False)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world)

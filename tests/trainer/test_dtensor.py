@@ -93,25 +93,25 @@ def on_one_rank(models: dict[str, Path]) -> dict[str, Trained]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "data", "tensor", "options"),
+    ("kind", "layout", "options"),
     [
-        ("qwen2", 1, 1, {"microBatchTokens": 20}),
-        ("qwen2", 2, 1, {"microBatchTokens": 20, "activationCheckpointing": True}),
-        ("qwen3", 2, 1, {}),
-        ("qwen2", 1, 2, {}),
-        ("qwen3", 1, 2, {}),
-        ("llama", 1, 2, {}),
-        ("qwen3", 2, 2, {"microBatchTokens": 20}),
+        ("qwen2", (1, 1), {"microBatchTokens": 20}),
+        ("qwen2", (2, 1), {"microBatchTokens": 20, "activationCheckpointing": True}),
+        ("qwen3", (2, 1), {}),
+        ("qwen2", (1, 2), {}),
+        ("qwen3", (1, 2), {}),
+        ("llama", (1, 2), {}),
+        ("qwen3", (2, 2), {"microBatchTokens": 20}),
     ],
 )
 def test_the_cut_does_not_change_what_is_learnt(
     models: dict[str, Path],
     on_one_rank: dict[str, Trained],
     kind: str,
-    data: int,
-    tensor: int,
+    layout: tuple[int, int],
     options: dict[str, int],
 ) -> None:
+    data, tensor = layout
     spec = make_spec(data=data, tensor=tensor, optimizer=CALM, **options)
     for trained in run_ranks(data * tensor, train_two_steps, spec, models[kind]):
         assert_alike(trained, on_one_rank[kind])

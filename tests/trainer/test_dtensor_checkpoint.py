@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
 from rljob_trainer.backend.dtensor.backend import DtensorBackend
 from rljob_trainer.backend.rng import seed_rank
@@ -92,7 +93,7 @@ def load_elsewhere(spec: JobSpec, model: Path, directory: Path) -> Continued:
 
 
 def test_another_layout_loads_model_optimizer_and_schedule(model: Path, tmp_path: Path) -> None:
-    options = {"scheduler": {"decay": "linear"}, "optimizer": {"eps": 1e-4}}
+    options: Manifest = {"scheduler": {"decay": "linear"}, "optimizer": {"eps": 1e-4}}
     layouts = {(2, 2): tmp_path / "4", (1, 1): tmp_path / "1"}
     for (data, tensor), directory in layouts.items():
         spec = make_spec(data=data, tensor=tensor, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,9 +43,9 @@ def make_model(directory: Path, kind: str, *, tied: bool = False) -> Path:
     return directory
 
 
-def make_spec(*, data: int = 1, tensor: int = 1, gpus: int = 0, **changes: object) -> JobSpec:
+def make_spec(*, data: int = 1, tensor: int = 1, gpus: int = 0, **changes: Any) -> JobSpec:
     """A job on `data` x `tensor` ranks; `changes` go to the dtensor block, or to `grpo`, `sampling` and `optimizer`."""
-    grpo: Manifest = {"learningRate": 1e-2, "maxSteps": 6, **changes.pop("grpo", {})}  # type: ignore[dict-item]
+    grpo: Manifest = {"learningRate": 1e-2, "maxSteps": 6, **changes.pop("grpo", {})}
     dtensor: Manifest = {"microBatchTokens": 64, **changes}
     sampling = dtensor.pop("sampling", {})
     ranks = {"gpusPerNode": gpus} if gpus else {"numProcPerNode": data * tensor}

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from rljob_api.manifest import Layout
 from torch import Tensor
 
+from rljob_api.manifest import Layout
 from rljob_trainer.batch import Batch
 
 LossFunction = Callable[[Tensor, Batch], tuple[Tensor, dict[str, Tensor]]]

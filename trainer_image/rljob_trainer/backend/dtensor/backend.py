@@ -128,7 +128,8 @@ class DtensorBackend:
         for micro in self._share(batch)[1]:
             poll()
             value, metrics = loss(self.policy(micro.tokens_BT, micro.mask_BT), micro)
-            (value * self.layout.data).backward()  # FSDP takes the mean over replicas; losses are sums
+            # FSDP takes the mean over replicas; losses are sums.
+            torch.autograd.backward(value * self.layout.data)
             sums.append({"loss": value.detach(), **metrics})
         return self._summed(sums)
 
@@ -150,4 +151,4 @@ def prefer_determinism() -> None:
     """The same seed shall give the same curve; where a kernel has no deterministic form, torch warns."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # slow, and for debugging

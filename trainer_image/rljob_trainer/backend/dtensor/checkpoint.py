@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
@@ -18,6 +17,8 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save, save
 from torch.optim import Optimizer
 
 from rljob_api.base import Manifest
@@ -34,9 +35,9 @@ def write(
     `group` is gloo and serves nothing else: planning in the background on the group that training uses would hang.
     """
     if not background:
-        dcp.save(state, checkpoint_id=directory, process_group=group)
+        save(state, checkpoint_id=directory, process_group=group)
         return lambda: None
-    writing = cast("Future[Any]", dcp.async_save(state, checkpoint_id=directory, process_group=group))
+    writing = cast("Future[Any]", async_save(state, checkpoint_id=directory, process_group=group))
 
     def wait() -> None:
         writing.result()
@@ -47,7 +48,7 @@ def write(
 
 def read(state: Manifest, directory: Path, group: dist.ProcessGroup) -> None:
     """Fill `state` in place: tensors as this layout cuts them, other values replaced. Collective."""
-    dcp.load(state, checkpoint_id=directory, process_group=group)
+    load(state, checkpoint_id=directory, process_group=group)
 
 
 def gather_state(model: nn.Module, optimizer: Optimizer | None, updates: int, rng: object) -> Manifest:

@@ -92,6 +92,6 @@ def _load(source: Path, options: ModelOptions) -> Any:
 
 def _shard(policy: Policy, mesh: DeviceMesh, bf16: bool) -> None:
     precision = MixedPrecisionPolicy(torch.bfloat16, torch.float32) if bf16 else MixedPrecisionPolicy()
-    layers: nn.ModuleList = policy.hf.model.layers  # type: ignore[assignment, union-attr]
+    layers: nn.ModuleList = policy.hf.model.layers
     for layer in [*layers, policy]:
         fully_shard(layer, mesh=mesh, mp_policy=precision)

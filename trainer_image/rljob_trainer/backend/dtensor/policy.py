@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ class Policy(nn.Module):
         self, hf: nn.Module, temperature: float, top_p: float, logits_at_a_time: int = LOGITS_AT_A_TIME
     ):
         super().__init__()
-        self.hf = hf
+        self.hf: Any = hf
         self.temperature, self.top_p = temperature, top_p
         self.logits_at_a_time = logits_at_a_time
 
@@ -33,7 +34,7 @@ class Policy(nn.Module):
 
         There is no attention mask: padding stands on the right, and no token sees what comes after it.
         """
-        hidden_BTH = self.hf.model(input_ids=tokens_BT, use_cache=False).last_hidden_state  # type: ignore[operator, union-attr]
+        hidden_BTH = self.hf.model(input_ids=tokens_BT, use_cache=False).last_hidden_state
         row_N, place_N = _generated(mask_BT)
         logprobs_N = self._head(hidden_BTH[row_N, place_N - 1], tokens_BT[row_N, place_N])
         logprobs_BT = torch.zeros_like(mask_BT).index_put((row_N, place_N), logprobs_N)
@@ -41,7 +42,7 @@ class Policy(nn.Module):
 
     def _head(self, hidden_NH: Tensor, tokens_N: Tensor) -> Tensor:
         """In pieces; the backward pass makes the logits of a piece again instead of keeping those of all."""
-        size = max(1, self.logits_at_a_time // self.hf.config.vocab_size)  # type: ignore[operator, union-attr]
+        size = max(1, self.logits_at_a_time // self.hf.config.vocab_size)
         bounds = [*range(0, len(tokens_N), size), len(tokens_N)]
         if len(bounds) == 2:
             return self._piece(hidden_NH, tokens_N)
@@ -54,7 +55,7 @@ class Policy(nn.Module):
         return torch.cat(pieces)
 
     def _piece(self, hidden_nH: Tensor, tokens_n: Tensor) -> Tensor:
-        return selected_logprobs(self.hf.lm_head(hidden_nH), tokens_n, self.temperature, self.top_p)  # type: ignore[operator]
+        return selected_logprobs(self.hf.lm_head(hidden_nH), tokens_n, self.temperature, self.top_p)
 
 
 def _generated(mask_BT: Tensor) -> tuple[Tensor, Tensor]:
