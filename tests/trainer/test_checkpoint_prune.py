@@ -30,6 +30,15 @@ def test_the_newest_and_the_best_are_kept(latest: int, top: int | None, removed:
     assert steps_to_remove(verified, latest, best) == removed
 
 
+def test_a_training_metric_is_found_by_the_name_that_the_loop_gives_it() -> None:
+    verified = {
+        1: {"reward": 0.9, "val:accuracy": 0.1},
+        2: {"reward": 0.5, "val:accuracy": 0.8},
+        3: {"reward": 0.6},
+    }
+    assert steps_to_remove(verified, 1, KeepTopK(count=1, metric="train:reward")) == [2]
+
+
 def test_nan_and_absent_metrics_are_never_best() -> None:
     verified = {1: {"val:accuracy": math.nan}, 2: {}, 3: {"val:accuracy": 0.1}, 4: {}}
     assert steps_to_remove(verified, 1, KeepTopK(count=3)) == [1, 2]

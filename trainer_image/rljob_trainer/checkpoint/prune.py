@@ -23,9 +23,10 @@ def steps_to_remove(
 
 def _best(verified: Mapping[int, Mapping[str, float]], top: KeepTopK) -> list[int]:
     """The steps with the highest metric; of equals the newer; those without the metric, or with NaN, are out."""
+    name = top.metric.removeprefix("train:")  # a step's own metrics carry no prefix
     ranked = [
-        (metrics[top.metric], step)
+        (metrics[name], step)
         for step, metrics in verified.items()
-        if not math.isnan(metrics.get(top.metric, math.nan))
+        if not math.isnan(metrics.get(name, math.nan))
     ]
     return [step for _, step in sorted(ranked, reverse=True)[: top.count]]

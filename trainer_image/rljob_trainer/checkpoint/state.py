@@ -25,8 +25,8 @@ class LoopState(Record):
     elapsed_seconds: float = 0
     """Time spent in steps that count, over all attempts."""
     metrics: dict[str, float] = Field(default_factory=dict)
-    """Of the last step, and `val:*` where it was evaluated: what `keepTopK` ranks by (`val:accuracy`,
-    `train:reward`)."""
+    """Of the last step, and `val:*` where it was evaluated: what `keepTopK` ranks by. Its `train:reward` is
+    `reward` here."""
     best: dict[str, float] = Field(default_factory=dict)
     """Highest value of each `val:*` so far."""
 
