@@ -63,6 +63,13 @@ class World:
         self.step += 1
         self.sync.push(self.weights, self.step, nothing)
 
+    @property
+    def failure(self) -> str:
+        """What the last try that failed said; empty when none did."""
+        leader = self.sync._leader
+        assert leader is not None
+        return leader.last_failure
+
     def train_and_push(self, seed: int) -> None:
         new_weights(self.model, seed)
         self.push()
@@ -221,6 +228,7 @@ def test_a_trainer_killed_amid_an_update_leaves_servers_that_the_next_attempt_ca
     assert trainer.returncode == -signal.SIGKILL
     restarted = world.as_attempt(4)
     restarted.train_and_push(seed=10)
+    assert restarted.failure == "", "one push was enough"
     assert largest_difference(world.model, restarted.draw(some_prompts(6))) < 1e-4
 
 
