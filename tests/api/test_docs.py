@@ -1,0 +1,92 @@
+"""What the documentation shows is true of the program: its jobs are valid, its commands and links exist."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue, TypeAdapter
+
+from rljob_api.data import Dataset
+from rljob_api.job import RLJob
+from rljob_api.reward import PythonReward
+from rljob_cli.__main__ import COMMANDS
+from rljob_cli.document import read_document
+from rljob_cli.load import load_job, parse_job
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#:\s[]+)(?:#[^)]*)?\)")
+COMMAND = re.compile(r"(?:^|`)rljob ([a-z]+|-\S+)", re.MULTILINE)
+
+
+def blocks(language: str, page: Path) -> list[str]:
+    """Fenced blocks of a language."""
+    return [text for kind, text in FENCE.findall(page.read_text()) if kind == language]
+
+
+JOBS = [
+    pytest.param(text, id=f"{page.stem}-{number}")
+    for page in PAGES
+    for number, text in enumerate(blocks("yaml", page))
+    if text.startswith("apiVersion")
+]
+
+
+def test_the_documentation_shows_jobs() -> None:
+    assert len(JOBS) >= 8
+
+
+@pytest.mark.parametrize("text", JOBS)
+def test_a_job_in_the_documentation_is_valid(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(text)
+    for dataset in datasets(parse_job(read_document(file))):
+        if dataset.is_file:
+            (tmp_path / dataset.source).touch()
+    load_job(file)
+
+
+def datasets(job: RLJob) -> list[Dataset]:
+    return [each for each in (job.spec.data.train, job.spec.data.validation) if each is not None]
+
+
+def test_rows_in_the_guide_are_json() -> None:
+    for text in blocks("json", ROOT / "docs" / "guide.md"):
+        for line in text.splitlines():
+            TypeAdapter(dict[str, JsonValue]).validate_json(line)
+
+
+def test_the_reward_in_the_guide_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rljob_trainer.rewards import load_reward
+
+    (source,) = blocks("python", ROOT / "docs" / "guide.md")
+    name = source.partition("\n")[0].removeprefix("# ")
+    (tmp_path / name).write_text(source)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, Path(name).stem, raising=False)
+    reward = load_reward(the_job_with_a_reward_of_its_own(tmp_path).spec)
+    assert reward("2+2?", r"so \boxed{ 4 }", "4", {}) == 1
+    assert reward("2+2?", r"so \boxed{5}", "4", {}) == 0.1
+    assert reward("2+2?", "so 4", "4", {}) == 0
+
+
+def the_job_with_a_reward_of_its_own(folder: Path) -> RLJob:
+    file = folder / "job.yaml"
+    for text in blocks("yaml", ROOT / "docs" / "guide.md"):
+        file.write_text(text)
+        job = parse_job(read_document(file))
+        if isinstance(job.spec.reward.python, PythonReward):
+            return job
+    raise AssertionError("the guide shows no such job")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_names_commands_and_files_that_exist(page: Path) -> None:
+    text = page.read_text()
+    assert set(COMMAND.findall(text)) <= {*COMMANDS, "--help", "--version"}
+    assert [link for link in LINK.findall(text) if not (page.parent / link).exists()] == []
