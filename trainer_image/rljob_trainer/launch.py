@@ -15,6 +15,7 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_PREEMPTED, Ending, LastWords
@@ -53,7 +54,7 @@ class Gang:
 
 def launch(run: Run, node: int) -> int:
     """Run the ranks of `node` to their end; returns the pod's exit code and leaves last words."""
-    _import_once()
+    _import_once(run)
     reports = Path(tempfile.mkdtemp(prefix="rljob-ranks-"))
     try:
         gang = Gang({})
@@ -70,9 +71,15 @@ def launch(run: Run, node: int) -> int:
         shutil.rmtree(reports, ignore_errors=True)
 
 
-def _import_once() -> None:
+def _import_once(run: Run) -> None:
     """What every rank needs, imported before the fork. Nothing here may start a thread or touch a GPU."""
-    import transformers  # noqa: F401
+    for module in (
+        f"rljob_trainer.backend.{run.spec.chosen_backend}.backend",
+        "rljob_trainer.train",
+        "transformers.models.auto.modeling_auto",
+        "transformers.models.auto.tokenization_auto",
+    ):
+        import_module(module)
 
 
 def _fork(run: Run, rank: int, local_rank: int, reports: Path) -> int:
