@@ -119,7 +119,7 @@ class DtensorBackend:
             if len(rows):
                 logprobs_BT[rows.to(self.device), : part_bT.shape[1]] = part_bT
         assert isinstance(policy, FSDPModule)
-        policy.reshard()  # without a backward pass the head would stay gathered, and old after the next update
+        policy.reshard()  # without a backward pass the gathered head would stay in memory
         dist.all_reduce(logprobs_BT, group=self.mesh["dp"].get_group())
         return logprobs_BT.cpu()
 
