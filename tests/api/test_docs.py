@@ -17,7 +17,12 @@ from rljob_cli.document import read_document
 from rljob_cli.load import load_job, parse_job
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:\s[]+)(?:#[^)]*)?\)")
 COMMAND = re.compile(r"(?:^|`)rljob ([a-z]+|-\S+)", re.MULTILINE)
