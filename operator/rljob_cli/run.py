@@ -37,7 +37,7 @@ def run(
     work_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Where checkpoints, logs and state live; the same one goes on. [default: runs/<job name>]"
+            help="Where checkpoints, logs and state live; the same one goes on. By default runs/<job name>."
         ),
     ] = None,
     output: Annotated[Output, typer.Option(help="json: one RLJob status a line, per change.")] = Output.TEXT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -48,7 +49,7 @@ def panel(name: str, status: Status, progress: Progress | None, now: float) -> R
     title = Text.assemble((name, "bold"), "  ", (status.phase.value, colour(status.phase)))
     bar = ProgressBar(total=max(1, status.progress.total_steps), completed=status.progress.step, width=60)
     wrong = [Text(status.message, style="yellow")] if status.message else []
-    return Group(title, bar, rows, *wrong)
+    return Group(title, Padding(bar, 0), rows, *wrong)  # padded, because a bar alone ends without a new line
 
 
 def shown_metrics(status: Status) -> list[tuple[str, str]]:

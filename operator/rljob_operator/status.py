@@ -24,7 +24,7 @@ from .decide import Decision, Ended, Goal
 from .observed import Observed, Pod, PodPhase
 
 FAILURES_KEPT = 5
-SETTING_UP = (TrainPhase.PREPARE, TrainPhase.LOAD, TrainPhase.WAIT)
+SETTING_UP = (TrainPhase.PREPARE, TrainPhase.LOAD)
 
 
 def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> Status:

@@ -17,7 +17,7 @@ from rljob_api.progress import Progress
 from rljob_api.status import Status
 
 PROGRESS_PORT = 29401
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.01
 
 
 def addition(max_steps: int, **changes: Any) -> dict[str, Any]:
@@ -59,6 +59,8 @@ class LocalJob:
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     log: Path = field(init=False)
+    address: str = ""
+    """Of the pod of rank 0, once it has answered: looking through all processes takes longer than a phase."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -147,21 +149,20 @@ class LocalJob:
 
     def progress(self) -> Progress | None:
         """What rank 0 tells now; None while nobody answers."""
-        addresses = {
-            _environment(pid).get("POD_IP")
-            for name, pids in self.pods().items()
-            if "-trainer-" in name
-            for pid in pids
-        }
-        for address in addresses - {None}:
+        for address in [self.address] if self.address else self._addresses():
             try:
                 with urllib.request.urlopen(
                     f"http://{address}:{PROGRESS_PORT}/progress", timeout=2
                 ) as answer:
+                    self.address = address
                     return Progress.model_validate_json(answer.read())
             except OSError:
-                continue
+                self.address = ""
         return None
+
+    def _addresses(self) -> set[str]:
+        trainers = [pid for name, pids in self.pods().items() if "-trainer-" in name for pid in pids]
+        return {address for pid in trainers if (address := _environment(pid).get("POD_IP"))}
 
     def losses(self) -> dict[int, float]:
         """Step → loss, from the curves."""

@@ -19,7 +19,8 @@ from rljob_api.status import Exactness, Phase
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-STEPS = 26
+STEPS = 70
+"""Enough for twenty kills: catching a phase of a tenth of a second takes a step or two."""
 PHASES = [TrainPhase.GENERATE, TrainPhase.TRAIN, TrainPhase.SYNC, TrainPhase.SAVE]
 
 

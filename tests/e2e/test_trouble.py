@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rljob_api.status import Phase
 
 from e2e.local_job import LocalJob, addition
+from rljob_api.status import Phase
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -151,10 +151,12 @@ def _prepared(
 
 
 def _inputs(run: Run, model: Path) -> Inputs:
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=run.spec.model.trust_remote_code)
-    train, validation = load_data(run.spec, tokenizer)
+    trust = run.spec.model.trust_remote_code
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust)
+    config = AutoConfig.from_pretrained(model, trust_remote_code=trust)
+    train, validation = load_data(run.spec, tokenizer, getattr(config, "max_position_embeddings", None))
     pad = tokenizer.pad_token_id
     return Inputs(train, validation, tokenizer.eos_token_id if pad is None else pad)
 
