@@ -135,7 +135,8 @@ class LocalJob:
     def ranks(self) -> list[int]:
         """Processes of the training ranks, by rank: children of the pod's `rljob_trainer train`."""
         pids = [pid for name, pids in self.pods().items() if "-trainer-" in name for pid in pids]
-        return [pid for pid in pids if _parent(pid) in pids and _program(pid) == _program(_parent(pid))]
+        forked = [pid for pid in pids if _program(pid) == _program(_parent(pid))]
+        return [pid for pid in forked if "shim.py" not in _program(pid)]  # the pod's own guard forks as well
 
     def servers(self) -> dict[int, int]:
         """Replica → process of its vLLM server."""
