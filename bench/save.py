@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
@@ -11,7 +13,8 @@ import torch.distributed as dist
 from bench.gang import ranks_here, together
 from bench.model import Shape, make_qwen3
 from bench.result import Result, at_most
-from bench.rounds import Seconds, ratio, take_turns
+from bench.rounds import ROUNDS, Seconds, ratio, take_turns
+from rljob_api.job import JobSpec
 from rljob_api.run import Run
 from rljob_trainer.backend.dtensor.backend import DtensorBackend
 from rljob_trainer.checkpoint.directory import Storage, open_storage
@@ -49,7 +52,7 @@ def on_rank(folder: Path) -> tuple[Seconds, int]:
     """Seconds, and the bytes of a checkpoint."""
     spec = make_spec(data=RANKS)
     run = a_run(folder / "storage").model_copy(update={"spec": spec})
-    backend = DtensorBackend(spec, folder / "model")
+    backend = TimedBackend(spec, folder / "model")
     batch = make_batch()
     backend.train_step(batch, policy_loss(batch), lambda: None)  # the optimizer has its state from now on
     saving = Saving(run, backend, folder)
@@ -65,13 +68,30 @@ def on_rank(folder: Path) -> tuple[Seconds, int]:
             "floor of one process": lambda: together(saving.ranks, lambda: write_and_hash(target, whole)),
         }
     )
+    seconds["of the save, in torch.distributed.checkpoint"] = backend.writing[-ROUNDS:]
     return seconds, sum(path.stat().st_size for path in saving.newest.rglob("*") if path.is_file())
+
+
+class TimedBackend(DtensorBackend):
+    """Remembers how long its own part of a save took."""
+
+    def __init__(self, spec: JobSpec, source: Path) -> None:
+        super().__init__(spec, source)
+        self.writing: list[float] = []
+
+    def save_checkpoint(
+        self, directory: Path, *, optimizer: bool, rng: object, background: bool
+    ) -> Callable[[], None]:
+        started = time.monotonic()
+        written = super().save_checkpoint(directory, optimizer=optimizer, rng=rng, background=background)
+        self.writing.append(time.monotonic() - started)
+        return written
 
 
 class Saving:
     """Checkpoint after checkpoint of a run."""
 
-    def __init__(self, run: Run, backend: DtensorBackend, folder: Path) -> None:
+    def __init__(self, run: Run, backend: TimedBackend, folder: Path) -> None:
         self.ranks = ranks_here()
         self.ranks.on_leader(lambda: open_storage(run))
         self.storage, self.backend = Storage.of(run), backend

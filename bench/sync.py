@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -18,10 +21,13 @@ from bench.job import servers as started
 from bench.model import Shape, make_qwen3
 from bench.result import Check, Result, at_most
 from bench.rounds import ROUNDS, Seconds, take_turns
+from rljob_api.base import Manifest
 from rljob_api.run import Run
 from rljob_trainer.backend.dtensor.backend import DtensorBackend
+from rljob_trainer.rollout.client import Seen
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.weights.group import Group, join, open_store
+from rljob_trainer.weights.rounds import Rounds
 from rljob_trainer.weights.sync import WeightSync
 from trainer.ranks import run_ranks
 from trainer.vllm_server import a_run
@@ -72,6 +78,40 @@ def measure_layout(folder: Path, ranks: int, servers: int, size: int) -> Seconds
         return run_ranks(ranks, on_rank, run, folder, size, deadline=500)[0]
 
 
+@dataclass(frozen=True)
+class TimedRounds(Rounds):
+    """Remembers when each part of a sync began."""
+
+    began: list[float] = field(default_factory=list)
+
+    def pause(self, servers: list[Seen]) -> None:
+        self.began.append(time.monotonic())
+        super().pause(servers)
+
+    def begin(self, servers: list[Seen]) -> None:
+        self.began.append(time.monotonic())
+        super().begin(servers)
+
+    def update(self, servers: list[Seen], source: Manifest) -> Future[None]:
+        self.began.append(time.monotonic())
+        return super().update(servers, source)
+
+    def finish(self, servers: list[Seen], version: str) -> None:
+        self.began.append(time.monotonic())
+        super().finish(servers, version)
+        self.began.append(time.monotonic())
+
+    @property
+    def parts(self) -> Seconds:
+        """Of the syncs that count; each noted five moments."""
+        syncs = [self.began[first : first + 5] for first in range(0, len(self.began), 5)][-ROUNDS:]
+        names = ("pausing", "making ready", "sending and loading", "finishing, resuming, one answer")
+        return {
+            f"of the sync, {name}": [times[number + 1] - times[number] for times in syncs]
+            for number, name in enumerate(names)
+        }
+
+
 def on_rank(run: Run, folder: Path, size: int) -> Seconds:
     ranks = ranks_here()
     backend = DtensorBackend(run.spec, folder / "model")
@@ -81,13 +121,25 @@ def on_rank(run: Run, folder: Path, size: int) -> Seconds:
             fleet = open_things.enter_context(closing(Fleet(run)))
             send = open_things.enter_context(raw_broadcast(run.spec.rollout.replicas, size))
         sync, steps = WeightSync(run, ranks, fleet), count(1)
-        return take_turns(
+        rounds = timed(sync)
+        seconds = take_turns(
             {
                 "sync": lambda: together(ranks, lambda: sync.push(backend.weights, next(steps), nothing)),
                 "broadcast": lambda: together(ranks, send),
             },
             warm_up=WARM_UP,
         )
+        return seconds | (rounds.parts if rounds else {})
+
+
+def timed(sync: WeightSync) -> TimedRounds | None:
+    """The rounds of the rank that leads, from now on timed."""
+    if sync._leader is None:
+        return None
+    rounds = sync._leader._rounds
+    timed_rounds = TimedRounds(rounds.fleet, rounds.seconds)
+    sync._leader._rounds = timed_rounds
+    return timed_rounds
 
 
 def nothing() -> None:
