@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ class LocalJob:
                 ) as answer:
                     self.address = address
                     return Progress.model_validate_json(answer.read())
-            except OSError:
+            except (OSError, HTTPException):
                 self.address = ""
         return None
 
