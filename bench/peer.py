@@ -18,20 +18,31 @@ from rljob_api.base import Manifest
 REPLY = "RLJOB_BENCH_REPLY"
 """Names the file descriptor that answers go to."""
 
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+GANG = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"}
+"""What makes a library take a process for one of the training ranks."""
+
 
 class Peer:
     """The other process. `ask` and `answer` are two halves, so that several peers can work at once."""
 
     def __init__(self, module: str, arguments: Manifest, threads: int, log: Path) -> None:
         reader, writer = os.pipe()
-        threads_env = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        ours = {name: value for name, value in os.environ.items() if name not in GANG}
+        env = {"OMP_NUM_THREADS": str(threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"} | OFFLINE
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, json.dumps(arguments)],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=os.environ | threads_env | {REPLY: str(writer)},
+                env=ours | env | {REPLY: str(writer)},
                 pass_fds=(writer,),
             )
         os.close(writer)
