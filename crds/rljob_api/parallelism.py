@@ -37,7 +37,7 @@ class Optimizer(Spec):
     eps: float = Field(1e-8, gt=0, le=1)
     """Added to the denominator."""
     weight_decay: float = Field(0.01, ge=0, le=10)
-    """Decoupled weight decay."""
+    """Decoupled weight decay of matrices and embeddings; 1-D parameters (norms, biases) do not decay."""
     max_grad_norm: float = Field(1.0, ge=0, le=1_000_000)
     """Gradients are clipped to this norm over all parameters; 0 turns clipping off."""
 

@@ -144,7 +144,10 @@ def train_in_torch(model: Path, steps: int, eps: float) -> tuple[dict[str, Tenso
     from transformers import AutoModelForCausalLM
 
     hf = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    optimizer = torch.optim.AdamW(hf.parameters(), lr=1e-2, weight_decay=0.01, eps=eps)
+    matrices = [p for p in hf.parameters() if p.ndim > 1]
+    others = [p for p in hf.parameters() if p.ndim == 1]
+    groups = [{"params": matrices, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=1e-2, eps=eps)
     results = []
     for seed in range(steps):
         batch = make_batch(seed)

@@ -60,8 +60,10 @@ def build_optimizer(model: DistributedDataParallel, spec: OptimizerSpec) -> Mega
         use_distributed_optimizer=True,
     )
     with cpu.stand_in():
-        # No overrides: like the dtensor backend, decay every parameter, norms and biases too.
-        optimizer = get_megatron_optimizer(config, [model], config_overrides={})
+        optimizer = get_megatron_optimizer(config, [model])
+    for group in optimizer.param_groups:
+        # 0 for 1-D parameters. Only Megatron's own scheduler would apply it, and there is none here.
+        group["weight_decay"] = spec.weight_decay * group["wd_mult"]
     for part in optimizer.chained_optimizers:
         if not HAVE_APEX_OR_TE:
             part.__class__ = MendedOptimizer
