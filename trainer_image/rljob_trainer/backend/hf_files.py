@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch import distributed as dist
 
 WEIGHT_SUFFIXES = (
     ".safetensors",
@@ -24,17 +25,27 @@ CONFIG = "config.json"
 
 
 def write_hf_model(
-    weights: Iterator[tuple[str, Tensor]], dtype: torch.dtype, source: Path, directory: Path, *, leads: bool
+    weights: Iterator[tuple[str, Tensor]],
+    dtype: torch.dtype,
+    source: Path,
+    directory: Path,
+    group: dist.ProcessGroup,
 ) -> None:
-    """Gather `weights` on all ranks; the leading one writes them. Memory there: the whole model once."""
+    """Write `weights`, which are of `dtype`, beside the companions in `source`. Collective; all return when it is done.
+
+    All ranks gather, rank 0 writes. Memory there: the whole model once.
+    """
     from huggingface_hub import save_torch_state_dict
 
-    kept = {name: tensor.cpu() for name, tensor in weights if leads}
+    leads = dist.get_rank() == 0
+    # Copies: a vocabulary without its fill is a view, and safetensors refuses to write half a storage.
+    kept = {name: tensor.to("cpu", copy=True) for name, tensor in weights if leads}
     if leads:
         directory.mkdir(parents=True, exist_ok=True)
         save_torch_state_dict(kept, directory, max_shard_size=MAX_SHARD_SIZE)
         _copy_companions(source, directory)
         _write_config(source, directory, dtype)
+    dist.barrier(group)
 
 
 def _copy_companions(source: Path, directory: Path) -> None:

@@ -89,9 +89,7 @@ class DtensorBackend:
             self.set_rng_state(checkpoint.rng_of(state))
 
     def save_hf_model(self, directory: Path) -> None:
-        leads = dist.get_rank() == 0
-        write_hf_model(self.weights(), self._serving_dtype(), self.source, directory, leads=leads)
-        dist.barrier(self.writers)
+        write_hf_model(self.weights(), self._serving_dtype(), self.source, directory, self.writers)
 
     def rng_state(self) -> object:
         return read_rng()

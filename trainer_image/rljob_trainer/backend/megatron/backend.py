@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 import torch
 from megatron.core import parallel_state
@@ -13,17 +12,18 @@ from torch import Tensor
 from torch import distributed as dist
 
 from rljob_api.job import JobSpec
+from rljob_trainer.backend.hf_files import write_hf_model
 from rljob_trainer.backend.megatron import checkpoint, cpu, export, optimizer, rng
 from rljob_trainer.backend.megatron.architecture import TRAINING_DTYPE, read_architecture, refuse_uneven
 from rljob_trainer.backend.megatron.checkpoint import CheckpointOptions, State
 from rljob_trainer.backend.megatron.forward import Metrics, Runner
-from rljob_trainer.backend.megatron.learning_rate import learning_rate
 from rljob_trainer.backend.megatron.model import build_model, load_hf, transformer_config
 from rljob_trainer.backend.megatron.parallel import seed_rank, take_place
-from rljob_trainer.backend.megatron.shares import share_of, shares
 from rljob_trainer.backend.protocol import LossFunction, StepResult
+from rljob_trainer.backend.shares import plan_shares, share_of
 from rljob_trainer.batch import Batch
 from rljob_trainer.errors import Mistake
+from rljob_trainer.schedule import learning_rate
 
 
 class MegatronBackend:
@@ -104,13 +104,14 @@ class MegatronBackend:
             self.set_rng_state(state["rng"][0])
 
     def save_hf_model(self, directory: Path) -> None:
-        export.save_hf(self.weights(), self.source, directory, leads=dist.get_rank() == 0)
+        write_hf_model(self.weights(), self.dtype, self.source, directory, self.writers)
 
     def rng_state(self) -> object:
         return rng.read_rng()
 
     def set_rng_state(self, state: object) -> None:
-        rng.write_rng(cast("rng.RngState", state))
+        assert isinstance(state, rng.MegatronRng)
+        rng.write_rng(state)
 
     def _model(self, dropout: float) -> GPTModel:
         config = transformer_config(self.architecture, self.place, self.dtype, dropout)
@@ -123,12 +124,12 @@ class MegatronBackend:
         return Runner(model, self.place, self.architecture.vocab, temperature)
 
     def _share(self, batch: Batch) -> list[Batch]:
-        plan = shares(batch.lengths_B, self.place.replicas, self.options.micro_batch_tokens)
+        plan = plan_shares(batch.lengths_B, self.place.replicas, self.options.micro_batch_tokens)
         return share_of(batch, plan, self.place.replica, self.device)
 
     def _logprobs(self, runner: Runner, batch: Batch) -> Tensor:
         """Last stages fill in their replica's rows; the sum over replicas goes to the other stages."""
-        plan = shares(batch.lengths_B, self.place.replicas, self.options.micro_batch_tokens)
+        plan = plan_shares(batch.lengths_B, self.place.replicas, self.options.micro_batch_tokens)
         parts = runner.logprobs(share_of(batch, plan, self.place.replica, self.device))
         logprobs_BT = torch.zeros(batch.mask_BT.shape, device=self.device)
         for part, rows in zip(parts, plan, strict=False):

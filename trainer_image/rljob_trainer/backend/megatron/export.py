@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from megatron.core import parallel_state
 from torch import Tensor, nn
 from torch import distributed as dist
@@ -54,16 +51,3 @@ def _from_stage(tensors: list[Tensor] | None, stage: int, place: Place, dtype: t
     for tensor in received:
         dist.broadcast(tensor, src=source, group=group)
     return received
-
-
-def save_hf(weights: Iterator[tuple[str, Tensor]], source: Path, directory: Path, *, leads: bool) -> None:
-    """Write `weights` beside the configuration and tokenizer of `source`. Collective; rank 0 writes."""
-    # Copies: a vocabulary without its fill is a view, and safetensors refuses to write half a storage.
-    kept = {name: tensor.to("cpu", copy=True) for name, tensor in weights if leads}
-    if leads:
-        directory.mkdir(parents=True, exist_ok=True)
-        save_torch_state_dict(kept, directory)
-        for file in source.iterdir():
-            if file.is_file() and ".safetensors" not in file.name:
-                shutil.copy2(file, directory)
-    dist.barrier()
