@@ -17,15 +17,10 @@ def whole_model(run: Run, tell: Callable[[str], None]) -> Path:
         from rljob_trainer.builtin.addition import make_addition_model
 
         return make_addition_model(Path(run.paths.cache), tell)
-    if is_directory_source(source):
+    if run.spec.model.is_directory:
         return checked_directory(source)
     tell(f"fetching {source} at revision {run.spec.model.revision}")
     return fetched(run.spec.model)
-
-
-def is_directory_source(source: str) -> bool:
-    """Whether `spec.model.source` means a path: it starts like one. A Hugging Face id never does."""
-    return source.startswith(("/", "./", "../", "~"))
 
 
 def checked_directory(source: str) -> Path:

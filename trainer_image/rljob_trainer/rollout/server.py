@@ -15,7 +15,7 @@ from typing import NoReturn
 from rljob_api.model import BUILTIN_ADDITION
 from rljob_api.run import Run
 from rljob_trainer.builtin.addition.cache import skeleton_path
-from rljob_trainer.model_source import checked_directory, is_directory_source
+from rljob_trainer.model_source import checked_directory
 from rljob_trainer.rollout.answers import MODEL
 from rljob_trainer.rollout.guard import TOKEN_ENV
 
@@ -96,7 +96,7 @@ def model_of(run: Run) -> str:
     source = run.spec.model.source
     if source == BUILTIN_ADDITION:
         return str(skeleton_path(Path(run.paths.cache)))
-    return str(checked_directory(source)) if is_directory_source(source) else source
+    return str(checked_directory(source)) if run.spec.model.is_directory else source
 
 
 def serve(run: Run, replica: int, host: str) -> NoReturn:
