@@ -20,6 +20,7 @@ from rljob_trainer.errors import Mistake
 from .directory import STATE, Storage
 from .durable import storage_errors
 from .facts import FACTS_FILE, Facts, differences, model_name, result_facts, run_hash, versions_here
+from .save import facts_of
 from .state import LoopState
 from .verify import read_manifest, verify
 
@@ -104,17 +105,7 @@ def _why_not(storage: Storage, run: Run, step: int) -> str | None:
 
 def _located(plan: ResumePlan, storage: Storage, found: CheckpointManifest) -> ResumePlan:
     path = storage.checkpoint(found.step)
-    facts = CheckpointFacts(
-        step=found.step,
-        time=found.time,
-        path=str(path),
-        bytes=found.bytes,
-        verified=True,
-        has_rng=found.has_rng,
-        has_optimizer=found.has_optimizer,
-        layout=found.layout.short,
-    )
-    return replace(plan, directory=path, loop=LoopState.read(path), checkpoint=facts)
+    return replace(plan, directory=path, loop=LoopState.read(path), checkpoint=facts_of(found, path))
 
 
 def _from_the_start(spec: JobSpec, before: int | None) -> ResumePlan:
