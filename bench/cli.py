@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -19,11 +20,11 @@ LIMIT_SECONDS = 0.5
 def measure(folder: Path) -> Result:
     rljob = str(Path(sys.executable).with_name("rljob"))
     commands = {
-        "rljob --help": [rljob, "--help"],
-        "rljob validate": [rljob, "validate", "examples/addition-cpu.yaml"],
-        "python -c pass": [sys.executable, "-c", "pass"],
+        "rljob --help": Timed([rljob, "--help"]),
+        "rljob validate": Timed([rljob, "validate", "examples/addition-cpu.yaml"]),
+        "python -c pass": Timed([sys.executable, "-c", "pass"]),
     }
-    seconds = take_turns({name: timed(command) for name, command in commands.items()})
+    seconds = take_turns(commands)
     return Result(
         name="cli",
         checks=[
@@ -31,15 +32,32 @@ def measure(folder: Path) -> Result:
             for name in list(commands)[:2]
         ],
         seconds=seconds,
-        comment="Wall time of the whole process, files in the page cache. The way of `rljob run` to its first step"
-        " is in `learning`.",
+        facts={
+            f"processor seconds of `{name}`": round(median(command.processor), 3)
+            for name, command in commands.items()
+        },
+        comment="Wall time of the whole process, files in the page cache. Where processor seconds"
+        " are far below wall time, others kept the cores busy. The way of `rljob run` to its first step is in"
+        " `learning`.",
     )
 
 
-def timed(command: list[str]) -> Callable[[], float]:
-    def measure() -> float:
-        started = time.monotonic()
-        subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=True)
-        return time.monotonic() - started
+@dataclass
+class Timed:
+    """A command, its wall time by call, and the processor time of all calls together."""
 
-    return measure
+    command: list[str]
+    processor: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        before, started = processor_seconds(), time.monotonic()
+        subprocess.run(self.command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=True)
+        wall = time.monotonic() - started
+        self.processor.append(processor_seconds() - before)
+        return wall
+
+
+def processor_seconds() -> float:
+    """Of all processes that were waited for, user and system."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime

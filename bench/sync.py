@@ -54,7 +54,9 @@ def measure(folder: Path) -> Result:
         comment="`WeightSync.push` as the loop calls it (FSDP's shards gathered, servers paused, weights sent, loaded"
         " and verified, servers resumed, one real answer), from the dtensor backend to vLLM servers with random"
         " weights. The broadcast is one tensor in a group of the same kind between as many processes that do nothing"
-        f" else. Target: sync ≤ {FIXED_SECONDS} s + {TIMES:g} x broadcast.",
+        f" else. Target: sync ≤ {FIXED_SECONDS} s + {TIMES:g} x broadcast. Over it: each tensor is gathered from its"
+        " shards, copied into a bucket, received into fresh memory and copied once more by vLLM's loader, all on the"
+        " same two cores as the broadcast itself, which is one copy through loopback.",
     )
 
 
