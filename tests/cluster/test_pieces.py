@@ -23,7 +23,7 @@ from rljob_operator.cluster.workdir import WorkDir, WorkDirError
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("/var/lib/rljob/jobs/demo/step_3", "/work/storage/step_3"),
+        ("/var/lib/rljob/jobs/demo/step_3", "/demo/storage/step_3"),
         ("/var/lib/rljob/cache", "/home/cache"),
         ("/var/lib/rljobs", "/var/lib/rljobs"),
         ("/data/var/lib/rljob", "/data/var/lib/rljob"),
@@ -35,7 +35,7 @@ from rljob_operator.cluster.workdir import WorkDir, WorkDirError
 def test_substitution_replaces_whole_names_and_the_longest_first(text: str, expected: str) -> None:
     places = {
         "/var/lib/rljob": "/work",
-        "/var/lib/rljob/jobs/demo": "/work/storage",
+        "/var/lib/rljob/jobs/demo": "/demo/storage",
         "/var/lib/rljob/cache": "/home/cache",
         "demo-rollout-1.demo": "127.0.0.1",
     }
