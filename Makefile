@@ -41,6 +41,8 @@ run: setup ## Train the example job on this machine (JOB=path for another)
 
 .PHONY: test
 test: setup ## All tests that need no GPU
+	@# Ahead of pytest, because the first build takes minutes and tests have a time limit each.
+	@PYTHONPATH=tests $(BIN)/python -m kube.programs || true
 	$(BIN)/python -m pytest -m "not gpu"
 
 .PHONY: test-gpu
