@@ -26,6 +26,8 @@ help: ## Show this list
 	@.venv-uv/bin/pip install --quiet uv
 
 $(STAMP): requirements/cpu.txt pyproject.toml | $(UV)
+	@$(PYTHON) -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null || \
+	  { echo "make: vLLM on CPU needs the system library libnuma; on Debian and Ubuntu: apt-get install libnuma1" >&2; exit 1; }
 	@echo "==> installing the pinned environment into $(VENV) (about 6.5 GB; half a minute with a warm cache)"
 	@$(UV) venv --quiet --allow-existing --python '>=3.11,<3.14' $(VENV)
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -r requirements/cpu.txt

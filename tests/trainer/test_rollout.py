@@ -15,7 +15,7 @@ from rljob_trainer.rollout.answers import CutOffError, check_length, completion_
 from rljob_trainer.rollout.dispatch import least_loaded
 from rljob_trainer.rollout.guard import TOKEN_ENV, ControlGuard
 from rljob_trainer.rollout.seeds import prompt_seed
-from rljob_trainer.rollout.server import arguments, environment
+from rljob_trainer.rollout.server import arguments, check_numa, environment
 from trainer.vllm_server import a_run
 
 PROMPT = Prompt(index=7, text="12+34=", token_ids=[5, 6, 7], answer="46")
@@ -151,3 +151,8 @@ def test_a_server_without_a_token_does_not_start(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv(TOKEN_ENV, raising=False)
     with pytest.raises(RuntimeError, match=TOKEN_ENV):
         ControlGuard(_app)
+
+
+def test_a_machine_without_libnuma_is_told_what_to_install() -> None:
+    with pytest.raises(Mistake, match=r"apt-get install libnuma1"):
+        check_numa("libnuma-that-is-not-there.so")

@@ -6,6 +6,7 @@ pushes the real ones before the first question, so a replica never reads the che
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import NoReturn
 from rljob_api.model import BUILTIN_ADDITION
 from rljob_api.run import Run
 from rljob_trainer.builtin.addition.cache import skeleton_path
+from rljob_trainer.errors import Mistake
 from rljob_trainer.model_source import checked_directory
 from rljob_trainer.rollout.answers import MODEL
 from rljob_trainer.rollout.guard import TOKEN_ENV
@@ -99,8 +101,20 @@ def model_of(run: Run) -> str:
     return str(checked_directory(source)) if run.spec.model.is_directory else source
 
 
+def check_numa(library: str = "libnuma.so.1") -> None:
+    """vLLM's CPU kernels load it; without it the engine dies late, with a message about something else."""
+    try:
+        ctypes.CDLL(library)
+    except OSError as error:
+        raise Mistake(
+            f"vLLM on CPU needs the system library libnuma ({error}). On Debian and Ubuntu: apt-get install libnuma1"
+        ) from error
+
+
 def serve(run: Run, replica: int, host: str) -> NoReturn:
-    """Replace this process by vLLM, listening on `host`."""
+    """Replace this process by vLLM, listening on `host`. Raises `Mistake` for what a restart cannot mend."""
+    if not run.spec.on_gpu:
+        check_numa()
     model = model_of(run)
     sys.stdout.write(f"rollout {replica}: serving {run.spec.model.source} on {host}:{run.rollout_port}\n")
     sys.stdout.flush()
