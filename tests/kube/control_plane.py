@@ -33,7 +33,7 @@ def control_plane(folder: Path) -> Iterator[Api]:
 
     Raises `Unavailable` when the programs cannot be had.
     """
-    found = programs()
+    found = programs("etcd", "kube-apiserver")
     token = secrets.token_urlsafe()
     _write_identities(folder, token)
     etcd_port, peer_port, api_port = _free_ports(3)

@@ -1,16 +1,19 @@
-"""The real kube-apiserver and etcd: those that the user has, or built from their Go modules.
+"""The programs of a real Kubernetes: those that the user has, or built from their Go modules.
 
-`python -m kube.programs` builds them ahead; `control_plane.py` asks for them when a test needs a real API server.
+`python -m kube.programs [NAME ...]` builds them ahead and prints their paths; `programs` builds what a test asks for.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +25,7 @@ NEEDED_DISK_GB = 30
 
 
 class Unavailable(Exception):  # noqa: N818 - a reason to skip, not a fault
-    """No real API server can be had here; the message says why."""
+    """Something that a real cluster needs cannot be had here; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -46,56 +49,85 @@ class Program:
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
-PROGRAMS = [
-    Program("etcd", "etcd", "go.etcd.io/etcd/server/v3", "-s -w"),
-    Program(
-        "kube-apiserver",
-        "kubernetes",
-        "k8s.io/kubernetes/cmd/kube-apiserver",
-        # without these the server calls itself v0.0.0-master, and clients refuse it
-        f"-s -w -X {STAMP}Version={KUBERNETES} -X {STAMP}Major=1 -X {STAMP}Minor=35",
-    ),
-]
+def _kubernetes(name: str) -> Program:
+    # without these it calls itself v0.0.0-master, and clients refuse it
+    flags = f"-s -w -X {STAMP}Version={KUBERNETES} -X {STAMP}Major=1 -X {STAMP}Minor=35"
+    return Program(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", flags)
 
 
-def programs() -> dict[str, Path]:
+PROGRAMS = {
+    program.name: program
+    for program in [
+        Program("etcd", "etcd", "go.etcd.io/etcd/server/v3", "-s -w"),
+        _kubernetes("kube-apiserver"),
+        _kubernetes("kubectl"),
+        _kubernetes("kube-controller-manager"),
+        _kubernetes("kube-scheduler"),
+        _kubernetes("kubelet"),
+        _kubernetes("kube-proxy"),
+        Program("coredns", "coredns", "github.com/coredns/coredns", "-s -w"),
+        Program("helm", "helm", "helm.sh/helm/v4/cmd/helm", "-s -w"),
+        Program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", "-s -w"),
+        Program("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "-s -w"),
+    ]
+}
+ASSETS = {"etcd", "kube-apiserver", "kubectl"}
+"""What lies in the folder that `KUBEBUILDER_ASSETS` names."""
+
+
+def programs(*names: str) -> dict[str, Path]:
     """The path of each program, by name. Builds what is missing: minutes the first time.
 
     Raises `Unavailable` without Go or without the disk space that a build needs.
     """
-    if assets := os.environ.get("KUBEBUILDER_ASSETS"):
-        return {program.name: Path(assets, program.name) for program in PROGRAMS}
-    return {program.name: _built(program) for program in PROGRAMS}
+    return {name: _found(PROGRAMS[name]) for name in names}
+
+
+def _found(program: Program) -> Path:
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    return Path(assets, program.name) if assets and program.name in ASSETS else _built(program)
 
 
 def _built(program: Program) -> Path:
-    target = _cache() / "rljob" / "bin" / program.version_hash / program.name
+    target = cache() / "bin" / program.version_hash / program.name
     if not target.exists():
-        _check_that_it_can_be_built()
-        _build(program, target)
+        _check_that_it_can_be_built(program)
+        with _one_at_a_time(target):
+            if not target.exists():
+                _build(program, target)
     return target
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+def cache() -> Path:
+    """RLJob's folder among the user's caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "rljob")
 
 
-def _check_that_it_can_be_built() -> None:
+def _check_that_it_can_be_built(program: Program) -> None:
     if shutil.which("go") is None:
-        raise Unavailable("no Go here to build kube-apiserver with, and KUBEBUILDER_ASSETS is not set")
-    _cache().mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(_cache()).free / 1e9
+        advice = ", and KUBEBUILDER_ASSETS is not set" if program.name in ASSETS else ""
+        raise Unavailable(f"no Go here to build {program.name} with{advice}")
+    cache().mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache()).free / 1e9
     if free < NEEDED_DISK_GB:
         raise Unavailable(
-            f"{free:.0f} GB free in {_cache()}, and a build of kube-apiserver needs {NEEDED_DISK_GB}"
+            f"{free:.0f} GB free in {cache()}, and a build of {program.name} needs {NEEDED_DISK_GB}"
         )
+
+
+@contextmanager
+def _one_at_a_time(target: Path) -> Iterator[None]:
+    """Two test sessions that need the same program build it once."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _build(program: Program, target: Path) -> None:
     """Build beside the target and rename: a build that was cut off leaves nothing that looks finished."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{program.name}.{os.getpid()}")
-    _say(f"building {program.name} from {program.package} (minutes the first time) ...")
+    say(f"building {program.name} from {program.package} (minutes the first time) ...")
     started = time.monotonic()
     command = [
         "go",
@@ -114,16 +146,17 @@ def _build(program: Program, target: Path) -> None:
     if built.returncode:
         raise Unavailable(f"go could not build {program.name}: {built.stderr.strip()[-1000:]}")
     partial.rename(target)
-    _say(f"built {program.name} in {time.monotonic() - started:.0f} s")
+    say(f"built {program.name} in {time.monotonic() - started:.0f} s")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Tell the user what takes so long."""
     print(line, file=sys.__stderr__, flush=True)  # past pytest's capture: a silent minute looks like a hang
 
 
 if __name__ == "__main__":
     try:
-        for name, path in programs().items():
+        for name, path in programs(*(sys.argv[1:] or PROGRAMS)).items():
             print(name, path)
     except Unavailable as reason:
-        sys.exit(f"tests that need a real API server will be skipped: {reason}")
+        sys.exit(f"tests that need a real cluster will be skipped: {reason}")

@@ -20,26 +20,42 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_programs_that_the_user_has_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBEBUILDER_ASSETS", "/assets")
-    assert programs.programs()["etcd"] == Path("/assets/etcd")
+    assert programs.programs("etcd")["etcd"] == Path("/assets/etcd")
 
 
 def test_without_go_the_reason_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unavailable, match="no Go here"):
-        programs.programs()
+        programs.programs("etcd")
 
 
 def test_nothing_is_built_on_a_nearly_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/go")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3e9))
     with pytest.raises(Unavailable, match=r"3 GB free in .* needs 30"):
-        programs.programs()
+        programs.programs("etcd")
 
 
 def test_what_was_built_before_needs_neither(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for program in PROGRAMS:
-        built = tmp_path / "rljob" / "bin" / program.version_hash / program.name
-        built.parent.mkdir(parents=True)
-        built.touch()
+    program = PROGRAMS["kubectl"]
+    built = tmp_path / "rljob" / "bin" / program.version_hash / program.name
+    built.parent.mkdir(parents=True)
+    built.touch()
     monkeypatch.setenv("PATH", "")
-    assert {path.name for path in programs.programs().values()} == {"etcd", "kube-apiserver"}
+    assert programs.programs("kubectl") == {"kubectl": built}
+
+
+def test_only_what_is_asked_for_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a Go that writes its last argument but one, which is the output."""
+    go = tmp_path / "go"
+    go.write_text("#!/bin/sh\nwhile [ $# -gt 2 ]; do shift; done; touch $1\n")
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1e12))
+    programs.programs("helm", "kwok")
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} - {"go"} == {
+        "helm",
+        "helm.lock",
+        "kwok",
+        "kwok.lock",
+    }
