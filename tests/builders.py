@@ -99,4 +99,4 @@ def a_progress(step: int = 3, attempt: int = 1, **facts: Any) -> Progress:
 def seen(*pods: Pod, progress: Progress | None = None, pinned: int = 1) -> Observed:
     """What was observed; the pods of attempts up to `pinned` were asked for."""
     config_maps = frozenset(names.run_config_map(JOB, number) for number in range(1, pinned + 1))
-    return Observed(control_token="secret", pods=pods, progress=progress, run_config_maps=config_maps)
+    return Observed(pods=pods, progress=progress, run_config_maps=config_maps)

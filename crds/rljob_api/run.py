@@ -26,8 +26,6 @@ class Run(Record):
     attempt: int
     token: str
     """Fences writers on the volume."""
-    control_token: str
-    """Guards vLLM's control routes; the same for all pods of the job."""
     spec: JobSpec
     paths: Paths
     master_addr: str

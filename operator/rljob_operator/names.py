@@ -10,6 +10,9 @@ LABEL_ROLE = f"{GROUP}/role"
 LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_INDEX = f"{GROUP}/index"
 
+CONTROL_TOKEN_ENV = "RLJOB_CONTROL_TOKEN"
+CONTROL_TOKEN_KEY = "token"
+
 # Below the ephemeral range, and not among the ports that development servers like.
 MASTER_PORT = 29400
 PROGRESS_PORT = 29401
@@ -57,6 +60,11 @@ def rollout_pod(job: str, index: int, serial: int) -> str:
 
 def run_config_map(job: str, attempt: int) -> str:
     return f"{job}-run-{attempt}"
+
+
+def control_secret(job: str) -> str:
+    """Its one key guards vLLM's control routes."""
+    return f"{job}-control"
 
 
 def claim(job: str) -> str:

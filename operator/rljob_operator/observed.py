@@ -54,8 +54,6 @@ class Pod:
 class Observed:
     """One look at everything that belongs to a job."""
 
-    control_token: str
-    """Guards vLLM's control routes. Made once per job, kept beside the status, never in it."""
     pods: tuple[Pod, ...] = ()
     progress: Progress | None = None
     """What rank 0 told last, live or as its last words."""

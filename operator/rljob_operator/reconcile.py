@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 
 from rljob_api.job import RLJob
@@ -30,13 +31,13 @@ class Pass:
         return not planned and all(pod.ended for pod in self.observed.pods)
 
 
-def reconcile(job: RLJob, cluster: Cluster, settings: Settings, now: float) -> Pass:
+async def reconcile(job: RLJob, cluster: Cluster, settings: Settings, now: float) -> Pass:
     """`job.status` is what the pass before wrote. An attempt's number is written before any pod of it is rendered."""
-    observed = cluster.observe(job)
+    observed = await cluster.observe(job)
     decision = decide(job, observed, now)
-    cluster.delete(decision.delete)
-    cluster.apply(render(job, decision, observed.control_token, settings))
+    await cluster.delete(decision.delete)
+    await cluster.apply(render(job, decision, secrets.token_urlsafe(32), settings))
     new = status(job, observed, decision, now)
     if new != job.status:
-        cluster.write_status(job, new)
+        await cluster.write_status(job, new)
     return Pass(observed, decision, new)

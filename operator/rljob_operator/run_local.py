@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from collections.abc import Callable
@@ -55,7 +56,7 @@ class LocalRun:
 
     def _passes(self) -> Pass:
         while True:
-            done = reconcile(self._wanted(), self._cluster, self._settings, time.time())
+            done = asyncio.run(reconcile(self._wanted(), self._cluster, self._settings, time.time()))
             self._job = self._job.model_copy(update={"status": done.status})
             self._show(self._job, done)
             if len(self.signals) > 1 or (done.decision.goal in OVER and done.settled):

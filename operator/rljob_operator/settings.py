@@ -1,13 +1,59 @@
-"""What an administrator decides, not a user: which image and which program the pods run."""
+"""What an administrator decides, not a user. In a cluster a file, written by the chart from its values; else defaults.
+
+`jobDefaults` fill what a job leaves out. They are taken up when an attempt begins: a running attempt keeps what it has.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from rljob_api.base import EnvVar, Manifest, Spec
+
+ENV = "RLJOB_SETTINGS_FILE"
 
 
-@dataclass(frozen=True)
-class Settings:
-    image: str = "rljob-trainer:latest"
-    """Used by roles that name no image."""
-    command: tuple[str, ...] = ("python3", "-m", "rljob_trainer")
+class JobDefaults(Spec):
+    """What pods of a job get where the job itself says nothing."""
+
+    image: str = Field("rljob-trainer:latest", min_length=1, max_length=512)
+    """Image of trainers and rollouts."""
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    """As in core/v1."""
+    image_pull_secrets: list[str] = Field([])
+    """Names of Secrets in the job's namespace."""
+    storage_class_name: str | None = None
+    """Storage class of new claims; absent means the cluster's default."""
+    node_selector: dict[str, str] = Field({})
+    """Labels that nodes must have."""
+    tolerations: list[Manifest] = Field([])
+    """As in core/v1; added to the job's own."""
+    env: list[EnvVar] = Field([])
+    """Environment of all pods, for example a proxy; the job's own wins."""
+
+
+class Settings(Spec):
+    """The whole file."""
+
+    namespaces: list[str] = Field([])
+    """Where jobs are looked after; empty means everywhere."""
+    workers: int = Field(8, ge=1, le=256)
+    """Jobs that are worked on at a time."""
+    progress_period_seconds: float = Field(30.0, ge=1.0)
+    """A job's progress is written to its status at most this often."""
+    progress_writes_per_second: float = Field(20.0, gt=0)
+    """The same for all jobs together."""
+    job_defaults: JobDefaults = JobDefaults()
+    """What pods of a job get where the job itself says nothing."""
+    command: list[str] = Field(["python3", "-m", "rljob_trainer"], min_length=1)
     """The pods' program; `train` or `rollout` follows."""
+
+
+def read_settings(path: Path | None) -> Settings:
+    """The settings in the file, or the defaults without one.
+
+    Raises `pydantic.ValidationError`, and `OSError` when the file cannot be read.
+    """
+    return Settings() if path is None else Settings.model_validate_json(path.read_text())

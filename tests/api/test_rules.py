@@ -59,7 +59,6 @@ def run(gpus: int) -> Run:
         uid="u",
         attempt=1,
         token="t",
-        control_token="c",
         spec=parsed(model=model, rollout=rollout, trainer={"gpusPerNode": gpus}),
         paths=Paths(storage="/s", cache="/c"),
         master_addr="h",

@@ -182,11 +182,6 @@ def test_the_work_directory_of_another_job_is_refused(work_dir: WorkDir) -> None
         work_dir.identify(a_job())
 
 
-def test_the_control_token_is_made_once_and_for_the_owner_alone(work_dir: WorkDir) -> None:
-    assert work_dir.control_token() == work_dir.control_token() != ""
-    assert (work_dir.path / "control-token").stat().st_mode & 0o077 == 0
-
-
 def test_names_fit_what_kubernetes_allows() -> None:
     longest = names.rollout_pod("a" * 40, 4095, 99_999)
     assert len(longest) <= 63

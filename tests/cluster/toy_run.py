@@ -14,7 +14,7 @@ from rljob_operator.settings import Settings
 
 def main(job_file: str, work_dir: str) -> int:
     job = RLJob.model_validate_json(Path(job_file).read_text())
-    settings = Settings(command=("python3", str(Path(__file__).with_name("toy_pod.py"))))
+    settings = Settings(command=["python3", str(Path(__file__).with_name("toy_pod.py"))])
     try:
         return run_job(job, Path(job_file).parent, Path(work_dir), JsonLines(), settings)
     except UserMistake as mistake:

@@ -20,6 +20,7 @@ import pytest
 from builders import JOB, manifest
 from rljob_api.job import RLJob
 from rljob_api.status import Status
+from rljob_operator import names
 from rljob_operator.cluster.addresses import addresses
 from rljob_operator.cluster.workdir import WorkDir
 
@@ -116,6 +117,10 @@ class Toys:
     def pid(self, pod: str) -> int:
         path = self.storage / f"{JOB}-{pod}.pid"
         return int(until(lambda: path.exists() and path.read_text(), f"{pod} lives"))
+
+    def control_token_of(self, pod: str) -> str:
+        environment = Path("/proc", str(self.pid(pod)), "environ").read_text().split("\0")
+        return dict(one.split("=", 1) for one in environment if one)[names.CONTROL_TOKEN_ENV]
 
     def pids(self) -> set[int]:
         """Of all pods that ever lived, and of what they forked."""

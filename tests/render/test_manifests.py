@@ -15,7 +15,7 @@ from rljob_api.failure import RoleName
 from rljob_api.run import RUN_FILE, Run
 from rljob_operator.decide import Decision, Goal, PodStart
 from rljob_operator.render import render
-from rljob_operator.settings import Settings
+from rljob_operator.settings import JobDefaults, Settings
 
 GOLDENS = Path(__file__).with_name("goldens")
 STARTS = (
@@ -43,7 +43,12 @@ ON_GPU: dict[str, Any] = {
 
 def rendered(**spec: Any) -> list[Manifest]:
     decision = Decision(Goal.RUN, "FirstAttempt", start=STARTS)
-    return render(a_job(a_status(), **spec), decision, "control-token", Settings(image="rljob-trainer:test"))
+    return render(
+        a_job(a_status(), **spec),
+        decision,
+        "control-token",
+        Settings(job_defaults=JobDefaults(image="rljob-trainer:test")),
+    )
 
 
 @pytest.mark.parametrize(("name", "spec"), [("cpu", ON_CPU), ("gpu", ON_GPU)])
@@ -67,9 +72,14 @@ def test_the_config_map_carries_the_whole_run() -> None:
     (config_map,) = [one for one in rendered(**ON_GPU) if one["kind"] == "ConfigMap"]
     run = Run.model_validate_json(config_map["data"][RUN_FILE])
     assert run.spec == a_job(**ON_GPU).spec
-    assert (run.attempt, run.token, run.control_token) == (1, "1-token", "control-token")
+    assert (run.attempt, run.token) == (1, "1-token")
     assert run.master_addr == "demo-trainer-0.demo"
     assert run.rollout_hosts == ["demo-rollout-0.demo"]
+
+
+def test_the_control_token_is_in_the_secret_alone() -> None:
+    kinds = [one["kind"] for one in rendered(**ON_GPU) if "control-token" in str(one)]
+    assert kinds == ["Secret"]
 
 
 def test_nothing_is_rendered_when_nothing_starts() -> None:

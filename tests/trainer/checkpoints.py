@@ -31,7 +31,6 @@ def a_run(storage: Path, attempt: int = 1, *, uid: str = "uid-1", token: str = "
         uid=uid,
         attempt=attempt,
         token=token or f"token-{attempt}",
-        control_token="secret",
         spec=a_job(**spec).spec,
         paths=Paths(storage=str(storage), cache=str(storage)),
         master_addr="127.0.0.1",

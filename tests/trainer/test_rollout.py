@@ -96,9 +96,10 @@ def test_extra_arguments_come_last_so_that_they_win(tmp_path: Path) -> None:
 
 def test_the_token_is_in_the_environment_and_not_on_the_command_line(tmp_path: Path) -> None:
     run = a_run(tmp_path)
-    assert not any(run.control_token in word for word in arguments(run, "/model", "127.0.0.11"))
-    variables = environment(run, "/model", {"VLLM_CPU_KVCACHE_SPACE": "4", "HOME": "/root"})
-    assert variables[TOKEN_ENV] == run.control_token
+    inherited = {"VLLM_CPU_KVCACHE_SPACE": "4", "HOME": "/root", TOKEN_ENV: "secret"}
+    assert not any("secret" in word for word in arguments(run, "/model", "127.0.0.11"))
+    variables = environment(run, "/model", inherited)
+    assert variables[TOKEN_ENV] == "secret"
     assert "VLLM_CPU_KVCACHE_SPACE" not in variables
     assert variables["HOME"] == "/root"
 

@@ -22,7 +22,11 @@ from rljob_api.run import Paths, Run
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.builtin.addition.tokenizer import make_tokenizer
 from rljob_trainer.rollout.fleet import Fleet
+from rljob_trainer.rollout.guard import TOKEN_ENV
 
+os.environ.setdefault(
+    TOKEN_ENV, "secret"
+)  # a pod has it from its Secret; servers and trainers here inherit it
 START_SECONDS = 400.0
 SERVE = (
     "import os, sys; from pathlib import Path; from rljob_api.run import Run; "
@@ -84,7 +88,6 @@ def a_run(work: Path, replicas: int = 2, attempt: int = 1, **sections: Manifest)
         uid="1111",
         attempt=attempt,
         token=f"{attempt}-token",
-        control_token="secret",
         spec=JobSpec.parse(least | sections),
         paths=Paths(storage=str(work / "storage"), cache=str(work / "cache")),
         master_addr="127.0.0.1",

@@ -48,7 +48,7 @@ def container(pod: Manifest, work_dir: WorkDir, machine: Mapping[str, str]) -> C
         command=tuple(
             _program(substitute(word, places)) for word in (*spec["command"], *spec.get("args", []))
         ),
-        env={one["name"]: substitute(_value(one, pod, address), places) for one in spec["env"]},
+        env={one["name"]: substitute(_value(one, pod, address, work_dir), places) for one in spec["env"]},
         address=address,
         ports=tuple(port["containerPort"] for port in spec["ports"]),
         gpus=_gpus(spec),
@@ -81,11 +81,15 @@ def _program(word: str) -> str:
     return sys.executable if word == "python3" else word
 
 
-def _value(variable: Manifest, pod: Manifest, address: str) -> str:
-    if "valueFrom" not in variable:
-        return str(variable["value"])
-    fields = {"status.podIP": address, "metadata.name": pod["metadata"]["name"]}
-    return str(fields[variable["valueFrom"]["fieldRef"]["fieldPath"]])
+def _value(variable: Manifest, pod: Manifest, address: str, work_dir: WorkDir) -> str:
+    match variable:
+        case {"value": value}:
+            return str(value)
+        case {"valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}:
+            return Path(work_dir.config, secret, key).read_text()
+        case _:
+            fields = {"status.podIP": address, "metadata.name": pod["metadata"]["name"]}
+            return str(fields[variable["valueFrom"]["fieldRef"]["fieldPath"]])
 
 
 def _gpus(spec: Manifest) -> int:

@@ -45,28 +45,29 @@ class LocalCluster:
         self._poller = ProgressPoller(hosts[names.host(name, RoleName.TRAINER, 0)], self.nudge)
         self._poller.start()
 
-    def observe(self, job: RLJob) -> Observed:
+    async def observe(self, job: RLJob) -> Observed:
         pods = tuple(process.pod for process in self._pods.values())
         self._told = newest_progress((self._told, self._poller.newest), pods)
         self._forget_gone()
         return Observed(
-            control_token=self._work_dir.control_token(),
             pods=pods,
             progress=self._told,
             run_config_maps=frozenset(path.name for path in self._work_dir.config.iterdir()),
         )
 
-    def apply(self, manifests: Iterable[Manifest]) -> None:
+    async def apply(self, manifests: Iterable[Manifest]) -> None:
         for manifest in manifests:
             match manifest["kind"]:
                 case "ConfigMap":
-                    self._write_config_map(manifest)
+                    self._write_config(manifest, manifest["data"])
+                case "Secret":
+                    self._write_config(manifest, manifest["stringData"])
                 case "Pod":
                     self._start(manifest)
                 case _:
                     pass  # services and claims: addresses and the storage folder stand already
 
-    def delete(self, pods: Iterable[Pod]) -> None:
+    async def delete(self, pods: Iterable[Pod]) -> None:
         for pod in pods:
             process = self._pods.get(pod.name)
             if process is None or process.pod.uid != pod.uid:
@@ -76,7 +77,7 @@ class LocalCluster:
             else:
                 process.terminate()
 
-    def write_status(self, job: RLJob, status: Status) -> None:
+    async def write_status(self, job: RLJob, status: Status) -> None:
         try:
             self._work_dir.write_status(status)
         except OSError as error:
@@ -107,14 +108,14 @@ class LocalCluster:
         for name in gone:
             del self._pods[name]
 
-    def _write_config_map(self, manifest: Manifest) -> None:
+    def _write_config(self, manifest: Manifest, data: Mapping[str, str]) -> None:
         folder = self._work_dir.config / manifest["metadata"]["name"]
         if folder.exists():
             return
         places = self._paths() | self._machine
         staged = folder.with_name(f".{folder.name}")
         staged.mkdir(exist_ok=True)
-        for name, text in manifest["data"].items():
+        for name, text in data.items():
             write(staged / name, substitute(text, places), mode=0o600)
         staged.rename(folder)
 

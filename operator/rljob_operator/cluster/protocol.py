@@ -13,14 +13,14 @@ from ..observed import Observed, Pod
 
 
 class Cluster(Protocol):
-    def observe(self, job: RLJob) -> Observed:
-        """Everything that belongs to the job, now. Makes the control token if the job has none."""
+    async def observe(self, job: RLJob) -> Observed:
+        """Everything that belongs to the job, now."""
 
-    def apply(self, manifests: Iterable[Manifest]) -> None:
-        """Make each exist; in order. A pod or ConfigMap that exists already is left as it is."""
+    async def apply(self, manifests: Iterable[Manifest]) -> None:
+        """Make each exist; in order. A pod, ConfigMap or Secret that exists already is left as it is."""
 
-    def delete(self, pods: Iterable[Pod]) -> None:
+    async def delete(self, pods: Iterable[Pod]) -> None:
         """Ask pods to go, with their own grace period; those that ended are forgotten. Returns at once."""
 
-    def write_status(self, job: RLJob, status: Status) -> None:
+    async def write_status(self, job: RLJob, status: Status) -> None:
         """Keep it. Returning means that it outlives a crash."""

@@ -1,9 +1,9 @@
 """The work directory of a local job: everything that outlives `rljob run`, so that the same command goes on from there.
 
 job.json        identity: uid, generation        status.json     the RLJob status
-control-token   guards vLLM's control routes     lock            the process that runs the job now
-storage/        the claim: checkpoints, export   config/         ConfigMaps, a directory each
+storage/        the claim: checkpoints, export   config/         ConfigMaps and Secrets, a directory each
 logs/           a file per pod                   pods/           termination messages
+lock            the process that runs the job now
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import uuid
 from pathlib import Path
 
@@ -55,13 +54,6 @@ class WorkDir:
             f"cannot write to the work directory {self.path}: {reason}; "
             "free some space there, or choose another with --work-dir"
         )
-
-    def control_token(self) -> str:
-        """Made once per job; readable by the owner alone."""
-        path = self.path / "control-token"
-        if not path.exists():
-            write(path, secrets.token_urlsafe(32), mode=0o600)
-        return path.read_text()
 
     def identify(self, job: RLJob) -> RLJob:
         """The job with its uid, its generation (rises when the spec changed) and its last status."""

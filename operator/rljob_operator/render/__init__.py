@@ -11,6 +11,7 @@ from ..decide import Decision, PodStart
 from ..settings import Settings
 from .config import run_config_map
 from .rollout import rollout_pod
+from .secret import control_secret
 from .services import service
 from .storage import claim
 from .trainer import trainer_pod
@@ -19,12 +20,21 @@ __all__ = ["render"]
 
 
 def render(job: RLJob, decision: Decision, control_token: str, settings: Settings) -> list[Manifest]:
-    """What must exist for the pods that `decision` starts, then these pods; nothing if it starts none."""
+    """What must exist for the pods that `decision` starts, then these pods; nothing if it starts none.
+
+    `control_token` is that of the job's Secret, should it not exist yet.
+    """
     attempt = job.status.attempt if job.status else None
     if attempt is None or not decision.start:
         return []
     pods = [_pod(job, attempt, start, settings) for start in decision.start]
-    return [*claim(job), service(job), run_config_map(job, attempt, control_token), *pods]
+    return [
+        *claim(job),
+        service(job),
+        control_secret(job, control_token),
+        run_config_map(job, attempt),
+        *pods,
+    ]
 
 
 def _pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: Settings) -> Manifest:

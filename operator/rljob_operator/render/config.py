@@ -12,18 +12,18 @@ from .. import names
 from .owner import child
 
 
-def run_config_map(job: RLJob, attempt: AttemptStatus, control_token: str) -> Manifest:
+def run_config_map(job: RLJob, attempt: AttemptStatus) -> Manifest:
     """Immutable: a running attempt is never rendered anew."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": child(job, attempt.run_config_map_name),
         "immutable": True,
-        "data": {RUN_FILE: _run(job, attempt, control_token).model_dump_json(by_alias=True)},
+        "data": {RUN_FILE: _run(job, attempt).model_dump_json(by_alias=True)},
     }
 
 
-def _run(job: RLJob, attempt: AttemptStatus, control_token: str) -> Run:
+def _run(job: RLJob, attempt: AttemptStatus) -> Run:
     name = job.metadata.name
     replicas = range(job.spec.rollout.replicas)
     return Run(
@@ -32,7 +32,6 @@ def _run(job: RLJob, attempt: AttemptStatus, control_token: str) -> Run:
         uid=job.metadata.uid,
         attempt=attempt.number,
         token=attempt.token,
-        control_token=control_token,
         spec=job.spec,
         paths=Paths(storage=names.job_path(name), cache=names.CACHE_PATH),
         master_addr=names.host(name, RoleName.TRAINER, 0),

@@ -72,7 +72,7 @@ def pod(
 def _container(job: RLJob, role: RoleName, container: Container, settings: Settings) -> Manifest:
     return {
         "name": role.value,
-        "image": container.role.image or settings.image,
+        "image": container.role.image or settings.job_defaults.image,
         "command": [*settings.command, container.verb],
         "env": [*_env(job, container), *(one.model_dump() for one in container.role.env)],
         "ports": list(container.ports),
@@ -101,9 +101,14 @@ def _env(job: RLJob, container: Container) -> list[Manifest]:
         {"name": "RLJOB_TERMINATION_LOG", "value": names.TERMINATION_LOG},
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        {"name": names.CONTROL_TOKEN_ENV, "valueFrom": {"secretKeyRef": _control_token(job)}},
         *container.env,
         *([] if job.spec.on_gpu else [{"name": "OMP_NUM_THREADS", "value": "1"}]),
     ]
+
+
+def _control_token(job: RLJob) -> Manifest:
+    return {"name": names.control_secret(job.metadata.name), "key": names.CONTROL_TOKEN_KEY}
 
 
 def _resources(job: RLJob, container: Container) -> Manifest:

@@ -19,6 +19,7 @@ from rljob_trainer.rollout.answers import check_length, completion_request, samp
 from rljob_trainer.rollout.background import Background
 from rljob_trainer.rollout.client import Client, Seen, look
 from rljob_trainer.rollout.dispatch import Dispatch, Question
+from rljob_trainer.rollout.guard import control_token
 
 T = TypeVar("T")
 Poll = Callable[[], None]
@@ -61,8 +62,9 @@ class Fleet:
         self._tell = tell
         self._background = Background()
         self._session = self._background.submit(_session()).result()
+        token = control_token()
         self._clients = [
-            Client(index, f"http://{_bracketed(host)}:{run.rollout_port}", run.control_token, self._session)
+            Client(index, f"http://{_bracketed(host)}:{run.rollout_port}", token, self._session)
             for index, host in enumerate(run.rollout_hosts)
         ]
         self._given_up: dict[tuple[int, str], BrokenReplica] = {}

@@ -23,6 +23,17 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
+def control_token() -> str:
+    """The job's token, from the environment.
+
+    Raises `RuntimeError` where there is none.
+    """
+    token = os.environ.get(TOKEN_ENV, "")
+    if not token:
+        raise RuntimeError(f"{TOKEN_ENV} is not set: the control routes would be open")
+    return token
+
+
 def bearer(token: str) -> str:
     """The value of the `Authorization` header that the guard accepts."""
     return f"Bearer {token}"
@@ -32,11 +43,8 @@ class ControlGuard:
     """Answers 401 unless the path is open or the request carries the token from the environment."""
 
     def __init__(self, app: App) -> None:
-        token = os.environ.get(TOKEN_ENV, "")
-        if not token:
-            raise RuntimeError(f"{TOKEN_ENV} is not set: the control routes would be open")
         self._app = app
-        self._expected = bearer(token).encode()
+        self._expected = bearer(control_token()).encode()
         self._instance = uuid.uuid4().hex.encode()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -19,7 +19,6 @@ from rljob_trainer.builtin.addition.cache import skeleton_path
 from rljob_trainer.errors import Mistake
 from rljob_trainer.model_source import checked_directory
 from rljob_trainer.rollout.answers import MODEL
-from rljob_trainer.rollout.guard import TOKEN_ENV
 
 ENGINE = "rljob"
 STORAGE_ENV = "RLJOB_STORAGE"
@@ -69,9 +68,8 @@ def _gpu_arguments(run: Run) -> list[str]:
 
 
 def environment(run: Run, model: str, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The server's environment. The token travels here, because a command line can be read by every user."""
+    """The server's environment. It inherits the control token: a command line could be read by every user."""
     ours = {
-        TOKEN_ENV: run.control_token,
         STORAGE_ENV: run.paths.storage,
         "VLLM_SERVER_DEV_MODE": "1",  # registers the weight-transfer routes; the guard closes them
         "VLLM_NO_USAGE_STATS": "1",

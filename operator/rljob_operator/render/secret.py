@@ -1,0 +1,21 @@
+"""The token that trainers show to vLLM's control routes, which have no authentication of their own."""
+
+from __future__ import annotations
+
+from rljob_api.base import Manifest
+from rljob_api.job import RLJob
+
+from .. import names
+from .owner import child
+
+
+def control_secret(job: RLJob, token: str) -> Manifest:
+    """One per job: servers outlive attempts. Created once, so the token of a later call is not taken."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": child(job, names.control_secret(job.metadata.name)),
+        "immutable": True,
+        "type": "Opaque",
+        "stringData": {names.CONTROL_TOKEN_KEY: token},
+    }
