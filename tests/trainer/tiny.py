@@ -17,15 +17,17 @@ from rljob_trainer.batch import Batch
 VOCAB = 512
 
 
-def make_model(directory: Path, kind: str, *, tied: bool = False) -> Path:
+def make_model(
+    directory: Path, kind: str, *, tied: bool = False, vocabulary: int = VOCAB, hidden_size: int = 64
+) -> Path:
     """Weights large enough, and norms and biases uneven enough, that a wrong cut shows."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(1)
     config = AutoConfig.for_model(
         kind,
-        vocab_size=VOCAB,
-        hidden_size=64,
+        vocab_size=vocabulary,
+        hidden_size=hidden_size,
         intermediate_size=96,
         num_hidden_layers=2,
         num_attention_heads=4,

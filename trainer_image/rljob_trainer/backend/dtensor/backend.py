@@ -41,8 +41,12 @@ class DtensorBackend:
         self.layout = Layout(backend="dtensor", world=data * tensor, tensor=tensor, data=data)
         self.writers = dist.new_group(backend="gloo")
         options = ModelOptions.of(spec)
-        self.policy = build_policy(source, self.mesh, options)
-        self.reference = build_policy(source, self.mesh, options).requires_grad_(False) if reference else None
+
+        def build() -> Policy:
+            return build_policy(source, self.mesh, options, self.writers)
+
+        self.policy = build()
+        self.reference = build().requires_grad_(False) if reference else None
         self.optimizer = build_optimizer(self.policy, self.options.optimizer)
         self.updates = 0
         seed_rank(spec.algorithm.grpo.seed, dist.get_rank())

@@ -1,4 +1,4 @@
-"""Loads a Hugging Face directory and spreads it over the ranks."""
+"""Builds the model of a Hugging Face directory, spread over the ranks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from rljob_api.job import JobSpec
+from rljob_trainer.backend.dtensor.load import fill
 from rljob_trainer.backend.dtensor.policy import Policy
 from rljob_trainer.backend.dtensor.tensor_parallel import cut, refuse_uneven
 from rljob_trainer.errors import Mistake
@@ -55,9 +57,12 @@ def make_mesh(spec: JobSpec, world: int) -> DeviceMesh:
     return init_device_mesh(device, (world // tensor, tensor), mesh_dim_names=("dp", "tp"))
 
 
-def build_policy(source: Path, mesh: DeviceMesh, options: ModelOptions) -> Policy:
-    """The model in `source`, float32, sharded over `mesh`. Raises `Mistake` for a model that it cannot spread."""
-    hf = _load(source, options)
+def build_policy(source: Path, mesh: DeviceMesh, options: ModelOptions, group: ProcessGroup) -> Policy:
+    """The model in `source`, float32, sharded over `mesh`; a rank has memory for its own shards only. Collective.
+
+    `group` is gloo. Raises `Mistake` for a model that it cannot spread.
+    """
+    hf = _empty(source, options)
     config = hf.config.to_dict()
     tensor = mesh["tp"].size()
     if tensor > 1:
@@ -67,11 +72,13 @@ def build_policy(source: Path, mesh: DeviceMesh, options: ModelOptions) -> Polic
         hf.gradient_checkpointing_enable({"use_reentrant": False})
     policy = Policy(hf, options.temperature, options.top_p)
     _shard(policy, mesh["dp"], options.bf16)
+    fill(policy, hf, source, torch.device(mesh.device_type), group)
     return policy
 
 
-def _load(source: Path, options: ModelOptions) -> Any:
-    """On CPU. Attention dropout needs the eager kernel: the fused ones draw from the RNG in ways of their own."""
+def _empty(source: Path, options: ModelOptions) -> Any:
+    """Shapes without memory. Attention dropout needs the eager kernel: the fused ones draw from the RNG in ways of
+    their own."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.from_pretrained(source, trust_remote_code=options.trust_remote_code)
@@ -81,13 +88,13 @@ def _load(source: Path, options: ModelOptions) -> Any:
             f" {', '.join(ARCHITECTURES)}. Choose such a model."
         )
     config.attention_dropout = options.attention_dropout
-    return AutoModelForCausalLM.from_pretrained(
-        source,
-        config=config,
-        dtype=torch.float32,
-        attn_implementation="eager" if options.attention_dropout else "sdpa",
-        trust_remote_code=options.trust_remote_code,
-    )
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(
+            config,
+            dtype=torch.float32,
+            attn_implementation="eager" if options.attention_dropout else "sdpa",
+            trust_remote_code=options.trust_remote_code,
+        )
 
 
 def _shard(policy: Policy, mesh: DeviceMesh, bf16: bool) -> None:
