@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 Manifest = dict[str, Any]
@@ -30,6 +32,14 @@ class Api:
     url: str
     tls: ssl.SSLContext
     token: str = ""
+
+    @classmethod
+    def of(cls, kubeconfig: Path) -> Api:
+        """The API server of a kubeconfig that `identities.py` wrote."""
+        content = json.loads(kubeconfig.read_text())
+        cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        return cls(cluster["server"], ssl.create_default_context(cadata=authority), user["token"])
 
     def get(self, path: str, accept: str = "application/json") -> Answer:
         return self.send("GET", path, accept=accept)

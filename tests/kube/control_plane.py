@@ -1,61 +1,58 @@
-"""etcd and kube-apiserver on loopback ports, for as long as a test session needs them. No nodes, no controllers.
+"""etcd, kube-apiserver, and the controllers that a cluster with nodes needs beside them.
 
-`tests/conftest.py` offers it as the fixture `api_server`.
+`fixtures.py` offers the first two on loopback ports as `api_server`; `boot.py` starts all of them.
 """
 
 from __future__ import annotations
 
-import ctypes
-import secrets
-import signal
+import json
 import socket
-import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from .api import Api
-from .pki import write_certificate, write_key, write_public_key
+from .identities import write_identities
+from .processes import Command, running, wait_until
 from .programs import programs
 
-Command = list[str | Path]
-
 READY_WITHIN_S = 120
-DIE_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
+SERVICE_RANGE = "10.96.0.0/16"
+AUDIT_POLICY = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]}
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where etcd and the API server listen."""
+
+    etcd: int = 2379
+    etcd_peer: int = 2380
+    api: int = 6443
 
 
 @contextmanager
 def control_plane(folder: Path) -> Iterator[Api]:
-    """A fresh API server whose data and logs live in `folder`; we are its cluster administrator.
+    """A fresh API server on loopback whose data and logs live in `folder`; we are its cluster administrator.
 
-    Raises `Unavailable` when the programs cannot be had.
+    Raises `Unavailable` when the programs cannot be had, `Failure` when they do not start.
     """
     found = programs("etcd", "kube-apiserver")
-    token = secrets.token_urlsafe()
-    _write_identities(folder, token)
-    etcd_port, peer_port, api_port = _free_ports(3)
+    ports = Ports(*_free_ports(3))
+    write_identities(folder, {"admin": f"https://127.0.0.1:{ports.api}"}, ["127.0.0.1"])
     with ExitStack() as stack:
-        etcd: Command = [found["etcd"], *_etcd_flags(folder, etcd_port, peer_port)]
-        stack.enter_context(_running(etcd, folder / "etcd.log"))
-        server: Command = [found["kube-apiserver"], *_api_flags(folder, etcd_port, api_port)]
-        process = stack.enter_context(_running(server, folder / "kube-apiserver.log"))
-        tls = ssl.create_default_context(cafile=folder / "tls.crt")
-        api = Api(f"https://127.0.0.1:{api_port}", tls, token)
-        _wait_until_ready(api, process, folder / "kube-apiserver.log")
+        stack.enter_context(running([found["etcd"], *etcd_flags(folder, ports)], folder / "etcd.log"))
+        server: Command = [found["kube-apiserver"], *api_flags(folder, ports), *LOOPBACK_FLAGS]
+        log = folder / "kube-apiserver.log"
+        process = stack.enter_context(running(server, log))
+        api = Api.of(folder / "admin.kubeconfig")
+        wait_until_ready(api, process, log)
         yield api
 
 
-def _write_identities(folder: Path, token: str) -> None:
-    write_certificate(write_key(folder / "tls.key"), folder / "tls.crt")
-    write_public_key(write_key(folder / "accounts.key"), folder / "accounts.pub")
-    (folder / "tokens.csv").write_text(f"{token},admin,admin,system:masters\n")
-
-
-def _etcd_flags(folder: Path, port: int, peer_port: int) -> list[str]:
-    here, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
+def etcd_flags(folder: Path, ports: Ports) -> list[str]:
+    here, peer = f"http://127.0.0.1:{ports.etcd}", f"http://127.0.0.1:{ports.etcd_peer}"
     return [
         f"--data-dir={folder / 'etcd'}",
         "--unsafe-no-fsync",
@@ -68,43 +65,75 @@ def _etcd_flags(folder: Path, port: int, peer_port: int) -> list[str]:
     ]
 
 
-def _api_flags(folder: Path, etcd_port: int, port: int) -> list[str]:
+def api_flags(folder: Path, ports: Ports) -> list[str]:
     return [
-        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
-        "--bind-address=127.0.0.1",
-        "--advertise-address=127.0.0.1",
-        f"--secure-port={port}",
-        f"--tls-cert-file={folder / 'tls.crt'}",
-        f"--tls-private-key-file={folder / 'tls.key'}",
+        f"--etcd-servers=http://127.0.0.1:{ports.etcd}",
+        f"--secure-port={ports.api}",
+        f"--client-ca-file={folder / 'ca.crt'}",
+        f"--tls-cert-file={folder / 'kube-apiserver.crt'}",
+        f"--tls-private-key-file={folder / 'kube-apiserver.key'}",
         f"--service-account-key-file={folder / 'accounts.pub'}",
         f"--service-account-signing-key-file={folder / 'accounts.key'}",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--token-auth-file={folder / 'tokens.csv'}",
-        "--authorization-mode=RBAC",
-        "--service-cluster-ip-range=10.96.0.0/16",
-        "--endpoint-reconciler-type=none",  # the API server's own Service is of no use here
+        "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction",
+        f"--service-cluster-ip-range={SERVICE_RANGE}",
         "--shutdown-delay-duration=0s",
     ]
 
 
-@contextmanager
-def _running(command: Command, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends with the block, or with this process however that ends."""
-    libc = ctypes.CDLL(None)
-    with (
-        log.open("wb") as out,
-        subprocess.Popen(
-            command,
-            stdout=out,
-            stderr=out,
-            stdin=subprocess.DEVNULL,
-            preexec_fn=lambda: libc.prctl(DIE_WITH_PARENT, signal.SIGKILL),  # noqa: PLW1509
-        ) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.kill()  # nothing to save: the folder is thrown away
+LOOPBACK_FLAGS = [
+    "--bind-address=127.0.0.1",
+    "--advertise-address=127.0.0.1",
+    "--endpoint-reconciler-type=none",  # the API server's own Service is of no use without nodes
+]
+
+
+def flags_for_nodes(folder: Path, address: str) -> list[str]:
+    """What an API server that has nodes, and is reached at `address` from them, needs beside `api_flags`."""
+    policy = folder / "audit.yaml"
+    policy.write_text(json.dumps(AUDIT_POLICY))
+    return [
+        "--bind-address=0.0.0.0",
+        f"--advertise-address={address}",
+        "--allow-privileged=true",
+        "--kubelet-preferred-address-types=InternalIP",  # else logs look up the node's name in DNS
+        f"--kubelet-client-certificate={folder / 'kubelet-client.crt'}",
+        f"--kubelet-client-key={folder / 'kubelet-client.key'}",
+        f"--audit-policy-file={policy}",
+        f"--audit-log-path={folder / 'audit.log'}",
+    ]
+
+
+def controller_flags(folder: Path, lost_after_s: int) -> list[str]:
+    return [
+        f"--kubeconfig={folder / 'kube-controller-manager.kubeconfig'}",
+        f"--service-account-private-key-file={folder / 'accounts.key'}",
+        f"--root-ca-file={folder / 'ca.crt'}",
+        "--use-service-account-credentials",
+        "--leader-elect=false",
+        f"--node-monitor-grace-period={lost_after_s}s",
+    ]
+
+
+def scheduler_flags(folder: Path) -> list[str]:
+    return [f"--kubeconfig={folder / 'kube-scheduler.kubeconfig'}", "--leader-elect=false"]
+
+
+def wait_until_ready(api: Api, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once the API server, which is `process` and writes `log`, serves.
+
+    Raises `Failure` when it does not.
+    """
+    wait_until(lambda: _is_ready(api), "kube-apiserver is ready", READY_WITHIN_S, process, log)
+
+
+def _is_ready(api: Api) -> bool:
+    try:
+        return api.get("/readyz").code == 200
+    except OSError:
+        return False
 
 
 def _free_ports(count: int) -> list[int]:
@@ -114,18 +143,3 @@ def _free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
-
-
-def _wait_until_ready(api: Api, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
-    while not _is_ready(api):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"kube-apiserver is not ready; its last words:\n{log.read_text()[-3000:]}")
-        time.sleep(0.1)
-
-
-def _is_ready(api: Api) -> bool:
-    try:
-        return api.get("/readyz").code == 200
-    except OSError:
-        return False
