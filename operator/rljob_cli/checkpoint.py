@@ -12,23 +12,21 @@ from rich.console import Console
 from rich.table import Table
 
 from rljob_api.manifest import CheckpointManifest
-from rljob_trainer.checkpoint.directory import JOB_FILE, Directory
+from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.checkpoint.verify import BrokenCheckpointError, read_manifest, verify
 from rljob_trainer.errors import Mistake
 
 from .errors import UserMistake
-from .output import Output
+from .output import Output, OutputOption
+from .places import StoredJob, find_storage
 
 app = typer.Typer(no_args_is_help=True)
-RUNS = Path("runs")
-
-Job = Annotated[Path, typer.Argument(help="Work directory of a job, its name under runs/, or its storage.")]
 
 
 @app.command("ls")
-def list_checkpoints(job: Job, output: Annotated[Output, typer.Option()] = Output.TEXT) -> None:
+def list_checkpoints(job: StoredJob = None, output: OutputOption = Output.TEXT) -> None:
     """List a job's checkpoints: step, age, size, layout, and whether the files are all there."""
-    directory = find_directory(job)
+    directory = find_storage(job)
     rows = [_row(directory, step) for step in directory.steps()]
     match output:
         case Output.JSON:
@@ -41,30 +39,34 @@ def list_checkpoints(job: Job, output: Annotated[Output, typer.Option()] = Outpu
 
 @app.command("verify")
 def verify_checkpoints(
-    job: Job, step: Annotated[int | None, typer.Option(help="Only this step.", show_default=False)] = None
+    job: StoredJob = None,
+    step: Annotated[int | None, typer.Option(help="Only this step.", show_default=False)] = None,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Read every byte and compare checksums. Exit code 1 if anything is wrong."""
-    directory = find_directory(job)
-    broken = False
-    for each in _chosen(directory, step):
-        problems = verify(directory.checkpoint(each))
-        broken = broken or bool(problems)
-        for told in problems or ["whole"]:
-            typer.echo(f"step {each}: {told}")
-    if broken:
+    directory = find_storage(job)
+    found = {each: verify(directory.checkpoint(each)) for each in _chosen(directory, step)}
+    match output:
+        case Output.JSON:
+            typer.echo(json.dumps([{"step": each, "problems": found[each]} for each in found]))
+        case Output.TEXT:
+            for each, problems in found.items():
+                typer.echo("\n".join(f"step {each}: {told}" for told in problems or ["whole"]))
+    if any(found.values()):
         raise typer.Exit(1)
 
 
 @app.command("export")
 def export(
-    job: Job,
     to: Annotated[Path, typer.Option(help="Directory to make.")],
+    job: StoredJob = None,
     step: Annotated[
         int | None, typer.Option(help="Which; without it the newest.", show_default=False)
     ] = None,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Make a Hugging Face directory of a checkpoint, for transformers and vLLM."""
-    directory = find_directory(job)
+    directory = find_storage(job)
     chosen = _chosen(directory, step)[-1]
     from rljob_trainer.checkpoint.export import export_checkpoint
 
@@ -72,21 +74,8 @@ def export(
         export_checkpoint(directory.checkpoint(chosen), to)
     except Mistake as mistake:
         raise UserMistake(str(mistake)) from mistake
-    typer.echo(f"step {chosen} is in {to}")
-
-
-def find_directory(job: Path) -> Directory:
-    """The job's directory on the volume, in or below `job`. Raises `UserMistake`."""
-    places = [job] if job.is_absolute() else [job, RUNS / job]
-    for place in places:
-        found = [file.parent for file in place.rglob(JOB_FILE) if (file.parent / "attempts").is_dir()]
-        if len(found) > 1:
-            raise UserMistake(
-                f"{place} holds several jobs; name one of: {', '.join(map(str, sorted(found)))}"
-            )
-        if found:
-            return Directory(found[0])
-    raise UserMistake(f"no job's storage in {' or '.join(map(str, places))}: nothing was trained there yet")
+    answer = {"step": chosen, "path": str(to)}
+    typer.echo(json.dumps(answer) if output is Output.JSON else f"step {chosen} is in {to}")
 
 
 def _chosen(directory: Directory, step: int | None) -> list[int]:

@@ -9,7 +9,7 @@ import typer
 
 from rljob_api.fields import Field, NoSuchFieldError, field
 
-from .output import Output
+from .output import Output, OutputOption
 from .validate import EXIT_INVALID
 
 
@@ -17,9 +17,7 @@ def explain(
     path: Annotated[
         str, typer.Argument(help="For example spec.checkpoint or spec.rollout.replicas.")
     ] = "spec",
-    output: Annotated[
-        Output, typer.Option("--output", "-o", help="text for people, json for programs.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Explain a field: type, default, bounds, children. Exit code 1 if there is no such field."""
     try:

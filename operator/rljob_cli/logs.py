@@ -10,13 +10,13 @@ from typing import Annotated
 import typer
 
 from .errors import UserMistake
-from .places import find_work_dir
+from .places import Job, find_work_dir
 
 POLL_SECONDS = 0.3
 
 
 def logs(
-    job: Annotated[str | None, typer.Argument(help="Name of the job, or its work directory.")] = None,
+    job: Job = None,
     pod: Annotated[str, typer.Option(help="Only pods whose name contains this.")] = "",
     lines: Annotated[int, typer.Option("--tail", help="So many last lines of each.", min=0)] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they grow.")] = False,

@@ -1,33 +1,84 @@
-"""Which work directory a command means: `status`, `logs` and their like take a job's name or a directory."""
+"""Which job a command means: all take a job's name or a directory, and neither when there is only one job."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from rljob_operator.cluster.workdir import WorkDir
+from rljob_trainer.checkpoint.directory import JOB_FILE, Directory
 
 from .errors import UserMistake
 
 RUNS = Path("runs")
+"""Where `rljob run` keeps its work directories."""
+
+
+def known_jobs(incomplete: str = "") -> list[str]:
+    """Names of the jobs that were run from here, also for completion in a shell."""
+    names = sorted(path.parent.name for path in RUNS.glob(f"*/{JOB_FILE}"))
+    return [name for name in names if name.startswith(incomplete)]
+
+
+Job = Annotated[
+    str | None,
+    typer.Argument(
+        help="Name of the job, or its work directory; without it the only one under runs/.",
+        autocompletion=known_jobs,
+        show_default=False,
+    ),
+]
+StoredJob = Annotated[
+    str | None,
+    typer.Argument(
+        help="Name of the job, its work directory or its storage; without it the only one under runs/.",
+        autocompletion=known_jobs,
+        show_default=False,
+    ),
+]
 
 
 def find_work_dir(job: str | None) -> WorkDir:
     """By name under `runs/`, by path, or the only one there is. Raises `UserMistake`."""
-    known = sorted(path.parent for path in RUNS.glob("*/job.json"))
-    if job is None:
-        return WorkDir(_only(known))
-    for place in (Path(job), RUNS / job):
-        if (place / "job.json").is_file():
+    for place in _places(job):
+        if (place / JOB_FILE).is_file():
             return WorkDir(place)
-    raise UserMistake(f"no job was run in {job} or {RUNS / job}; {_choices(known)}")
+    raise UserMistake(f"no job was run in {_listed(_places(job))}; {_choices()}")
 
 
-def _only(known: list[Path]) -> Path:
+def find_storage(job: str | None) -> Directory:
+    """The storage in or below the place that `job` means: a work directory, a storage, or a volume. Raises
+    `UserMistake`."""
+    for place in _places(job):
+        found = [path for path in _below(place) if Directory(path).attempts.is_dir()]
+        if len(found) > 1:
+            raise UserMistake(f"{place} holds several jobs; name one of: {_listed(found)}")
+        if found:
+            return Directory(found[0])
+    raise UserMistake(f"nothing was trained yet in {_listed(_places(job))}; {_choices()}")
+
+
+def _places(job: str | None) -> list[Path]:
+    if job is not None:
+        return [Path(job)] if Path(job).is_absolute() else [Path(job), RUNS / job]
+    known = known_jobs()
     if len(known) != 1:
-        raise UserMistake(f"say which job; {_choices(known)}")
-    return known[0]
+        raise UserMistake(f"say which job; {_choices()}")
+    return [RUNS / known[0]]
 
 
-def _choices(known: list[Path]) -> str:
-    names = ", ".join(path.name for path in known)
-    return f"known here: {names}" if names else f"nothing was run from here yet (no {RUNS}/*/job.json)"
+def _below(place: Path) -> list[Path]:
+    """`place` itself and two levels down: a work directory's storage, and jobs beside each other on a volume."""
+    return sorted(file.parent for level in ("", "*/", "*/*/") for file in place.glob(level + JOB_FILE))
+
+
+def _choices() -> str:
+    names = ", ".join(known_jobs())
+    return f"known here: {names}" if names else f"nothing was run from here yet (no {RUNS}/*/{JOB_FILE})"
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    return ", ".join(map(str, paths))

@@ -25,7 +25,7 @@ from rljob_operator.settings import Settings
 from .display import Display, JsonLines, LiveDisplay, PlainLines
 from .errors import UserMistake
 from .load import load_job
-from .output import Output
+from .output import Output, OutputOption
 from .places import RUNS
 
 EXPORT = "export"
@@ -40,9 +40,12 @@ def run(
             help="Where checkpoints, logs and state live; the same one goes on. By default runs/<job name>."
         ),
     ] = None,
-    output: Annotated[Output, typer.Option(help="json: one RLJob status a line, per change.")] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
-    """Run a job on this machine; Ctrl-C saves and stops, the same command goes on."""
+    """Run a job on this machine; Ctrl-C saves and stops, the same command goes on.
+
+    In JSON, the RLJob's status as a line whenever it changed.
+    """
     job = load_job(file)
     place = work_dir or RUNS / job.metadata.name
     code = run_job(job, file.resolve().parent, place, display(output), Settings())

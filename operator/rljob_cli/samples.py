@@ -1,10 +1,8 @@
-"""`rljob samples JOB --step N`: what the policy said, and what it was worth. Reads the job's volume; no
-torch."""
+"""`rljob samples JOB --step N`: what the policy said, and what it was worth. Reads the job's volume; no torch."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,15 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rljob_api.samples import SAMPLES_DIR, SampleRecord
+from rljob_api.samples import SampleRecord
 
 from .errors import UserMistake
+from .output import Output, OutputOption
+from .places import StoredJob, find_storage
 
-RUNS = Path("runs")
-"""Where `rljob run` keeps its work directories."""
-JOB_FILE = "job.json"
-"""Marks the root of a job's storage. One that stands beside `storage` is the work directory's own."""
-STORAGE = "storage"
 STEP_FILE = re.compile(r"step_(\d+)\.jsonl")
 
 
@@ -34,48 +29,25 @@ class Order(StrEnum):
     WORST = "worst"
 
 
-class Output(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-
-
 def samples(
-    job: Annotated[str, typer.Argument(help="Work directory of a job, or its name under runs/.")],
+    job: StoredJob = None,
     step: Annotated[
         int | None, typer.Option(help="Which step; without it the newest.", show_default=False)
     ] = None,
     first: Annotated[Order, typer.Option(help="Which samples come first.")] = Order.PROMPT,
     limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 32,
-    output: Annotated[
-        Output, typer.Option("--output", "-o", help="As a table, or as one JSON object a line.")
-    ] = (Output.TABLE),
+    output: OutputOption = Output.TEXT,
 ) -> None:
-    """Show the prompts, completions and rewards of a step."""
-    directory = find_storage(job) / SAMPLES_DIR
-    path = step_file(directory, step)
+    """Show the prompts, completions and rewards of a step; in JSON one object a line."""
+    path = step_file(find_storage(job).samples, step)
     records = [SampleRecord.model_validate_json(line) for line in path.read_text().splitlines()]
     chosen = ordered(records, first)[:limit]
     match output:
         case Output.JSON:
             for record in chosen:
                 print(record.model_dump_json(by_alias=True))
-        case Output.TABLE:
+        case Output.TEXT:
             Console().print(table(records, chosen))
-
-
-def find_storage(job: str) -> Path:
-    """The storage of a job: the directory with `job.json` in or below the work directory. Raises
-    `UserMistake`."""
-    places = [Path(job), RUNS / job]
-    for place in places:
-        found = [file for file in sorted(place.rglob(JOB_FILE)) if not (file.parent / STORAGE).is_dir()]
-        if len(found) == 1:
-            return found[0].parent
-        if found:
-            raise UserMistake(
-                f"{place} holds {len(found)} jobs; name one of {_listed(file.parent for file in found)}"
-            )
-    raise UserMistake(f"no job in {_listed(places)}: give the work directory that `rljob run` printed")
 
 
 def step_file(directory: Path, step: int | None) -> Path:
@@ -130,7 +102,3 @@ def _cells(record: SampleRecord) -> list[Text]:
         Text(value)
         for value in [*values, str(record.tokens), str(record.weight_version), record.finish_reason]
     ]
-
-
-def _listed(paths: Iterable[Path]) -> str:
-    return ", ".join(map(str, paths))

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
-import typer
 from rich.console import Console
 
 from .errors import UserMistake
-from .output import Output
-from .places import find_work_dir
+from .output import Output, OutputOption
+from .places import Job, find_work_dir
 from .words import panel
 
 
-def status(
-    job: Annotated[str | None, typer.Argument(help="Name of the job, or its work directory.")] = None,
-    output: Annotated[Output, typer.Option(help="json: the RLJob status as it is.")] = Output.TEXT,
-) -> None:
-    """Show how a job is doing."""
+def status(job: Job = None, output: OutputOption = Output.TEXT) -> None:
+    """Show how a job is doing; in JSON the RLJob's status as it is."""
     work_dir = find_work_dir(job)
     known = work_dir.read_status()
     if known is None:

@@ -11,16 +11,14 @@ import typer
 
 from .errors import InvalidJob, Problem
 from .load import load_job
-from .output import Output
+from .output import Output, OutputOption
 
 EXIT_INVALID = 1
 
 
 def validate(
     files: Annotated[list[Path], typer.Argument(help="Job files.", show_default=False)],
-    output: Annotated[
-        Output, typer.Option("--output", "-o", help="text for people, json for programs.")
-    ] = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
     """Check job files: every mistake with its line, what is allowed, and the next step. Exit code 1 if there is any."""
     found = {file: problems_of(file) for file in files}

@@ -49,8 +49,15 @@ def test_verify_reads_every_byte_and_fails_by_exit_code(tmp_path: Path) -> None:
     )
 
 
-def test_a_place_without_a_job_is_said(tmp_path: Path) -> None:
-    assert "no job's storage" in rljob_checkpoint("ls", tmp_path)[1]
+def test_verify_answers_programs_too(tmp_path: Path) -> None:
+    _, second = save(a_run(tmp_path), 1, 2)
+    (second.path / "state" / "rank_0.bin").unlink()
+    code, text = rljob_checkpoint("verify", tmp_path, "-o", "json")
+    assert code == 1
+    assert json.loads(text) == [
+        {"step": 1, "problems": []},
+        {"step": 2, "problems": ["state/rank_0.bin cannot be read: No such file or directory"]},
+    ]
 
 
 def test_ls_does_not_import_torch() -> None:

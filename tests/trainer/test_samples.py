@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rljob_api.samples import SampleRecord
 from rljob_cli.errors import UserMistake
-from rljob_cli.samples import Order, find_storage, ordered, step_file
+from rljob_cli.samples import Order, ordered, step_file
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.samples import steps_kept, write_samples
 
@@ -29,7 +29,7 @@ def write(storage: Path, step: int, text: str = "2", **bounds: int) -> Path:
 def job(work: Path) -> Path:
     """A work directory as `rljob run` lays it out, with samples of steps 1 and 2; returns its storage."""
     storage = work / "storage" / "claim"
-    storage.mkdir(parents=True)
+    (storage / "attempts").mkdir(parents=True)
     (work / "job.json").write_text("{}")
     (storage / "job.json").write_text("{}")
     for step in (1, 2):
@@ -77,19 +77,7 @@ def test_a_step_that_is_run_again_replaces_its_file_and_leaves_nothing_half_writ
     assert [file.name for file in path.parent.iterdir()] == ["step_1.jsonl"]
 
 
-def test_storage_is_found_from_the_work_directory_or_the_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    storage = job(tmp_path / "runs" / "sums")
-    assert find_storage(str(tmp_path / "runs" / "sums")) == storage
-    assert find_storage(str(storage)) == storage
-    monkeypatch.chdir(tmp_path)
-    assert find_storage("sums").resolve() == storage
-
-
-def test_a_missing_job_or_step_is_told_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserMistake, match=r"no job in .*nowhere"):
-        find_storage("nowhere")
+def test_a_missing_step_is_told_in_a_sentence(tmp_path: Path) -> None:
     samples = job(tmp_path) / "samples"
     assert step_file(samples, None).name == "step_2.jsonl"
     with pytest.raises(UserMistake, match="no samples of step 9: steps 1 to 2 are kept"):
