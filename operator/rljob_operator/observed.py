@@ -19,7 +19,7 @@ class PodPhase(StrEnum):
     FAILED = "Failed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Pod:
     """What decisions need to know of one pod. Times are seconds since the epoch."""
 
@@ -30,12 +30,19 @@ class Pod:
     attempt: int
     phase: PodPhase = PodPhase.PENDING
     ready: bool = False
+    created_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
     exit_code: int | None = None
     last_words: LastWords | None = None
     message: str = ""
     """Why it waits or how it ended, as the machine that runs it says."""
+    reason: str = ""
+    """The same in one CamelCase word, for example `Unschedulable`, `ErrImagePull`, `Evicted`, `OOMKilled`."""
+    node: str = ""
+    """Where it was placed."""
+    disrupted: bool = False
+    """The cluster, not the pod, ended it: its condition `DisruptionTarget` is True."""
     terminating: bool = False
     """It was asked to go."""
 
@@ -51,6 +58,21 @@ class Pod:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """The cluster would not create something for the job, for example because of a quota."""
+
+    kind: str
+    name: str
+    code: int
+    """HTTP status."""
+    reason: str
+    """As in metav1.Status, for example `Forbidden`."""
+    message: str
+    since: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True)
 class Observed:
     """One look at everything that belongs to a job."""
 
@@ -59,6 +81,8 @@ class Observed:
     """What rank 0 told last, live or as its last words."""
     run_config_maps: frozenset[str] = frozenset()
     """Attempts whose pods were asked for: a pod is missing only if its attempt's ConfigMap is there."""
+    refusal: Refusal | None = None
+    """The last one; forgotten once everything that was asked for exists."""
 
     def role(self, role: RoleName) -> tuple[Pod, ...]:
         return tuple(pod for pod in self.pods if pod.role is role)
