@@ -1,0 +1,99 @@
+"""A v1 Pod, as the API server gives it, turned into `observed.Pod`. Pure; called for each event of a pod."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from rljob_api.base import Manifest
+from rljob_api.failure import RoleName
+from rljob_api.progress import LastWords
+
+from .. import names, times
+from ..observed import Pod, PodPhase
+
+QUIET = frozenset({"PodInitializing", "ContainerCreating", "Completed"})
+"""Reasons that say no more than the phase does."""
+
+
+def observed_pod(manifest: Manifest) -> Pod:
+    """Raises `ValueError` or `KeyError` when the labels are not those of a job's pod."""
+    metadata, status = manifest["metadata"], manifest.get("status", {})
+    labels = metadata["labels"]
+    ended = _terminated(status)
+    words, text = _last_words(ended.get("message", ""))
+    reason, message = _explanation(status, ended)
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        role=RoleName(labels[names.LABEL_ROLE]),
+        index=int(labels[names.LABEL_INDEX]),
+        attempt=int(labels[names.LABEL_ATTEMPT]),
+        phase=_phase(status),
+        ready=_condition(status, "Ready").get("status") == "True",
+        created_at=_seconds(metadata.get("creationTimestamp")),
+        started_at=_seconds(status.get("startTime")),
+        finished_at=_seconds(ended.get("finishedAt")),
+        exit_code=ended.get("exitCode"),
+        last_words=words,
+        message=text or message,
+        reason=reason,
+        node=manifest.get("spec", {}).get("nodeName", ""),
+        disrupted=_condition(status, "DisruptionTarget").get("status") == "True",
+        terminating="deletionTimestamp" in metadata,
+    )
+
+
+def pod_address(manifest: Manifest) -> str:
+    """Empty until the pod has one."""
+    return str(manifest.get("status", {}).get("podIP", ""))
+
+
+def _phase(status: Manifest) -> PodPhase:
+    """`Unknown`, of a node that is silent, is what it was before: running."""
+    phase = status.get("phase") or PodPhase.PENDING.value
+    return PodPhase.RUNNING if phase == "Unknown" else PodPhase(phase)
+
+
+def _condition(status: Manifest, kind: str) -> Manifest:
+    return next((one for one in status.get("conditions") or [] if one["type"] == kind), {})
+
+
+def _states(status: Manifest) -> Iterator[Manifest]:
+    for key in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(key) or []:
+            yield container.get("state", {})
+
+
+def _terminated(status: Manifest) -> Manifest:
+    """How the container ended: of several the first that did not end well, else the last."""
+    ends = [state["terminated"] for state in _states(status) if "terminated" in state]
+    bad = [end for end in ends if end.get("exitCode")]
+    return next(iter(bad or ends[-1:]), {})
+
+
+def _last_words(message: str) -> tuple[LastWords | None, str]:
+    """The words, and the text beside them: one of the two is empty."""
+    try:
+        return LastWords.model_validate_json(message), ""
+    except ValidationError:  # not ours: a library's own words are shown as they are
+        return None, message.strip()
+
+
+def _explanation(status: Manifest, ended: Manifest) -> tuple[str, str]:
+    """Reason and message. What ended the pod explains more than what ended its container, and that more than a wait."""
+    waits = [state["waiting"] for state in _states(status) if "waiting" in state]
+    scheduled = _condition(status, "PodScheduled")
+    unplaced = [scheduled] if scheduled.get("status") == "False" else []
+    disrupted = _condition(status, "DisruptionTarget")
+    whole = {"reason": status.get("reason"), "message": status.get("message")}
+    for told in (whole, disrupted, ended, *waits, *unplaced):
+        reason = told.get("reason") or ""
+        if reason and reason not in QUIET:
+            return reason, "" if told is ended else told.get("message") or ""
+    return "", ""
+
+
+def _seconds(text: str | None) -> float | None:
+    return times.to_seconds(text) if text else None
