@@ -32,6 +32,8 @@ class Api:
     url: str
     tls: ssl.SSLContext
     token: str = ""
+    kubeconfig: Path = Path("/dev/null")
+    """For programs that are to talk to it too."""
 
     @classmethod
     def of(cls, kubeconfig: Path) -> Api:
@@ -39,7 +41,7 @@ class Api:
         content = json.loads(kubeconfig.read_text())
         cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        return cls(cluster["server"], ssl.create_default_context(cadata=authority), user["token"])
+        return cls(cluster["server"], ssl.create_default_context(cadata=authority), user["token"], kubeconfig)
 
     def get(self, path: str, accept: str = "application/json") -> Answer:
         return self.send("GET", path, accept=accept)

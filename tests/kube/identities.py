@@ -14,6 +14,7 @@ GROUPS = {
     "system:kube-controller-manager": "",
     "system:kube-scheduler": "",
     "system:kube-proxy": "system:node-proxier",
+    "system:coredns": "system:masters",
 }
 SERVICE_NAMES = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
 

@@ -1,0 +1,46 @@
+"""Control groups of a cluster's nodes: a group for the cluster, and in it one a node. Versions 1 and 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+NEEDED = "+cpuset +cpu +io +memory +pids"
+"""What a kubelet wants to control, on version 2."""
+
+
+def is_version_2() -> bool:
+    return (ROOT / "cgroup.controllers").exists()
+
+
+def folders(group: str) -> list[Path]:
+    """The folders of `group`, such as /rljob0: one in each hierarchy."""
+    if is_version_2():
+        return [ROOT / group.lstrip("/")]
+    return [
+        each / group.lstrip("/") for each in sorted(ROOT.iterdir()) if each.is_dir() and not each.is_symlink()
+    ]
+
+
+def create(group: str) -> None:
+    """Make `group`, ready to have children with processes."""
+    for folder in folders(group):
+        folder.mkdir(exist_ok=True)
+        if is_version_2():
+            for each in (folder.parent, folder):
+                (each / "cgroup.subtree_control").write_text(NEEDED)
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if not is_version_2() and (folder / name).exists():  # version 1 starts with none
+                (folder / name).write_text((folder.parent / name).read_text())
+
+
+def remove(folder: Path) -> None:
+    """Remove a group and all in it.
+
+    Raises `OSError` while a process is left in one of them.
+    """
+    if folder.exists():
+        for child in folder.iterdir():
+            if child.is_dir():
+                remove(child)
+        folder.rmdir()

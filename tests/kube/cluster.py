@@ -1,0 +1,70 @@
+"""A real cluster that runs on this machine, as tests and `__main__.py` see it. `launch.py` starts it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .api import Api
+from .places import Place
+from .processes import Command, run
+from .programs import programs
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that runs. Everything here is called from outside its namespaces."""
+
+    api: Api
+    """We are cluster administrators."""
+    kubeconfig: Path
+    """The same for `kubectl`, `helm` and any other client on this machine."""
+    nodes: tuple[str, ...]
+    """Names of the real nodes: node0, node1 ..."""
+    place: Place
+    pid: int
+    """The first process inside the cluster's namespaces, as this machine numbers it."""
+
+    @property
+    def folder(self) -> Path:
+        """Logs of the cluster's programs, and `audit.log`. Thrown away with the cluster."""
+        return self.place.run
+
+    def inside(self, node: str = "node0") -> Command:
+        """Before a command: run it in the network of a node, from where pods and services can be reached.
+
+        The process is otherwise like any of ours: same files, same process ids, ours to kill.
+        """
+        return ["nsenter", f"--net=/proc/{self.pid}/root/run/netns/{node}", "--"]
+
+    def on_node(self, node: str = "node0") -> Command:
+        """Before a command: run it where the node's own programs run, with their mounts and process ids as well."""
+        enter: Command = ["nsenter", "--target", str(self.pid), "--mount", "--pid", "--"]
+        return [*enter, "nsenter", f"--net=/run/netns/{node}", "--"]
+
+    def run(self, *command: str | Path, node: str = "node0") -> str:
+        """What a command says that runs in the network of a node.
+
+        Raises `Failure` with what it says on stderr when it fails.
+        """
+        return run(*self.inside(node), *command)
+
+    def kubectl(self, *arguments: str | Path) -> str:
+        """What kubectl says.
+
+        Raises `Failure` with what it says on stderr when it fails.
+        """
+        return run(programs("kubectl")["kubectl"], "--kubeconfig", self.kubeconfig, *arguments)
+
+    def ctr(self, node: str = "node0") -> Command:
+        """Before arguments of ctr, the client of the node's containerd."""
+        socket = self.folder / node / "containerd.sock"
+        return ["ctr", "--address", socket, "--namespace", "k8s.io"]
+
+    def import_image(self, archive: Path) -> None:
+        """Put the image of an OCI archive onto every real node, under the name that the archive gives it.
+
+        Pods then need `imagePullPolicy: Never`.
+        """
+        for node in self.nodes:
+            run(*self.ctr(node), "images", "import", archive)

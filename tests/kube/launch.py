@@ -1,0 +1,163 @@
+"""Start and stop a real cluster on this machine. Needs root and Linux.
+
+The cluster lives in network, process and mount namespaces of its own: this machine sees one interface of it, by which
+it is reached, and its control groups. `boot.py` is its first process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from . import packages, places
+from .api import Api
+from .boot import CONTROL_PLANE_PROGRAMS, NODE_PROGRAMS
+from .cluster import Cluster
+from .places import Place
+from .processes import DIE_WITH_PARENT, Failure, run
+from .programs import programs
+
+STARTED_WITHIN_S = 180
+READY_WITHIN_S = 120
+NAMESPACES = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private"]
+
+
+@contextmanager
+def cluster_of(nodes: int) -> Iterator[Cluster]:
+    """A new cluster of so many real nodes, which ends with the block, or with this process however that ends.
+
+    Raises `Unavailable` where none can be had, `Failure` when it does not start.
+    """
+    cluster = launch(nodes, ends_with_us=True)
+    try:
+        yield cluster
+    finally:
+        stop(cluster)
+
+
+def launch(nodes: int, *, ends_with_us: bool) -> Cluster:
+    """Start a cluster of so many real nodes; 0 is a control plane. It ends with this process, or with `stop`.
+
+    Raises `Unavailable` where none can be had, `Failure` when it does not start.
+    """
+    packages.check()
+    programs(*CONTROL_PLANE_PROGRAMS, *(NODE_PROGRAMS if nodes else []))
+    place, lock = places.take()
+    try:
+        places.claim(place)
+        place.run.mkdir(mode=0o700)
+        process = _unshare(place, nodes, lock, ends_with_us=ends_with_us)
+    finally:
+        os.close(lock)  # the first process inside holds it from now on
+    try:
+        return _ready(place, process, nodes)
+    except BaseException:
+        process.kill()
+        _clear(place)
+        raise
+
+
+def stop(cluster: Cluster) -> None:
+    """Kill a cluster and remove all that is left of it, but for the images, which the next one will want."""
+    with suppress(ProcessLookupError):
+        os.kill(cluster.pid, signal.SIGKILL)
+    _clear(cluster.place)
+
+
+def running_clusters() -> Iterator[Cluster]:
+    """Those of this user that were not started by tests."""
+    for place in places.all_places():
+        state = place.run / "state.json"
+        if state.exists() and places.lock_of(place) is None:
+            found = json.loads(state.read_text())
+            if not found["ends_with_us"]:
+                yield _cluster(place, found["pid"], found["nodes"])
+
+
+def _unshare(place: Place, nodes: int, lock: int, *, ends_with_us: bool) -> subprocess.Popen[bytes]:
+    boot = [sys.executable, "-m", "kube.boot", str(place.number), str(nodes)]
+    libc = ctypes.CDLL(None)
+    with (place.run / "boot.log").open("wb") as log:
+        process = subprocess.Popen(
+            ["unshare", *NAMESPACES, "--", *boot],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[lock],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+            start_new_session=True,
+            preexec_fn=lambda: libc.prctl(DIE_WITH_PARENT, signal.SIGKILL) if ends_with_us else None,  # noqa: PLW1509
+        )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    _wait(place, process, children.read_text, "namespaces", 10)
+    state = {"pid": int(children.read_text()), "nodes": nodes, "ends_with_us": ends_with_us}
+    (place.run / "state.json").write_text(json.dumps(state))
+    return process
+
+
+def _ready(place: Place, process: subprocess.Popen[bytes], nodes: int) -> Cluster:
+    pid = json.loads((place.run / "state.json").read_text())["pid"]
+    _link(place, pid)
+    _wait(place, process, (place.run / "started").exists, "start of all programs", STARTED_WITHIN_S)
+    cluster = _cluster(place, pid, nodes)
+    _wait(place, process, lambda: _is_usable(cluster), "cluster that is ready", READY_WITHIN_S)
+    return cluster
+
+
+def _cluster(place: Place, pid: int, nodes: int) -> Cluster:
+    kubeconfig = place.run / "admin.kubeconfig"
+    return Cluster(
+        Api.of(kubeconfig), kubeconfig, tuple(f"node{index}" for index in range(nodes)), place, pid
+    )
+
+
+def _link(place: Place, pid: int) -> None:
+    """Join this machine and the cluster by a pair of interfaces."""
+    run("ip", "link", "add", place.link, "type", "veth", "peer", "name", "machine", "netns", str(pid))
+    run("ip", "address", "add", f"{place.near}/30", "dev", place.link)
+    run("ip", "link", "set", place.link, "up")
+    inside = ["nsenter", "--target", str(pid), "--net", "--"]
+    run(*inside, "ip", "address", "add", f"{place.far}/30", "dev", "machine")
+    run(*inside, "ip", "link", "set", "machine", "up")
+
+
+def _is_usable(cluster: Cluster) -> bool:
+    """All nodes are Ready, and a pod can be created: it needs the account that a controller makes."""
+    nodes = cluster.api.get("/api/v1/nodes").body.get("items", [])
+    ready = [node for node in nodes if _is_ready(node["status"].get("conditions", []))]
+    account = cluster.api.get("/api/v1/namespaces/default/serviceaccounts/default")
+    return len(ready) == len(cluster.nodes) and account.code == 200
+
+
+def _is_ready(conditions: list[dict[str, str]]) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _wait(
+    place: Place, process: subprocess.Popen[bytes], happens: Callable[[], object], what: str, within_s: float
+) -> None:
+    deadline = time.monotonic() + within_s
+    while not happens():
+        if process.poll() is not None or time.monotonic() > deadline:
+            said = (place.run / "boot.log").read_text()[-3000:]
+            raise Failure(f"no {what} within {within_s:.0f} s; the log in {place.run} ends:\n{said}")
+        time.sleep(0.05)
+
+
+def _clear(place: Place) -> None:
+    """Wait for the end of what was killed, and clear."""
+    deadline = time.monotonic() + places.BUSY_S
+    while (lock := places.lock_of(place)) is None:
+        if time.monotonic() > deadline:
+            raise Failure(f"the cluster in {place.folder} was killed and still runs after {places.BUSY_S} s")
+        time.sleep(0.02)
+    places.clear(place)
+    os.close(lock)

@@ -1,0 +1,81 @@
+"""What a real node needs from the Linux distribution.
+
+`python -m kube.packages` installs what is missing where it can, else says what to install.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+from .network import PLUGINS
+from .programs import Unavailable, say
+
+DEBIAN = {
+    "busybox": "busybox-static",
+    "conntrack": "conntrack",
+    "containerd": "containerd",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "nft": "nftables",
+    "nsenter": "util-linux",
+    "runc": "runc",
+    "socat": "socat",
+    "sysctl": "procps",
+    str(PLUGINS / "bridge"): "containernetworking-plugins",
+    # for images
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+}
+"""Package of each program."""
+SYSTEM_FOLDERS = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def missing() -> list[str]:
+    """Packages that are not installed."""
+    path = f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}"
+    return sorted(
+        {package for program, package in DEBIAN.items() if shutil.which(program, path=path) is None}
+    )
+
+
+def check() -> None:
+    """Raises `Unavailable` with what to do when a node cannot run here."""
+    if os.geteuid() != 0:
+        raise Unavailable(
+            "a real node needs root: run it again as root, or in a virtual machine in which you are"
+        )
+    if absent := missing():
+        raise Unavailable(
+            f"a real node needs: {' '.join(absent)} (`python -m kube.packages` installs them on Debian)"
+        )
+
+
+def install() -> None:
+    """Install what is missing.
+
+    Raises `Unavailable` where that is not ours to do.
+    """
+    absent = missing()
+    if not absent:
+        return
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise Unavailable(
+            f"a real node needs these packages: {' '.join(absent)}; on Debian: apt-get install them"
+        )
+    say(f"installing {' '.join(absent)} ...")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    options = ["-qq", "--yes", "--no-install-recommends"]
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", *options, *absent]):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Unavailable(f"`{' '.join(command)}` failed: {done.stderr.strip()[-1000:]}")
+
+
+if __name__ == "__main__":
+    try:
+        install()
+    except Unavailable as reason:
+        sys.exit(f"tests that need a real node will be skipped: {reason}")
