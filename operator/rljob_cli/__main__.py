@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 import typer
@@ -26,31 +27,46 @@ class Command(NamedTuple):
     help: str
 
 
-COMMANDS = {
+FILES = {
     "validate": Command(
         "validate:validate", "Check job files: every mistake with its line, before anything starts."
     ),
     "explain": Command("explain:explain", "Explain a field: type, default, bounds, children."),
     "schema": Command("schema:schema", "Print the JSON schema of RLJob, for editors."),
+}
+ON_THIS_MACHINE = FILES | {
     "run": Command("run:run", "Run a job on this machine; Ctrl-C saves and stops, the same command goes on."),
     "status": Command("status:status", "Show how a job is doing."),
     "logs": Command("logs:logs", "Show what a job's processes said."),
     "samples": Command("samples:samples", "Show the prompts, completions and rewards of a step."),
     "checkpoint": Command("checkpoint:app", "List, verify and export checkpoints."),
 }
+IN_A_CLUSTER = FILES | {
+    "submit": Command("kubectl.submit:submit", "Create a job; with --wait stay until it is over."),
+    "status": Command("kubectl.status:status", "Show how a job is doing."),
+    "wait": Command("kubectl.wait:wait", "Wait until a job is Complete (exit code 0) or Failed (1)."),
+    "logs": Command("kubectl.logs:logs", "Show what all pods of a job said."),
+    "checkpoints": Command("kubectl.checkpoints:checkpoints", "Show what a restart would go on from."),
+    "events": Command("kubectl.events:events", "Show what happened to a job and its pods."),
+    "suspend": Command("kubectl.suspend:suspend", "Save, stop the pods and keep the storage."),
+    "resume": Command("kubectl.suspend:resume", "Go on from the newest verified checkpoint."),
+    "delete": Command("kubectl.delete:delete", "Delete a job; its checkpoints stay."),
+}
+PROGRAMS = {"rljob": ON_THIS_MACHINE, "kubectl-rljob": IN_A_CLUSTER}
+"""One program under two names: `kubectl rljob` means jobs in a cluster."""
 
 
-def command_line(arguments: list[str]) -> typer.Typer:
+def command_line(arguments: list[str], program: str = "rljob") -> typer.Typer:
     """The application for `arguments`: the named command for real, the others as their line of help."""
     app = typer.Typer(
-        name="rljob",
+        name=program,
         help="RL post-training jobs from one YAML file.",
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
     )
     app.callback()(_top)
-    for name, command in COMMANDS.items():
+    for name, command in PROGRAMS[program].items():
         if arguments[:1] == [name]:
             _add(app, name, command)
         else:
@@ -60,8 +76,9 @@ def command_line(arguments: list[str]) -> typer.Typer:
 
 def main() -> NoReturn:
     """Entry point of the console scripts."""
+    program = Path(sys.argv[0]).name
     try:
-        command_line(sys.argv[1:])()
+        command_line(sys.argv[1:], program if program in PROGRAMS else "rljob")()
     except UserMistake as mistake:
         print(mistake, file=sys.stderr)
         sys.exit(EXIT_MISTAKE)

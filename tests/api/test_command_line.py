@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from rljob_api.progress import EXIT_MISTAKE as EXIT_MISTAKE_OF_PODS
-from rljob_cli.__main__ import COMMANDS, EXIT_MISTAKE, command_line
+from rljob_cli.__main__ import EXIT_MISTAKE, ON_THIS_MACHINE, command_line
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "vllm", "transformers", "numpy", "kubernetes", "kopf", "aiohttp", "datasets"}
@@ -48,7 +48,7 @@ def test_help_does_not_even_import_the_api() -> None:
 
 def test_help_names_every_command() -> None:
     shown = rljob("--help").stdout
-    assert all(name in shown for name in COMMANDS)
+    assert all(name in shown for name in ON_THIS_MACHINE)
 
 
 def test_a_mistake_of_the_user_ends_with_a_sentence_and_without_a_traceback() -> None:

@@ -1,0 +1,42 @@
+"""`kubectl rljob checkpoints JOB`: what a restart would go on from, as the status knows it."""
+
+from __future__ import annotations
+
+import time
+
+from rljob_api.status import CheckpointFacts, Status
+from rljob_operator import times
+
+from ..errors import UserMistake
+from ..output import Output, OutputOption
+from ..words import duration, size
+from .jobs import Context, Jobs, Name, Namespace
+
+
+def checkpoints(
+    job: Name,
+    output: OutputOption = Output.TEXT,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """Show a job's newest checkpoint and how many are kept."""
+    known = Status.model_validate(Jobs(namespace, context).get(job).get("status") or {}).checkpoint
+    if output is Output.JSON:
+        print(known.model_dump_json(by_alias=True, indent=2))
+    elif known.latest is None:
+        raise UserMistake(f"{job} has no checkpoint yet; see `kubectl rljob status {job}`")
+    else:
+        print("\n".join([*facts(known.latest, time.time()), f"kept      {known.count}"]))
+
+
+def facts(latest: CheckpointFacts, now: float) -> list[str]:
+    age = duration(max(0.0, now - times.to_seconds(latest.time)))
+    held = [name for name, there in (("RNG", latest.has_rng), ("optimizer", latest.has_optimizer)) if there]
+    return [
+        f"step      {latest.step}, {age} ago",
+        f"path      {latest.path}",
+        f"size      {size(latest.bytes)}",
+        f"verified  {'yes' if latest.verified else 'no'}",
+        f"holds     {', '.join(['model', *held])}",
+        f"layout    {latest.layout}",
+    ]

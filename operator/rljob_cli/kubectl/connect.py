@@ -1,0 +1,34 @@
+"""Which cluster a command means: the kubeconfig's context, or the account of the pod that it runs in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kubernetes import config
+from kubernetes.config.config_exception import ConfigException
+
+from ..errors import UserMistake
+
+ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def connect(context: str | None) -> str:
+    """Set the client up; the namespace to use by default.
+
+    Raises `UserMistake` where there is no cluster to talk to.
+    """
+    try:
+        config.load_kube_config(context=context)
+        contexts, active = config.list_kube_config_contexts()
+    except ConfigException as error:
+        return _connect_from_inside(error)
+    chosen = active if context is None else next(one for one in contexts if one["name"] == context)
+    return str(chosen["context"].get("namespace") or "default")
+
+
+def _connect_from_inside(error: ConfigException) -> str:
+    try:
+        config.load_incluster_config()
+    except ConfigException:
+        raise UserMistake(f"no cluster to talk to: {error}; set KUBECONFIG, or check --context") from error
+    return ACCOUNT_NAMESPACE.read_text().strip()

@@ -1,0 +1,42 @@
+"""`kubectl rljob events JOB`: what happened to a job and its pods, in order."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from rich.console import Console
+from rich.table import Table
+
+from rljob_api.base import Manifest
+from rljob_operator import times
+
+from ..output import Output, OutputOption
+from ..words import duration
+from .jobs import Context, Jobs, Name, Namespace, event_time
+
+
+def events(
+    job: Name,
+    output: OutputOption = Output.TEXT,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """Show what happened to a job and its pods."""
+    found = Jobs(namespace, context).events(job)
+    if output is Output.JSON:
+        print(json.dumps(found, indent=2))
+    else:
+        Console().print(table(found, time.time()) if found else f"no events of {job} are kept any more")
+
+
+def table(found: list[Manifest], now: float) -> Table:
+    rows = Table("AGE", "TYPE", "REASON", "OBJECT", "MESSAGE", box=None, pad_edge=False)
+    for event in found:
+        seen = event_time(event).partition(".")[0].rstrip("Z") + "Z"
+        target = f"{event['involvedObject']['kind'].lower()}/{event['involvedObject']['name']}"
+        age = duration(max(0.0, now - times.to_seconds(seen)))
+        rows.add_row(
+            age, event.get("type", ""), event.get("reason", ""), target, event.get("message", "").strip()
+        )
+    return rows

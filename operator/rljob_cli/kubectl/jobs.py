@@ -1,0 +1,160 @@
+"""RLJobs, their pods, events and logs behind an API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, NamedTuple, Protocol, cast
+
+import typer
+from kubernetes import client
+
+from rljob_api.base import GROUP, VERSION, Manifest
+from rljob_api.crd import PLURAL
+from rljob_operator import names
+
+from .connect import connect
+from .refusals import told
+
+FIELD_MANAGER = "kubectl-rljob"
+CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
+FOR_EVER = 10 * 365 * 86400.0
+"""A followed log may be silent for long."""
+
+Name = Annotated[str, typer.Argument(help="Name of the job.", show_default=False)]
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="By default that of the kubeconfig's context.")
+]
+Context = Annotated[
+    str | None, typer.Option("--context", help="Context of the kubeconfig; by default its current one.")
+]
+
+
+class Kind(NamedTuple):
+    """Where custom objects of a kind live."""
+
+    group: str
+    version: str
+    namespace: str
+    plural: str
+
+
+class Response(Protocol):
+    """The part of urllib3's response that is read here."""
+
+    data: bytes
+
+    def stream(self) -> Iterator[bytes]: ...
+
+
+class Jobs:
+    """The jobs of one namespace, with the rights of the user's kubeconfig. All methods raise `UserMistake`."""
+
+    def __init__(self, namespace: str | None, context: str | None) -> None:
+        default = connect(context)
+        self.namespace = namespace or default
+        self._core = client.CoreV1Api()
+        self._custom = client.CustomObjectsApi()
+        self._kind = Kind(GROUP, VERSION, self.namespace, PLURAL)
+
+    def get(self, name: str) -> Manifest:
+        with told(name, self.namespace):
+            return cast("Manifest", self._custom.get_namespaced_custom_object(*self._kind, name))
+
+    def create(self, job: Manifest) -> None:
+        with told(job["metadata"]["name"], self.namespace):
+            self._custom.create_namespaced_custom_object(
+                *self._kind, job, field_manager=FIELD_MANAGER, field_validation="Strict"
+            )
+
+    def merge(self, name: str, change: Manifest) -> None:
+        """A JSON merge patch."""
+        with told(name, self.namespace):
+            self._custom.patch_namespaced_custom_object(
+                *self._kind, name, change, field_manager=FIELD_MANAGER
+            )
+
+    def delete(self, name: str) -> None:
+        with told(name, self.namespace):
+            self._custom.delete_namespaced_custom_object(*self._kind, name)
+
+    def changes(self, name: str, timeout: float) -> Iterator[Manifest]:
+        """The job now and after each change, until it is deleted or `timeout` seconds passed."""
+        yield (job := self.get(name))
+        with told(name, self.namespace):
+            answer = self._custom.list_namespaced_custom_object(
+                *self._kind,
+                field_selector=f"metadata.name={name}",
+                resource_version=job["metadata"]["resourceVersion"],
+                watch=True,
+                timeout_seconds=max(1, int(timeout)),
+                _preload_content=False,
+            )
+            for line in lines(cast("Response", answer)):
+                event = json.loads(line)
+                if event["type"] in ("DELETED", "ERROR"):  # an error: too long ago; the caller looks anew
+                    return
+                yield event["object"]
+
+    def pods(self, name: str) -> list[Manifest]:
+        selector = ",".join(f"{key}={value}" for key, value in names.job_labels(name).items())
+        with told(name, self.namespace):
+            return _items(
+                self._core.list_namespaced_pod(
+                    self.namespace, label_selector=selector, _preload_content=False
+                )
+            )
+
+    def events(self, name: str) -> list[Manifest]:
+        """Of the job and of its pods, oldest first."""
+        mine = self._events(f"involvedObject.name={name},involvedObject.kind=RLJob")
+        of_pods = self._events("involvedObject.kind=Pod")
+        prefixes = tuple(f"{name}-{role}-" for role in ("trainer", "rollout"))
+        found = [*mine, *(one for one in of_pods if one["involvedObject"]["name"].startswith(prefixes))]
+        return sorted(found, key=event_time)
+
+    def log(self, pod: str, *, follow: bool, tail: int | None) -> Iterator[str]:
+        """Its lines; with `follow`, as they come, until the container ends."""
+        with told(pod, self.namespace):
+            answer = self._core.read_namespaced_pod_log(
+                pod,
+                self.namespace,
+                follow=follow,
+                tail_lines=tail,
+                _preload_content=False,
+                _request_timeout=(CONNECT_SECONDS, FOR_EVER if follow else READ_SECONDS),
+            )
+            yield from lines(cast("Response", answer))
+
+    def _events(self, selector: str) -> list[Manifest]:
+        with told("events", self.namespace):
+            return _items(
+                self._core.list_namespaced_event(
+                    self.namespace, field_selector=selector, _preload_content=False
+                )
+            )
+
+
+def event_time(event: Manifest) -> str:
+    """When it was last seen: core/v1 and events.k8s.io keep it in different fields."""
+    series = event.get("series") or {}
+    return str(
+        series.get("lastObservedTime")
+        or event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"]["creationTimestamp"]
+    )
+
+
+def lines(answer: Response) -> Iterator[str]:
+    rest = b""
+    for chunk in answer.stream():
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
+    if rest:
+        yield rest.decode(errors="replace")
+
+
+def _items(answer: object) -> list[Manifest]:
+    """Plain JSON: the client's own models cost more than the request."""
+    return cast("list[Manifest]", json.loads(cast("Response", answer).data)["items"])

@@ -1,0 +1,64 @@
+"""What the API server, or the way to it, refused: as a sentence that says what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import urllib3
+from kubernetes import client
+from kubernetes.client.exceptions import ApiException
+
+from ..errors import UserMistake
+
+
+@contextmanager
+def told(name: str, namespace: str) -> Iterator[None]:
+    """`name`: the object that the request inside is about. Raises `UserMistake`."""
+    try:
+        yield
+    except ApiException as refusal:
+        raise UserMistake(sentence(name, namespace, refusal)) from refusal
+    except urllib3.exceptions.HTTPError as error:
+        host = client.Configuration.get_default_copy().host
+        raise UserMistake(
+            f"cannot reach the API server at {host}: {_reason(error)}; check `kubectl cluster-info`"
+        ) from error
+
+
+def sentence(name: str, namespace: str, refusal: ApiException) -> str:
+    message = _message(refusal)
+    match refusal.status:
+        case 404 if "the requested resource" in message or "page not found" in message:
+            return (
+                "this cluster does not know RLJobs: install the chart first (`helm install`, see the README)"
+            )
+        case 404:
+            return f"there is no `{name}` in namespace {namespace}; see `kubectl get rljobs -A`"
+        case 409:
+            return (
+                f"`{name}` is already there in namespace {namespace}; "
+                "delete it first, or change it with `kubectl apply`"
+            )
+        case 401:
+            return f"the API server does not know you: {message}; check `kubectl auth whoami`"
+        case 403:
+            return (
+                f"not allowed: {message}; ask an administrator for the role `edit` in namespace {namespace}"
+            )
+        case _:
+            return f"the API server answered {refusal.status}: {message}"
+
+
+def _message(refusal: ApiException) -> str:
+    """The sentence of the API server's Status object, else what came."""
+    try:
+        return str(json.loads(refusal.body or "")["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(refusal.body or refusal.reason).strip()
+
+
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    inner = getattr(error, "reason", None) or error
+    return str(inner).rpartition(": ")[2] or type(inner).__name__

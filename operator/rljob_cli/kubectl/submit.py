@@ -1,0 +1,40 @@
+"""`kubectl rljob submit FILE`: create the job, and with --wait stay until it is over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rljob_api.base import Manifest
+
+from ..document import read_document
+from ..load import parse_job
+from .jobs import Context, Jobs, Namespace
+from .wait import wait_until_over
+
+
+def submit(
+    file: Annotated[Path, typer.Argument(help="The job file.", show_default=False)],
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Show progress until it is Complete or Failed (exit code 1).")
+    ] = False,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """Create a job in the cluster."""
+    document = read_document(file)
+    job = parse_job(document)  # every mistake with its line, before the API server sees it
+    jobs = Jobs(namespace or written_namespace(document.data), context)
+    jobs.create(document.data)
+    name = job.metadata.name
+    print(f"rljob.rljob.io/{name} created in namespace {jobs.namespace}", flush=True)
+    if wait:
+        raise typer.Exit(wait_until_over(jobs, name))
+    print(f"Watch it: kubectl rljob status {name} -n {jobs.namespace}")
+
+
+def written_namespace(manifest: Manifest) -> str | None:
+    found: str | None = manifest["metadata"].get("namespace")
+    return found

@@ -1,0 +1,73 @@
+"""`kubectl rljob wait JOB`: until it is Complete (exit code 0) or Failed (1); a line whenever something changed."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from rljob_api.base import Manifest
+from rljob_api.status import ConditionType, Status
+
+from ..words import summary
+from .jobs import FOR_EVER, Context, Jobs, Name, Namespace
+
+EXIT_COMPLETE, EXIT_FAILED, EXIT_TIMEOUT = 0, 1, 3
+WATCH_SECONDS = 300.0
+"""Proxies cut longer silences."""
+QUIET_SECONDS = 10.0
+"""A line at most this often while only numbers move."""
+
+
+def wait(
+    job: Name,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds; afterwards exit code 3.", min=1, show_default="for ever")
+    ] = FOR_EVER,
+    namespace: Namespace = None,
+    context: Context = None,
+) -> None:
+    """Wait until a job is Complete (exit code 0) or Failed (exit code 1)."""
+    raise typer.Exit(wait_until_over(Jobs(namespace, context), job, timeout))
+
+
+def wait_until_over(jobs: Jobs, name: str, timeout: float = FOR_EVER) -> int:
+    """The exit code. Prints progress to the standard error, so that the standard output stays free."""
+    deadline = time.monotonic() + timeout
+    shown = _Shown(name)
+    while (left := deadline - time.monotonic()) > 0:
+        for job in jobs.changes(name, min(left, WATCH_SECONDS)):
+            shown.show(job)
+            code = verdict(job)
+            if code is not None:
+                return code
+    print(f"{name} is not over after {timeout:.0f} s", file=sys.stderr)
+    return EXIT_TIMEOUT
+
+
+def verdict(job: Manifest) -> int | None:
+    """Exit code of a job that is over, None while it is not."""
+    for condition in job.get("status", {}).get("conditions", []):
+        if condition["status"] == "True" and condition["type"] == ConditionType.COMPLETE:
+            return EXIT_COMPLETE
+        if condition["status"] == "True" and condition["type"] == ConditionType.FAILED:
+            return EXIT_FAILED
+    return None
+
+
+class _Shown:
+    """Prints a change of phase or message at once, numbers now and then."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._last = ("", "")
+        self._at = 0.0
+
+    def show(self, job: Manifest) -> None:
+        status = Status.model_validate(job.get("status") or {})
+        state, now = (status.phase.value, status.message), time.monotonic()
+        if state != self._last or now - self._at >= QUIET_SECONDS:
+            print(summary(self._name, status), file=sys.stderr, flush=True)
+            self._last, self._at = state, now

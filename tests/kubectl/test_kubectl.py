@@ -1,0 +1,193 @@
+"""`kubectl rljob` against a real API server. No operator runs: the test writes the status that one would write."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from builders import manifest
+from kube.api import Api
+from rljob_api.base import Manifest
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(sys.executable).with_name("kubectl-rljob")
+JOBS = "/apis/rljob.io/v1alpha1/namespaces/default/rljobs"
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    api: Api
+    name: str
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        known = {"KUBECONFIG": str(self.api.kubeconfig), "COLUMNS": "200"}
+        return subprocess.run(
+            [PROGRAM, *arguments],
+            env=os.environ | known | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def tell(self, phase: str, condition: str = "", message: str = "") -> None:
+        """Write a status, as the operator would."""
+        status: Manifest = {"phase": phase, "message": message, "progress": {"step": 3, "display": "3/10"}}
+        if condition:
+            now = "2026-01-01T00:00:00Z"
+            truth = {"type": condition, "status": "True", "reason": "Because", "lastTransitionTime": now}
+            status["conditions"] = [truth]
+        answer = self.api.merge(f"{JOBS}/{self.name}/status", {"status": status})
+        assert answer.code == 200, answer.message
+
+    @property
+    def job(self) -> Manifest:
+        return self.api.get(f"{JOBS}/{self.name}").body
+
+
+@pytest.fixture
+def file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    name = f"kubectl-{abs(hash(request.node.name)) % 10**8}"
+    job = manifest()
+    job["metadata"] = {"name": name}
+    (tmp_path / "job.yaml").write_text(json.dumps(job))
+    return tmp_path / "job.yaml"
+
+
+@pytest.fixture
+def kubectl(api_server: Api, file: Path) -> Iterator[Kubectl]:
+    found = Kubectl(api_server, json.loads(file.read_text())["metadata"]["name"])
+    yield found
+    api_server.delete(f"{JOBS}/{found.name}")
+
+
+@pytest.fixture
+def submitted(kubectl: Kubectl, file: Path) -> Kubectl:
+    assert kubectl("submit", str(file)).returncode == 0
+    return kubectl
+
+
+def test_a_submitted_job_is_in_the_cluster(kubectl: Kubectl, file: Path) -> None:
+    done = kubectl("submit", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"rljob.rljob.io/{kubectl.name} created in namespace default" in done.stdout
+    assert kubectl.job["spec"]["model"]["source"] == "builtin:addition"
+
+
+def test_a_job_with_a_mistake_does_not_reach_the_cluster(kubectl: Kubectl, file: Path) -> None:
+    broken = json.loads(file.read_text())
+    broken["spec"]["rollout"] = {"replicas": 0}
+    file.write_text(json.dumps(broken))
+    done = kubectl("submit", str(file))
+    assert done.returncode == 2
+    assert "spec.rollout.replicas" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert kubectl.api.get(f"{JOBS}/{kubectl.name}").code == 404
+
+
+def test_submitting_twice_says_what_to_do(submitted: Kubectl, file: Path) -> None:
+    done = submitted("submit", str(file))
+    assert done.returncode == 2
+    assert "is already there in namespace default; delete it first" in done.stderr
+
+
+@pytest.mark.parametrize(("condition", "code"), [("Complete", 0), ("Failed", 1)])
+def test_wait_ends_with_the_job_and_tells_how(submitted: Kubectl, condition: str, code: int) -> None:
+    submitted.tell("Training")
+    with subprocess.Popen(
+        [PROGRAM, "wait", submitted.name],
+        env=os.environ | {"KUBECONFIG": str(submitted.api.kubeconfig)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert "Training" in waiting.stderr.readline()
+        submitted.tell(condition, condition, "why it ended")
+        assert "why it ended" in waiting.stderr.read()
+    assert waiting.returncode == code
+
+
+def test_wait_gives_up_after_its_timeout(submitted: Kubectl) -> None:
+    done = submitted("wait", submitted.name, "--timeout", "1")
+    assert (done.returncode, "is not over after 1 s" in done.stderr) == (3, True)
+
+
+def test_suspend_and_resume_set_the_field(submitted: Kubectl) -> None:
+    assert "`kubectl rljob resume" in submitted("suspend", submitted.name).stdout
+    assert submitted.job["spec"]["suspend"] is True
+    assert submitted("resume", submitted.name).returncode == 0
+    assert submitted.job["spec"]["suspend"] is False
+
+
+def test_status_shows_one_screen_or_json(submitted: Kubectl) -> None:
+    submitted.tell("Training", message="1 of 2 pods cannot be scheduled")
+    shown = submitted("status", submitted.name).stdout
+    assert "Training" in shown
+    assert "3/10" in shown
+    assert "1 of 2 pods cannot be scheduled" in shown
+    assert json.loads(submitted("status", submitted.name, "-o", "json").stdout)["phase"] == "Training"
+
+
+def test_events_of_the_job_and_its_pods_come_in_order(submitted: Kubectl) -> None:
+    pod = f"{submitted.name}-trainer-0-1"
+    for when, kind, name in (("02", "Pod", pod), ("01", "RLJob", submitted.name), ("03", "Pod", "stranger")):
+        event: Manifest = {
+            "metadata": {"name": f"{name}.{when}", "namespace": "default"},
+            "involvedObject": {"kind": kind, "name": name, "namespace": "default"},
+            "reason": f"Reason{when}",
+            "message": "it happened",
+            "type": "Normal",
+            "lastTimestamp": f"2026-01-01T00:00:{when}Z",
+        }
+        assert submitted.api.post("/api/v1/namespaces/default/events", event).code == 201
+    shown = submitted("events", submitted.name).stdout
+    assert shown.index("Reason01") < shown.index("Reason02")
+    assert "stranger" not in shown
+
+
+def test_logs_before_any_pod_say_where_to_look(submitted: Kubectl) -> None:
+    done = submitted("logs", submitted.name)
+    assert (done.returncode, "no pod of" in done.stderr) == (2, True)
+
+
+def test_delete_names_what_stays(submitted: Kubectl) -> None:
+    done = submitted("delete", submitted.name)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"its checkpoints stay in the claim {submitted.name}-storage" in done.stdout
+    assert submitted.api.get(f"{JOBS}/{submitted.name}").code == 404
+
+
+@pytest.mark.parametrize("command", ["status", "wait", "suspend", "delete"])
+def test_a_job_that_is_not_there_is_named_with_its_namespace(kubectl: Kubectl, command: str) -> None:
+    done = kubectl(command, "no-such-job")
+    assert done.returncode == 2
+    assert "there is no `no-such-job` in namespace default" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_cluster_the_next_step_is_told(kubectl: Kubectl, tmp_path: Path) -> None:
+    done = kubectl("status", "x", KUBECONFIG=str(tmp_path / "none"))
+    assert (done.returncode, "set KUBECONFIG, or check --context" in done.stderr) == (2, True)
+
+
+def test_a_server_that_does_not_answer_is_named(kubectl: Kubectl, tmp_path: Path) -> None:
+    config = json.loads(kubectl.api.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
+    (tmp_path / "config").write_text(json.dumps(config))
+    done = kubectl("status", "x", KUBECONFIG=str(tmp_path / "config"))
+    assert done.returncode == 2
+    assert "cannot reach the API server at https://127.0.0.1:1: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_context_that_is_not_there_is_named(kubectl: Kubectl) -> None:
+    done = kubectl("status", "x", "--context", "nowhere")
+    assert (done.returncode, "nowhere" in done.stderr) == (2, True)
+    assert "Traceback" not in done.stderr
