@@ -66,8 +66,9 @@ format: setup ## Let ruff mend what it can
 	$(BIN)/ruff format .
 
 .PHONY: crds
-crds: setup ## Write the CRD, the editor schema and the reference from the models
+crds: setup ## Write what is made from the models: CRD, editor schema, reference, parts of the chart
 	$(BIN)/python -m rljob_api.generated
+	PYTHONPATH=charts $(BIN)/python -m rljob_chart.generated
 
 .PHONY: lock
 lock: | $(UV) ## Pin every dependency anew (no index addresses in the result)

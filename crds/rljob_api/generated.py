@@ -34,6 +34,7 @@ def editor_schema() -> str:
 
 GENERATED: dict[str, Callable[[], str]] = {
     "crds/rljobs.yaml": crd_yaml,
+    "charts/rljob-operator/files/rljobs.yaml": crd_yaml,
     "crds/rljob.schema.json": editor_schema,
     "docs/reference.md": reference,
 }

@@ -1,0 +1,30 @@
+"""Every file of the chart that is made: `python -m rljob_chart.generated` (`make crds`) writes them, but for the CRD,
+which `rljob_api.generated` writes.
+
+A test fails when one of them is not what the code says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .readme import README, readme
+from .rights_template import rights_template
+from .values_schema import values_schema
+from .values_yaml import values_yaml
+
+CHART = "charts/rljob-operator"
+
+GENERATED: dict[str, Callable[[], str]] = {
+    f"{CHART}/values.yaml": values_yaml,
+    f"{CHART}/values.schema.json": values_schema,
+    f"{CHART}/templates/_rights.tpl": rights_template,
+    str(README): readme,
+}
+"""What makes each file, by its path in the repository."""
+
+
+if __name__ == "__main__":
+    for name, made in GENERATED.items():
+        Path(name).write_text(made(), encoding="utf-8")

@@ -1,0 +1,61 @@
+"""The chart, rendered by the real helm."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from kube.api import Manifest
+from kube.programs import programs
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "rljob-operator"
+VARIANTS = sorted((CHART / "ci").glob("*-values.yaml"))
+DEFAULT = CHART / "ci" / "default-values.yaml"
+RELEASE, NAMESPACE = "rl", "rl-system"
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """helm said no; the message is what it said."""
+
+
+def helm(*arguments: str | Path) -> str:
+    """What helm prints.
+
+    Raises `Refused`, and `Unavailable` where helm cannot be had.
+    """
+    command: list[str | Path] = [programs("helm")["helm"], *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if ended.returncode:
+        raise Refused(ended.stderr)
+    return ended.stdout
+
+
+def rendered(values: Path = DEFAULT, *flags: str) -> list[Manifest]:
+    """Everything that the chart makes of `values`."""
+    return list(_rendered(values, flags))
+
+
+@cache
+def _rendered(values: Path, flags: tuple[str, ...]) -> tuple[Manifest, ...]:
+    text = helm("template", RELEASE, CHART, "--namespace", NAMESPACE, "--values", values, *flags)
+    return tuple(each for each in YAML(typ="safe").load_all(text) if each)
+
+
+def of_kind(kind: str, objects: list[Manifest]) -> list[Manifest]:
+    return [each for each in objects if each["kind"] == kind]
+
+
+def the(kind: str, objects: list[Manifest]) -> Manifest:
+    """The only one of its kind."""
+    (only,) = of_kind(kind, objects)
+    return only
+
+
+def pod(objects: list[Manifest]) -> Any:
+    """The spec of the operator's pods."""
+    return the("Deployment", objects)["spec"]["template"]["spec"]

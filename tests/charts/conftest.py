@@ -1,0 +1,51 @@
+"""Chart tests want helm, kubeconform and an API server that knows nothing of RLJob yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kube.api import Api
+from kube.control_plane import control_plane
+from kube.programs import Unavailable, programs
+
+from .schemas import write_schemas
+
+
+@dataclass(frozen=True)
+class Blank:
+    """An API server without the CRD, and how to reach it."""
+
+    api: Api
+    kubeconfig: Path
+
+
+@contextmanager
+def or_skip() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as reason:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def chart_programs() -> None:
+    with or_skip():
+        programs("helm", "kubeconform")
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blank]:
+    folder = tmp_path_factory.mktemp("chart")
+    with or_skip(), control_plane(folder) as api:
+        yield Blank(api, folder / "admin.kubeconfig")
+
+
+@pytest.fixture(scope="session")
+def schemas(blank: Blank, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_schemas(blank.api, tmp_path_factory.mktemp("schemas"))
