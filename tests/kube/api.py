@@ -30,10 +30,10 @@ class Api:
     """An API server and who we are to it."""
 
     url: str
-    tls: ssl.SSLContext
-    token: str = ""
-    kubeconfig: Path = Path("/dev/null")
-    """For programs that are to talk to it too."""
+    tls: ssl.SSLContext | None
+    token: str
+    kubeconfig: Path
+    """For other clients, to be the same user there."""
 
     @classmethod
     def of(cls, kubeconfig: Path) -> Api:

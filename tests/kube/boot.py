@@ -74,8 +74,7 @@ def boot(place: Place, nodes: int) -> None:
     for each in networks[:nodes]:
         _start_node(machine, each)
     if nodes:
-        dns = coredns(machine.programs["coredns"], machine.folder, machine.folder)
-        machine.start("coredns", dns)
+        _start_services(machine)
     (machine.folder / "started").touch()
     _stay(machine)
 
@@ -84,7 +83,7 @@ def _cover() -> None:
     """Hide the machine's folders in which nodes would leave something, under empty ones that end with us."""
     run("mount", "--make-rshared", "/")  # among ourselves: kubelets share mounts with pods
     for folder in COVERED:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", folder)
 
 
@@ -123,6 +122,14 @@ def _start_node(machine: Machine, network: NodeNetwork) -> None:
     machine.start(f"kubelet-{network.name}", node.kubelet(machine.programs["kubelet"]))
     machine.start(f"kube-proxy-{network.name}", node.kube_proxy(machine.programs["kube-proxy"]))
     _say(f"{network.name}: containerd, kubelet and kube-proxy run")
+
+
+def _start_services(machine: Machine) -> None:
+    """What pods expect of a cluster beside the control plane: names and storage."""
+    folder = machine.folder
+    machine.start("coredns", coredns(machine.programs["coredns"], folder, folder))
+    storage: Command = [sys.executable, "-m", "kube.storage", folder / "admin.kubeconfig", folder / "volumes"]
+    machine.start("storage", storage)
 
 
 def _answers(node: Node) -> bool:

@@ -13,17 +13,20 @@ from .programs import programs
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that runs. Everything here is called from outside its namespaces."""
+    """A cluster that runs on this machine. Everything here is called from outside its namespaces."""
 
     api: Api
     """We are cluster administrators."""
-    kubeconfig: Path
-    """The same for `kubectl`, `helm` and any other client on this machine."""
     nodes: tuple[str, ...]
     """Names of the real nodes: node0, node1 ..."""
     place: Place
     pid: int
     """The first process inside the cluster's namespaces, as this machine numbers it."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """For `kubectl`, `helm` and any other client on this machine."""
+        return self.api.kubeconfig
 
     @property
     def folder(self) -> Path:
@@ -60,6 +63,14 @@ class Cluster:
         """Before arguments of ctr, the client of the node's containerd."""
         socket = self.folder / node / "containerd.sock"
         return ["ctr", "--address", socket, "--namespace", "k8s.io"]
+
+    def give_gpus(self, node: str, count: int, resource: str = "nvidia.com/gpu") -> None:
+        """Let a node say that it has so many GPUs; the scheduler and the kubelet count them as they count real ones."""
+        amounts = {resource: str(count)}
+        answer = self.api.merge(
+            f"/api/v1/nodes/{node}/status", {"status": {"capacity": amounts, "allocatable": amounts}}
+        )
+        assert answer.code == 200, answer.message
 
     def import_image(self, archive: Path) -> None:
         """Put the image of an OCI archive onto every real node, under the name that the archive gives it.

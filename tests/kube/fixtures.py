@@ -1,11 +1,11 @@
-"""The fixture `api_server`: a real API server that knows RLJob. `tests/conftest.py` offers it to all tests."""
+"""Fixtures: a real API server that knows RLJob, and real clusters. `tests/conftest.py` offers them to all tests."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,7 +13,9 @@ from rljob_api.base import GROUP
 from rljob_api.crd import PLURAL, crd
 
 from .api import Api, Manifest
+from .cluster import Cluster
 from .control_plane import control_plane
+from .launch import cluster_of
 from .programs import Unavailable
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -21,16 +23,40 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 @pytest.fixture(scope="session")
 def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """A real API server with the CRD of RLJob. Without the means to have one: skipped, but failed under CI=true."""
-    with ExitStack() as stack:
-        try:
-            api = stack.enter_context(control_plane(tmp_path_factory.mktemp("kube")))
-        except Unavailable as reason:
-            (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(reason))
-        created = api.post(CRDS, crd())
-        assert created.code == 201, created.message
-        wait_until_established(api)
+    """A real API server with the CRD of RLJob, and nothing else: no controllers, no nodes."""
+    with skipped_if_unavailable(), control_plane(tmp_path_factory.mktemp("kube")) as api:
+        install_crd(api)
         yield api
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster with one real node, bare: whoever needs RLJob installs it."""
+    with skipped_if_unavailable(), cluster_of(nodes=1) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def two_node_cluster() -> Iterator[Cluster]:
+    """A cluster with two real nodes, bare."""
+    with skipped_if_unavailable(), cluster_of(nodes=2) as cluster:
+        yield cluster
+
+
+@contextmanager
+def skipped_if_unavailable() -> Iterator[None]:
+    """Without the means for what is asked for in the block: skip with the reason, but fail under CI=true."""
+    try:
+        yield
+    except Unavailable as reason:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(reason))
+
+
+def install_crd(api: Api) -> None:
+    """Let the API server serve RLJobs."""
+    created = api.post(CRDS, crd())
+    assert created.code == 201, created.message
+    wait_until_established(api)
 
 
 def wait_until_established(api: Api) -> Manifest:

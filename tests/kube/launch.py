@@ -21,13 +21,14 @@ from . import packages, places
 from .api import Api
 from .boot import CONTROL_PLANE_PROGRAMS, NODE_PROGRAMS
 from .cluster import Cluster
+from .network import NodeNetwork
 from .places import Place
 from .processes import DIE_WITH_PARENT, Failure, run
 from .programs import programs
 
 STARTED_WITHIN_S = 180
 READY_WITHIN_S = 120
-NAMESPACES = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=private"]
+NAMESPACES = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation=slave"]
 
 
 @contextmanager
@@ -36,15 +37,16 @@ def cluster_of(nodes: int) -> Iterator[Cluster]:
 
     Raises `Unavailable` where none can be had, `Failure` when it does not start.
     """
-    cluster = launch(nodes, ends_with_us=True)
+    cluster, process = launch(nodes, ends_with_us=True)
     try:
         yield cluster
     finally:
         stop(cluster)
+        process.wait()
 
 
-def launch(nodes: int, *, ends_with_us: bool) -> Cluster:
-    """Start a cluster of so many real nodes; 0 is a control plane. It ends with this process, or with `stop`.
+def launch(nodes: int, *, ends_with_us: bool) -> tuple[Cluster, subprocess.Popen[bytes]]:
+    """Start a cluster of so many real nodes; 0 is a control plane. It ends with `stop`, or also with this process.
 
     Raises `Unavailable` where none can be had, `Failure` when it does not start.
     """
@@ -58,9 +60,10 @@ def launch(nodes: int, *, ends_with_us: bool) -> Cluster:
     finally:
         os.close(lock)  # the first process inside holds it from now on
     try:
-        return _ready(place, process, nodes)
+        return _ready(place, process, nodes), process
     except BaseException:
         process.kill()
+        process.wait()
         _clear(place)
         raise
 
@@ -113,10 +116,8 @@ def _ready(place: Place, process: subprocess.Popen[bytes], nodes: int) -> Cluste
 
 
 def _cluster(place: Place, pid: int, nodes: int) -> Cluster:
-    kubeconfig = place.run / "admin.kubeconfig"
-    return Cluster(
-        Api.of(kubeconfig), kubeconfig, tuple(f"node{index}" for index in range(nodes)), place, pid
-    )
+    names = tuple(NodeNetwork(index).name for index in range(nodes))
+    return Cluster(Api.of(place.run / "admin.kubeconfig"), names, place, pid)
 
 
 def _link(place: Place, pid: int) -> None:

@@ -20,7 +20,13 @@ from .processes import Failure, run
 from .programs import Unavailable, cache
 
 PLACES = 16
-COVERED = [Path("/run"), Path("/var/lib/cni"), Path("/var/log/containers")]
+COVERED = [
+    Path("/run"),
+    Path("/usr/libexec/kubernetes"),
+    Path("/var/lib/cni"),
+    Path("/var/lib/kubelet"),
+    Path("/var/log/containers"),
+]
 """Where programs of a node write whatever they are told. A cluster covers them with empty ones of its own."""
 BUSY_S = 10
 """For how long the kernel may call a cgroup busy after its last process was killed."""
@@ -103,7 +109,7 @@ def claim(place: Place) -> None:
     made = {
         "link": place.link,
         "cgroups": [str(each) for each in cgroups.folders(place.cgroup)],
-        "folders": [str(each) for each in COVERED if not each.exists()],
+        "folders": [str(each) for each in _missing(COVERED)],
     }
     place.record.write_text(json.dumps(made, indent=2))
 
@@ -135,6 +141,11 @@ def _remove_cgroup(folder: Path) -> None:
             if time.monotonic() > deadline:
                 raise Failure(f"cannot remove the cgroup {folder}: {busy}") from busy
             time.sleep(0.05)
+
+
+def _missing(folders: list[Path]) -> list[Path]:
+    """Those that do not exist, and their parents that do not, inner ones first."""
+    return [each for folder in folders for each in (folder, *folder.parents) if not each.exists()]
 
 
 def _remove_if_empty(folder: Path) -> None:
