@@ -48,8 +48,8 @@ def test_the_operator_gets_what_it_uses_everywhere_and_leases_at_home() -> None:
 def test_an_operator_of_two_namespaces_has_no_rights_elsewhere() -> None:
     objects = rendered(NAMESPACED)
     assert of_kind("ClusterRole", objects) == of_kind("ClusterRoleBinding", objects) == []
-    at_work = dict.fromkeys(["team-a", "team-b"], set(JOB_RIGHTS))
-    assert granted(objects, "rl-rljob-operator") == {**at_work, NAMESPACE: set(LEASE_RIGHTS)}
+    at_work, at_home = set(JOB_RIGHTS), set(LEASE_RIGHTS)
+    assert granted(objects, "rl-rljob-operator") == {"team-a": at_work, "team-b": at_work, NAMESPACE: at_home}
 
 
 def test_rights_can_be_left_to_somebody_else() -> None:

@@ -18,7 +18,7 @@ WRONG = {
     "nested": ("jobDefaults.storageClas=x", "at '/jobDefaults': additional properties 'storageClas' not allowed"),
     "type": ("replicas=many", "at '/replicas': got string, want integer"),
     "range": ("replicas=0", "at '/replicas': minimum: got 0, want 1"),
-    "choice": ("image.pullPolicy=Sometimes", "'/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"),
+    "choice": ("image.pullPolicy=Sometimes", "pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"),
     "digest": ("image.digest=abc", "'/image/digest': 'abc' does not match pattern '^(sha256:[0-9a-f]{64})?$'"),
 }  # fmt: skip
 
