@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOB ?= examples/addition-cpu.yaml
+SIZE ?= 1
 
 # uv is taken from the machine, else installed into a folder of its own.
 UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
@@ -45,7 +46,20 @@ run: setup ## Train the example job on this machine (JOB=path for another)
 test: setup ## All tests that need no GPU
 	@# Ahead of pytest, because the first build takes minutes and tests have a time limit each.
 	@PYTHONPATH=tests $(BIN)/python -m kube.programs || true
+	@PYTHONPATH=tests $(BIN)/python -m kube.packages || true
 	$(BIN)/python -m pytest -m "not gpu"
+
+.PHONY: cluster
+cluster: setup ## Start a real Kubernetes cluster on this machine (SIZE=0, 1 or 2 real nodes); needs root
+	@PYTHONPATH=tests $(BIN)/python -m kube up $(SIZE)
+
+.PHONY: cluster-down
+cluster-down: setup ## Remove that cluster and all that it left
+	@PYTHONPATH=tests $(BIN)/python -m kube down
+
+.PHONY: kubectl
+kubectl: setup ## Ask that cluster (ARGS="get pods")
+	@PYTHONPATH=tests $(BIN)/python -m kube kubectl $(ARGS)
 
 .PHONY: test-gpu
 test-gpu: ## GPU tests with the Python at hand (PYTHON=python3), installing nothing

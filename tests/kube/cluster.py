@@ -72,6 +72,14 @@ class Cluster:
         )
         assert answer.code == 200, answer.message
 
+    def cut_off(self, node: str) -> None:
+        """Take a node, but not node0, off the network: pods on it run on, and nobody hears of them."""
+        self.run("ip", "link", "set", node, "down")
+
+    def reconnect(self, node: str) -> None:
+        """Undo `cut_off`."""
+        self.run("ip", "link", "set", node, "up")
+
     def import_image(self, archive: Path) -> None:
         """Put the image of an OCI archive onto every real node, under the name that the archive gives it.
 

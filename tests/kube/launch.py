@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import packages, places
@@ -45,8 +46,12 @@ def cluster_of(nodes: int) -> Iterator[Cluster]:
         process.wait()
 
 
-def launch(nodes: int, *, ends_with_us: bool) -> tuple[Cluster, subprocess.Popen[bytes]]:
+def launch(
+    nodes: int, *, ends_with_us: bool, tell: Callable[[str], None] = lambda line: None
+) -> tuple[Cluster, subprocess.Popen[bytes]]:
     """Start a cluster of so many real nodes; 0 is a control plane. It ends with `stop`, or also with this process.
+
+    `tell` is called with each line of progress.
 
     Raises `Unavailable` where none can be had, `Failure` when it does not start.
     """
@@ -60,7 +65,7 @@ def launch(nodes: int, *, ends_with_us: bool) -> tuple[Cluster, subprocess.Popen
     finally:
         os.close(lock)  # the first process inside holds it from now on
     try:
-        return _ready(place, process, nodes), process
+        return _ready(_Start(place, process, tell), nodes, ends_with_us=ends_with_us), process
     except BaseException:
         process.kill()
         process.wait()
@@ -79,17 +84,44 @@ def running_clusters() -> Iterator[Cluster]:
     """Those of this user that were not started by tests."""
     for place in places.all_places():
         state = place.run / "state.json"
-        if state.exists() and places.lock_of(place) is None:
+        if state.exists() and places.is_in_use(place):
             found = json.loads(state.read_text())
             if not found["ends_with_us"]:
                 yield _cluster(place, found["pid"], found["nodes"])
+
+
+@dataclass
+class _Start:
+    """A cluster that is being started in a place, by a process."""
+
+    place: Place
+    process: subprocess.Popen[bytes]
+    tell: Callable[[str], None]
+    told: int = 0
+    """So many lines of its log."""
+
+    def wait(self, happens: Callable[[], object], what: str, within_s: float) -> None:
+        """Return once it `happens`, telling what is new meanwhile.
+
+        Raises `Failure` when it does not.
+        """
+        deadline = time.monotonic() + within_s
+        while not happens():
+            lines = (self.place.run / "boot.log").read_text().splitlines()
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                said = "\n".join(lines[-30:])
+                raise Failure(f"no {what} within {within_s:.0f} s; the log in {self.place.run} ends:\n{said}")
+            for line in lines[self.told :]:
+                self.tell(line)
+            self.told = len(lines)
+            time.sleep(0.05)
 
 
 def _unshare(place: Place, nodes: int, lock: int, *, ends_with_us: bool) -> subprocess.Popen[bytes]:
     boot = [sys.executable, "-m", "kube.boot", str(place.number), str(nodes)]
     libc = ctypes.CDLL(None)
     with (place.run / "boot.log").open("wb") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             ["unshare", *NAMESPACES, "--", *boot],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -99,19 +131,19 @@ def _unshare(place: Place, nodes: int, lock: int, *, ends_with_us: bool) -> subp
             start_new_session=True,
             preexec_fn=lambda: libc.prctl(DIE_WITH_PARENT, signal.SIGKILL) if ends_with_us else None,  # noqa: PLW1509
         )
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    _wait(place, process, children.read_text, "namespaces", 10)
-    state = {"pid": int(children.read_text()), "nodes": nodes, "ends_with_us": ends_with_us}
-    (place.run / "state.json").write_text(json.dumps(state))
-    return process
 
 
-def _ready(place: Place, process: subprocess.Popen[bytes], nodes: int) -> Cluster:
-    pid = json.loads((place.run / "state.json").read_text())["pid"]
-    _link(place, pid)
-    _wait(place, process, (place.run / "started").exists, "start of all programs", STARTED_WITHIN_S)
-    cluster = _cluster(place, pid, nodes)
-    _wait(place, process, lambda: _is_usable(cluster), "cluster that is ready", READY_WITHIN_S)
+def _ready(start: _Start, nodes: int, *, ends_with_us: bool) -> Cluster:
+    parent, folder = start.process.pid, start.place.run
+    children = Path(f"/proc/{parent}/task/{parent}/children")
+    start.wait(children.read_text, "process inside new namespaces", 10)
+    pid = int(children.read_text())
+    state = {"pid": pid, "nodes": nodes, "ends_with_us": ends_with_us}
+    (folder / "state.json").write_text(json.dumps(state))
+    _link(start.place, pid)
+    start.wait((folder / "started").exists, "start of all programs", STARTED_WITHIN_S)
+    cluster = _cluster(start.place, pid, nodes)
+    start.wait(lambda: _is_usable(cluster), "node that is ready", READY_WITHIN_S)
     return cluster
 
 
@@ -140,17 +172,6 @@ def _is_usable(cluster: Cluster) -> bool:
 
 def _is_ready(conditions: list[dict[str, str]]) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
-
-def _wait(
-    place: Place, process: subprocess.Popen[bytes], happens: Callable[[], object], what: str, within_s: float
-) -> None:
-    deadline = time.monotonic() + within_s
-    while not happens():
-        if process.poll() is not None or time.monotonic() > deadline:
-            said = (place.run / "boot.log").read_text()[-3000:]
-            raise Failure(f"no {what} within {within_s:.0f} s; the log in {place.run} ends:\n{said}")
-        time.sleep(0.05)
 
 
 def _clear(place: Place) -> None:

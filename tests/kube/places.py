@@ -104,6 +104,16 @@ def lock_of(place: Place) -> int | None:
     return lock
 
 
+def is_in_use(place: Place) -> bool:
+    """Whether a cluster holds this place."""
+    if not place.folder.exists():
+        return False
+    lock = lock_of(place)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
 def claim(place: Place) -> None:
     """Write down what will be made. To be called before any of it is."""
     made = {

@@ -32,26 +32,13 @@ APPLETS += ["test", "touch", "true", "wget"]
 
 def write_small_images(folder: Path) -> list[Path]:
     """The images as OCI archives in `folder`."""
-    layer = _layer(Path("/bin/busybox"))
     images = {BUSYBOX: ["/bin/sh"], PAUSE: ["/bin/sleep", "infinity"]}
-    return [_write(folder, name, entrypoint, layer) for name, entrypoint in images.items()]
+    return [write_small_image(folder, name, entrypoint) for name, entrypoint in images.items()]
 
 
-def _layer(busybox: Path) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as layer:
-        _add(layer, "bin/busybox", busybox.read_bytes(), mode=0o755)
-        for applet in APPLETS:
-            link = tarfile.TarInfo(f"bin/{applet}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-            layer.addfile(link)
-        temporary = tarfile.TarInfo("tmp")
-        temporary.type, temporary.mode = tarfile.DIRTYPE, 0o1777
-        layer.addfile(temporary)
-    return buffer.getvalue()
-
-
-def _write(folder: Path, name: str, entrypoint: list[str], layer: bytes) -> Path:
+def write_small_image(folder: Path, name: str, entrypoint: list[str]) -> Path:
+    """An OCI archive in `folder` with an image of that name: busybox, and what it runs when nothing else is said."""
+    layer = _layer()
     config = _json(
         {
             "architecture": ARCHITECTURES[platform.machine()],
@@ -78,6 +65,20 @@ def _write(folder: Path, name: str, entrypoint: list[str], layer: bytes) -> Path
         for blob in (config, manifest, layer):
             _add(tar, f"blobs/sha256/{_digest(blob).removeprefix('sha256:')}", blob)
     return archive
+
+
+def _layer() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as layer:
+        _add(layer, "bin/busybox", Path("/bin/busybox").read_bytes(), mode=0o755)
+        for applet in APPLETS:
+            link = tarfile.TarInfo(f"bin/{applet}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            layer.addfile(link)
+        temporary = tarfile.TarInfo("tmp")
+        temporary.type, temporary.mode = tarfile.DIRTYPE, 0o1777
+        layer.addfile(temporary)
+    return buffer.getvalue()
 
 
 def _described(media_type: str, blob: bytes) -> dict[str, object]:

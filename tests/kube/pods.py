@@ -1,0 +1,72 @@
+"""Pods of the small busybox image, and what becomes of them. For tests that need a pod and do not care which."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from .api import Api, Manifest
+from .small_images import BUSYBOX
+
+PODS = "/api/v1/namespaces/default/pods"
+WITHIN_S = 60
+NOBODY = {"runAsUser": 65532, "runAsNonRoot": True}
+
+
+def busybox(
+    name: str,
+    script: str,
+    *,
+    container: Manifest | None = None,
+    labels: dict[str, str] | None = None,
+    **spec: object,
+) -> Manifest:
+    """A pod that runs a shell script once; `container` and `spec` add to its container and its spec."""
+    runs = {"name": "main", "image": BUSYBOX, "imagePullPolicy": "Never", "command": ["sh", "-c", script]}
+    once = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 5}
+    return {
+        "metadata": {"name": name, "labels": labels or {}},
+        "spec": {"containers": [runs | (container or {})], **once, **spec},
+    }
+
+
+def create(api: Api, pod: Manifest) -> str:
+    """Its name.
+
+    Raises `AssertionError` with the refusal.
+    """
+    answer = api.post(PODS, pod)
+    assert answer.code == 201, answer.message
+    return str(pod["metadata"]["name"])
+
+
+def delete(api: Api, name: str) -> None:
+    """Delete at once, and wait until it is gone."""
+    api.send("DELETE", f"{PODS}/{name}", {"gracePeriodSeconds": 0})
+    wait_for(api, name, lambda pod: pod.get("code") == 404)
+
+
+def wait_for(api: Api, name: str, happens: Callable[[Manifest], bool]) -> Manifest:
+    """The pod once it is as asked for.
+
+    Raises `AssertionError` with its status when that does not happen.
+    """
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        pod = api.get(f"{PODS}/{name}").body
+        if happens(pod):
+            return pod
+        assert time.monotonic() < deadline, pod.get("status", pod)
+        time.sleep(0.1)
+
+
+def is_in_phase(*phases: str) -> Callable[[Manifest], bool]:
+    return lambda pod: pod.get("status", {}).get("phase") in phases
+
+
+def finished(api: Api, pod: Manifest) -> Manifest:
+    """The status of the pod's container after it ended: exitCode, message ... The pod is gone afterwards."""
+    name = create(api, pod)
+    ended = wait_for(api, name, is_in_phase("Succeeded", "Failed"))
+    delete(api, name)
+    return dict(ended["status"]["containerStatuses"][0]["state"]["terminated"])
