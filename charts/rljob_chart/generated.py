@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from .grafana import to_json
+from .operator_dashboard import OPERATOR
 from .readme import README, readme
 from .rights_template import rights_template
+from .training_dashboard import TRAINING
 from .values_schema import values_schema
 from .values_yaml import values_yaml
 
@@ -20,6 +23,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     f"{CHART}/values.yaml": values_yaml,
     f"{CHART}/values.schema.json": values_schema,
     f"{CHART}/templates/_rights.tpl": rights_template,
+    f"{CHART}/files/dashboards/training.json": lambda: to_json(TRAINING),
+    f"{CHART}/files/dashboards/operator.json": lambda: to_json(OPERATOR),
     str(README): readme,
 }
 """What makes each file, by its path in the repository."""

@@ -14,6 +14,7 @@ from kube.api import Api
 from kube.control_plane import control_plane
 from kube.programs import Unavailable, programs
 
+from .prometheus import Promtool, prometheus
 from .schemas import write_schemas
 
 
@@ -49,3 +50,10 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blank]:
 @pytest.fixture(scope="session")
 def schemas(blank: Blank, tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_schemas(blank.api, tmp_path_factory.mktemp("schemas"))
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Promtool:
+    with or_skip():
+        return Promtool(prometheus("promtool"))
+    raise AssertionError("or_skip left nothing to return")
