@@ -84,11 +84,23 @@ crds: setup ## Write what is made from the models: CRD, editor schema, reference
 	$(BIN)/python -m rljob_api.generated
 	PYTHONPATH=charts $(BIN)/python -m rljob_chart.generated
 
+.PHONY: images
+images: setup ## Build the operator's and the trainer's image, without a registry; needs root
+	@PYTHONPATH=tests $(BIN)/python -m kube.packages
+	@PYTHONPATH=tests $(BIN)/python -m images
+
+PIN = $(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header
+
 .PHONY: lock
 lock: | $(UV) ## Pin every dependency anew (no index addresses in the result)
-	$(UV) pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header \
-	  --override requirements/overrides.txt --extra operator --extra trainer --extra dev \
+	$(PIN) --override requirements/overrides.txt --extra operator --extra trainer --extra dev \
 	  pyproject.toml requirements/cpu.in -o requirements/cpu.txt
+	@# Images get the versions that the tests run with; vLLM for CUDA asks for some of its own.
+	$(PIN) --constraint requirements/cpu.txt requirements/build.in -o requirements/build.txt
+	$(PIN) --constraint requirements/cpu.txt --extra operator pyproject.toml -o requirements/operator.txt
+	$(PIN) --constraint requirements/cpu.txt --override requirements/overrides.txt --extra trainer \
+	  pyproject.toml requirements/cpu.in -o requirements/trainer-cpu.txt
+	$(PIN) --override requirements/overrides.txt --extra trainer --extra vllm pyproject.toml -o requirements/trainer-cuda.txt
 
 .PHONY: bench
 bench: setup ## Measure against floors and peers; results go to bench/results

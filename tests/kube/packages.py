@@ -28,6 +28,7 @@ DEBIAN = {
     # for images
     "buildah": "buildah",
     "debootstrap": "debootstrap",
+    "skopeo": "skopeo",
 }
 """Package of each program."""
 SYSTEM_FOLDERS = "/usr/sbin:/usr/bin:/sbin:/bin"
