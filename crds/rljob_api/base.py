@@ -81,6 +81,22 @@ Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|
 """A Kubernetes resource quantity, for example `500Gi`."""
 
 
+DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+"""A name of one part, for example that of a volume."""
+
+DnsSubdomain = Annotated[
+    str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max_length=253)
+]
+"""Name of most Kubernetes objects."""
+
+LabelKey = Annotated[
+    str, Field(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=317)
+]
+"""Key of a label, an annotation or a taint, with or without the domain of its owner."""
+
+LabelValue = Annotated[str, Field(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63)]
+"""Value of a label."""
+
 ShortText = Annotated[str, Field(min_length=1, max_length=1024)]
 """An item of a list of texts. The bound keeps rules over such lists within the API server's cost budget."""
 
@@ -104,6 +120,22 @@ BY_NAME_SCHEMA: dict[str, JsonValue] = {
 """The same for the API server: names are unique, and server-side apply merges by name."""
 
 
+class KeyReference(Spec):
+    """One key of a Secret of the job's namespace."""
+
+    name: DnsSubdomain
+    """Name of the Secret."""
+    key: str = Field(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)
+    """Key in it."""
+
+
+class EnvVarSource(Spec):
+    """Where a value comes from."""
+
+    secret_key_ref: KeyReference
+    """A Secret. `rljob run` takes the variable of your own environment instead."""
+
+
 class EnvVar(Spec):
     """One environment variable, as in core/v1."""
 
@@ -111,6 +143,8 @@ class EnvVar(Spec):
     """Name of the variable."""
     value: str = Field("", max_length=4096)
     """Its value."""
+    value_from: EnvVarSource | None = None
+    """Where its value comes from, instead of `value`."""
 
 
 class Resources(Spec):

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from .base import Quantity, Spec
+from .base import DnsSubdomain, Quantity, Spec
 
 
 class AccessMode(StrEnum):
@@ -17,17 +17,35 @@ class AccessMode(StrEnum):
     READ_WRITE_MANY = "ReadWriteMany"
 
 
+class WhenDeleted(StrEnum):
+    """What becomes of the claim when the job is deleted."""
+
+    RETAIN = "Retain"
+    """It stays, and so do the checkpoints."""
+    DELETE = "Delete"
+    """It is deleted."""
+
+
+class RetentionPolicy(Spec):
+    """How long a new claim lives. An existing one is never deleted."""
+
+    when_deleted: WhenDeleted = WhenDeleted.RETAIN
+    """What becomes of it when the job is deleted."""
+
+
 class Storage(Spec):
     """The volume of checkpoints, samples and the export: a new claim of `size`, or an existing `claimName`."""
 
     size: Quantity = "100Gi"
     """Size of a new claim; without effect on an existing one."""
-    storage_class_name: str | None = Field(None, max_length=253)
-    """Storage class of a new claim; absent means the cluster's default."""
+    storage_class_name: DnsSubdomain | None = None
+    """Storage class of a new claim; absent means that of the operator's settings, or the cluster's default."""
     access_modes: list[AccessMode] = Field([AccessMode.READ_WRITE_MANY], min_length=1, max_length=3)
     """Access modes of a new claim; several nodes need `ReadWriteMany`."""
-    claim_name: str | None = Field(None, min_length=1, max_length=253)
+    claim_name: DnsSubdomain | None = None
     """An existing claim to use instead of a new one."""
+    retention_policy: RetentionPolicy = RetentionPolicy()
+    """How long a new claim lives."""
 
 
 class KeepTopK(Spec):

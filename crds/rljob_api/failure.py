@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -51,6 +51,15 @@ class OnExitCodes(Spec):
     """Exit codes."""
 
 
+class OnPodCondition(Spec):
+    """A condition of the pod that ended, as in core/v1."""
+
+    type: Literal["DisruptionTarget"]
+    """`DisruptionTarget`: the cluster ended it (eviction, preemption, a drained or lost node)."""
+    status: Literal["True", "False"] = "True"
+    """Status that it must have."""
+
+
 class FailureRule(Spec):
     """The first rule that matches a failure decides."""
 
@@ -60,8 +69,10 @@ class FailureRule(Spec):
     """What a match does."""
     target_roles: list[RoleName] = Field([], max_length=2)
     """Roles that it looks at; empty means all."""
-    on_exit_codes: OnExitCodes
+    on_exit_codes: OnExitCodes | None = None
     """Which exit codes match."""
+    on_pod_conditions: list[OnPodCondition] = Field([], max_length=4)
+    """Which conditions of the pod match, any of them."""
 
 
 class FailurePolicy(Spec):
@@ -72,4 +83,5 @@ class FailurePolicy(Spec):
     backoff_seconds: Backoff = Backoff()
     """Pause before a restart."""
     rules: Annotated[list[FailureRule], BY_NAME] = Field([], max_length=20, json_schema_extra=BY_NAME_SCHEMA)
-    """Exceptions, the first match decides. Exit code 2 (a mistake in the job itself) always fails the job."""
+    """Exceptions, the first match decides. Exit code 2 (a mistake in the job itself) always fails the job; a pod that
+    the cluster ended (`DisruptionTarget`) is restarted without being counted unless a rule says otherwise."""

@@ -22,6 +22,9 @@ from .status import Status
 from .trainer import Trainer
 from .weights import WeightSync
 
+OPERATOR = "rljob.io/operator"
+"""What `managedBy` calls this operator."""
+
 MAX_NAME = 40
 """Longest name of a job: pods, services and config maps carry it with a suffix."""
 
@@ -31,6 +34,14 @@ class JobSpec(Spec):
 
     suspend: bool = False
     """Save, stop all pods and keep the storage until it is false again."""
+    managed_by: str | None = Field(None, pattern=r"^[a-z0-9.-]+/[A-Za-z0-9._/-]+$", max_length=63)
+    """Who looks after the job; absent means `rljob.io/operator`, and that operator leaves any other alone."""
+    active_deadline_seconds: int | None = Field(None, ge=1, le=315_360_000)
+    """Longest time from start to end; then the job fails. The clock starts anew on a resume."""
+    pre_running_deadline_seconds: int | None = Field(None, ge=1, le=315_360_000)
+    """Longest time from start, or resume, until training runs; then the job fails."""
+    ttl_seconds_after_finished: int | None = Field(None, ge=0, le=315_360_000)
+    """Delete the job this long after its end. Absent: it stays. Without effect on `rljob run`."""
     model: Model
     """What is trained."""
     data: Data
@@ -86,6 +97,11 @@ class JobSpec(Spec):
                 return self.dtensor or Dtensor()
             case BackendName.MEGATRON:
                 return self.megatron or Megatron()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this operator looks after the job."""
+        return self.managed_by in (None, OPERATOR)
 
     @property
     def on_gpu(self) -> bool:

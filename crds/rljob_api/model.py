@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from .base import Spec
+from .base import KeyReference, Spec
 
 BUILTIN_ADDITION = "builtin:addition"
 """A tiny Qwen3 that is made on the spot and already half knows how to add: no hub, no download."""
@@ -17,6 +17,8 @@ class Model(Spec):
     """Hugging Face id (`Qwen/Qwen3-8B`), a directory, or `builtin:addition` (a tiny Qwen3 made on the spot)."""
     revision: str = Field("main", min_length=1, max_length=128)
     """Branch, tag or commit of a Hugging Face id; without effect on a directory."""
+    token_secret_ref: KeyReference | None = None
+    """Secret of the job's namespace with a Hugging Face token. `rljob run` takes your own instead."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Leave it off for models that you have not read."""
 

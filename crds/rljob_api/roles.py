@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import BY_NAME, BY_NAME_SCHEMA, EnvVar, Resources, Spec
+from .template import PodTemplate, VolumeMount
 
 
 class Accelerator(Spec):
@@ -25,3 +26,7 @@ class Role(Spec):
     """Environment variables, set last: they win over those that the operator sets."""
     resources: Resources = Resources()
     """CPU and memory of each pod; accelerators come from `gpusPerNode` and `tensorParallel`."""
+    volume_mounts: list[VolumeMount] = Field([], max_length=32)
+    """Where volumes of the template appear. Without effect on `rljob run`."""
+    template: PodTemplate = PodTemplate()
+    """What pods get beside what the operator sets. Without effect on `rljob run`."""

@@ -7,54 +7,22 @@ on defaults: both sides apply them first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .checkpoint import AccessMode
 from .data import REASONING_GYM
+from .edit_rules import CEL_MEGATRON, EDIT_RULES
 from .failure import ExitCodeOperator
 from .parallelism import BackendName
+from .pod_rules import POD_RULES
 from .reward import BuiltinReward
+from .rule import BrokenRulesError, EditRule, Rule
 from .weights import Transport
 
 if TYPE_CHECKING:
     from .job import JobSpec
 
-
-@dataclass(frozen=True)
-class Rule:
-    """One rule at `spec`."""
-
-    name: str
-    path: str
-    """Field that is to be changed, relative to `spec`."""
-    message: str
-    """What is wrong and what to change; shown by both."""
-    holds: Callable[[JobSpec], bool]
-    cel: str
-    """The same over `self` = spec; true means fine."""
-
-
-@dataclass(frozen=True)
-class EditRule:
-    """One rule on a change of `spec`."""
-
-    name: str
-    path: str
-    message: str
-    allows: Callable[[JobSpec, JobSpec], bool]
-    """Whether the old spec may become the new one: `allows(old, new)`."""
-    cel: str
-    """The same over `oldSelf` and `self`."""
-
-
-class BrokenRulesError(ValueError):
-    """A spec whose fields are fine one by one, and not together."""
-
-    def __init__(self, rules: list[Rule]) -> None:
-        super().__init__("; ".join(f"spec.{rule.path}: {rule.message}" for rule in rules))
-        self.rules = rules
+__all__ = ["EDIT_RULES", "RULES", "BrokenRulesError", "EditRule", "Rule", "broken_edit_rules", "broken_rules"]
 
 
 def broken_rules(spec: JobSpec) -> list[Rule]:
@@ -138,13 +106,16 @@ def _all_from_reasoning_gym(spec: JobSpec) -> bool:
 
 
 def _restarts_on_success(spec: JobSpec) -> bool:
-    codes = [rule.on_exit_codes for rule in spec.failure_policy.rules]
+    codes = [rule.on_exit_codes for rule in spec.failure_policy.rules if rule.on_exit_codes is not None]
     return any(code.operator is ExitCodeOperator.IN and 0 in code.values for code in codes)
 
 
-_CEL_MEGATRON = (
-    "(has(self.backend) ? self.backend == 'megatron' : has(self.megatron) && self.megatron.enabled)"
-)
+def _waits_within_deadline(spec: JobSpec) -> bool:
+    wait, whole = spec.pre_running_deadline_seconds, spec.active_deadline_seconds
+    return wait is None or whole is None or wait < whole
+
+
+_CEL_MEGATRON = CEL_MEGATRON.replace("SPEC", "self")
 _CEL_PER_NODE = (
     "(has(self.trainer.numProcPerNode) ? self.trainer.numProcPerNode"
     " : (self.trainer.gpusPerNode > 0 ? self.trainer.gpusPerNode : 1))"
@@ -338,30 +309,25 @@ RULES: list[Rule] = [
         "failurePolicy.rules",
         "exit code 0 is success and matches no rule: remove it from `onExitCodes.values`.",
         lambda spec: not _restarts_on_success(spec),
-        "!self.failurePolicy.rules.exists(r, r.onExitCodes.operator == 'In' && 0 in r.onExitCodes.values)",
+        "!self.failurePolicy.rules.exists(r, has(r.onExitCodes) && r.onExitCodes.operator == 'In'"
+        " && 0 in r.onExitCodes.values)",
     ),
-]
-
-EDIT_RULES: list[EditRule] = [
-    EditRule(
-        "model-stays",
-        "model",
-        "the model of a job cannot change, its checkpoints are of this model: create a job under another name.",
-        lambda old, new: new.model == old.model,
-        "self.model == oldSelf.model",
+    Rule(
+        "one-match-of-a-failure",
+        "failurePolicy.rules",
+        "set exactly one of `onExitCodes` and `onPodConditions` in each rule.",
+        lambda spec: all(
+            (rule.on_exit_codes is None) == bool(rule.on_pod_conditions) for rule in spec.failure_policy.rules
+        ),
+        "self.failurePolicy.rules.all(r, has(r.onExitCodes) != (size(r.onPodConditions) > 0))",
     ),
-    EditRule(
-        "storage-stays",
-        "checkpoint.storage",
-        "the storage of a job cannot change, its checkpoints are there: create a job under another name.",
-        lambda old, new: new.checkpoint.storage == old.checkpoint.storage,
-        "self.checkpoint.storage == oldSelf.checkpoint.storage",
+    Rule(
+        "wait-within-deadline",
+        "preRunningDeadlineSeconds",
+        "it must be below activeDeadlineSeconds, which would come first.",
+        _waits_within_deadline,
+        "!has(self.preRunningDeadlineSeconds) || !has(self.activeDeadlineSeconds)"
+        " || self.preRunningDeadlineSeconds < self.activeDeadlineSeconds",
     ),
-    EditRule(
-        "layout-changes-while-suspended",
-        "parallelism",
-        "set `suspend: true` first: the layout changes only while no attempt runs.",
-        lambda old, new: old.suspend or new.parallelism == old.parallelism,
-        "oldSelf.suspend || self.parallelism == oldSelf.parallelism",
-    ),
+    *POD_RULES,
 ]

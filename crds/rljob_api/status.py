@@ -63,6 +63,12 @@ class AttemptStatus(Record):
     run_config_map_name: str = ""
     token: str = ""
     """Secret-free word that fences writers on the volume: only the attempt whose token stands there may write."""
+    trainer_image: str = ""
+    """Image of its trainers; one that is configured later is taken up by the next attempt."""
+    rollout_image: str = ""
+    """The same for servers that start during the attempt."""
+    storage_class_name: str = ""
+    """Storage class that the job's claim was asked for with; empty for the cluster's default."""
     started_time: str = ""
     from_step: int | None = None
     """Step that this attempt went on from; absent until it is known."""

@@ -25,6 +25,15 @@ SHM_PATH = "/dev/shm"
 TMP_PATH = "/tmp"
 TERMINATION_LOG = "/dev/termination-log"
 
+WRITABLE_PLACES = {
+    "HOME": TMP_PATH,
+    "HF_HOME": f"{CACHE_PATH}/huggingface",
+    "VLLM_CACHE_ROOT": f"{CACHE_PATH}/vllm",
+    "TORCHINDUCTOR_CACHE_DIR": f"{CACHE_PATH}/torchinductor",
+    "TRITON_CACHE_DIR": f"{CACHE_PATH}/triton",
+}
+"""Environment of a container that can write nowhere else; downloads and compiled code outlive the pod on the claim."""
+
 PROGRESS_URL_PATH = "/progress"
 HEALTH_URL_PATH = "/health"
 
@@ -71,13 +80,30 @@ def claim(job: str) -> str:
     return f"{job}-storage"
 
 
+def network_policy(job: str, role: RoleName) -> str:
+    return f"{job}-{role}"
+
+
+def disruption_budget(job: str) -> str:
+    return f"{job}-{RoleName.ROLLOUT}"
+
+
 def job_labels(job: str) -> dict[str, str]:
+    """What selects everything of a job."""
     return {LABEL_NAME: job}
 
 
 def role_labels(job: str, role: RoleName) -> dict[str, str]:
+    """What selects the pods of a role."""
     return {LABEL_NAME: job, LABEL_ROLE: role.value}
 
 
+def object_labels(job: str) -> dict[str, str]:
+    """Every label of an object of a job, the ones that tools of all kinds look for included."""
+    recommended = {"name": "rljob", "instance": job, "managed-by": "rljob-operator"}
+    return job_labels(job) | {f"app.kubernetes.io/{key}": value for key, value in recommended.items()}
+
+
 def pod_labels(job: str, role: RoleName, index: int, attempt: int) -> dict[str, str]:
-    return role_labels(job, role) | {LABEL_INDEX: str(index), LABEL_ATTEMPT: str(attempt)}
+    own = {LABEL_ROLE: role.value, LABEL_INDEX: str(index), LABEL_ATTEMPT: str(attempt)}
+    return object_labels(job) | own | {"app.kubernetes.io/component": role.value}

@@ -11,6 +11,7 @@ from rljob_api.status import Status
 from .cluster.protocol import Cluster
 from .decide import Decision, decide
 from .observed import Observed
+from .pin import pinned
 from .render import render
 from .settings import Settings
 from .status import status
@@ -34,9 +35,9 @@ class Pass:
 async def reconcile(job: RLJob, cluster: Cluster, settings: Settings, now: float) -> Pass:
     """`job.status` is what the pass before wrote. An attempt's number is written before any pod of it is rendered."""
     observed = await cluster.observe(job)
-    decision = decide(job, observed, now)
-    await cluster.delete(decision.delete)
-    await cluster.apply(render(job, decision, secrets.token_urlsafe(32), settings))
+    decision = pinned(job, decide(job, observed, now), settings.job_defaults)
+    await cluster.delete(job, decision.delete)
+    await cluster.apply(job, render(job, decision, secrets.token_urlsafe(32), settings))
     new = status(job, observed, decision, now)
     if new != job.status:
         await cluster.write_status(job, new)

@@ -32,6 +32,11 @@ class JobDefaults(Spec):
     """As in core/v1; added to the job's own."""
     env: list[EnvVar] = Field([])
     """Environment of all pods, for example a proxy; the job's own wins."""
+    network_policies: bool = True
+    """Let only a job's own pods, and `progressNamespaces`, connect to its pods."""
+    progress_namespaces: list[str] = Field([])
+    """Namespaces whose pods may read a job's progress and metrics, for example that of the monitoring; the chart adds
+    the operator's own."""
 
 
 class Settings(Spec):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from api.jobs import spec
+from api.pod_cases import ROLE_CASES
 from rljob_api.base import Manifest
 
 TASK = {"train": {"source": "reasoning-gym:chain_sum"}}
@@ -14,6 +15,8 @@ SHARED_CLAIM = {"storage": {"accessModes": ["ReadWriteOnce", "ReadWriteMany"]}}
 OWN_CLAIM = {"storage": {"accessModes": ["ReadWriteOnce"], "claimName": "mine"}}
 TOP_K = {"keepTopK": {"count": 1}}
 MEGATRON = {"backend": "megatron"}
+ONE = {"values": [1]}
+DISRUPTED = {"onPodConditions": [{"type": "DisruptionTarget"}]}
 
 
 class Case(NamedTuple):
@@ -192,6 +195,26 @@ CASES: dict[str, Case] = {
         bad=[failure_rule(operator="In", values=[3, 0]), failure_rule(values=[0])],
         good=[failure_rule(operator="In", values=[3]), failure_rule(operator="NotIn", values=[0])],
     ),
+    "one-match-of-a-failure": Case(
+        bad=[
+            spec(failurePolicy={"rules": [{"name": "a", "action": "FailJob"}]}),
+            spec(
+                failurePolicy={"rules": [{"name": "a", "action": "FailJob", "onExitCodes": ONE, **DISRUPTED}]}
+            ),
+        ],
+        good=[spec(failurePolicy={"rules": [{"name": "a", "action": "FailJob", **DISRUPTED}]})],
+    ),
+    "wait-within-deadline": Case(
+        bad=[spec(activeDeadlineSeconds=60, preRunningDeadlineSeconds=60)],
+        good=[spec(activeDeadlineSeconds=60, preRunningDeadlineSeconds=59), spec(activeDeadlineSeconds=1)],
+    ),
+    **{
+        f"{role}-{name}": Case(
+            bad=[spec(**{role: bad}) for bad in case.bad], good=[spec(**{role: good}) for good in case.good]
+        )
+        for name, case in ROLE_CASES.items()
+        for role in ("trainer", "rollout")
+    },
 }
 
 SUSPENDED = spec(suspend=True, trainer={"numProcPerNode": 2})
@@ -205,18 +228,72 @@ class Edit(NamedTuple):
     new: Manifest
 
 
-EDITS: dict[str, tuple[Edit, Edit]] = {
-    "model-stays": (
-        Edit(spec(), spec(model={"source": "builtin:addition", "trustRemoteCode": True})),
-        Edit(spec(), spec(model={"source": "builtin:addition", "revision": "main"})),
+class EditCase(NamedTuple):
+    """Changes that an edit rule looks at."""
+
+    bad: list[Edit]
+    good: list[Edit]
+
+
+def storage(**fields: object) -> Manifest:
+    return spec(checkpoint={"storage": fields})
+
+
+def running_with(**fields: object) -> Edit:
+    """A change of a job that runs."""
+    return Edit(RUNNING, {**RUNNING, **fields})
+
+
+def suspended_with(**fields: object) -> Edit:
+    """The same while it is suspended."""
+    return Edit(SUSPENDED, {**SUSPENDED, **fields})
+
+
+LAYOUTS: list[Manifest] = [
+    {"parallelism": {"tensor": 2}},
+    {"backend": "megatron"},
+    {"megatron": {}},
+    {"trainer": {"numProcPerNode": 2, "numNodes": 2}},
+    {"trainer": {"numProcPerNode": 4}},
+    {"trainer": {}},
+    {"trainer": {"numProcPerNode": 2, "gpusPerNode": 2}},
+    {"accelerator": {"resourceName": "amd.com/gpu"}},
+]
+
+EDITS: dict[str, EditCase] = {
+    "model-stays": EditCase(
+        bad=[Edit(spec(), spec(model={"source": "builtin:addition", "trustRemoteCode": True}))],
+        good=[Edit(spec(), spec(model={"source": "builtin:addition", "revision": "main"}))],
     ),
-    "storage-stays": (
-        Edit(spec(), spec(checkpoint={"storage": {"storageClassName": "nfs"}})),
-        Edit(spec(), spec(checkpoint={"savePeriod": 7, "storage": {}})),
+    "storage-stays": EditCase(
+        bad=[
+            Edit(spec(), storage(storageClassName="nfs")),
+            Edit(storage(storageClassName="nfs"), spec()),
+            Edit(spec(), storage(size="2Gi")),
+            Edit(spec(), storage(claimName="mine")),
+            Edit(spec(), storage(accessModes=["ReadWriteOnce"])),
+        ],
+        good=[
+            Edit(spec(), spec(checkpoint={"savePeriod": 7, "storage": {}})),
+            Edit(spec(), storage(retentionPolicy={"whenDeleted": "Delete"})),
+        ],
     ),
-    "layout-changes-while-suspended": (
-        Edit(RUNNING, {**SUSPENDED, "parallelism": {"tensor": 2}}),
-        Edit(SUSPENDED, {**RUNNING, "parallelism": {"tensor": 2}}),
+    "managed-by-stays": EditCase(
+        bad=[
+            Edit(spec(), spec(managedBy="rljob.io/operator")),
+            Edit(spec(managedBy="rljob.io/operator"), spec()),
+            Edit(spec(managedBy="a.example/b"), spec(managedBy="a.example/c")),
+        ],
+        good=[Edit(spec(managedBy="a.example/b"), spec(managedBy="a.example/b", suspend=True))],
+    ),
+    "layout-changes-while-suspended": EditCase(
+        bad=[*(running_with(**layout) for layout in LAYOUTS), Edit(RUNNING, {**SUSPENDED, **LAYOUTS[0]})],
+        good=[
+            *(suspended_with(**layout) for layout in LAYOUTS),
+            Edit(SUSPENDED, {**RUNNING, **LAYOUTS[0]}),
+            running_with(rollout={"replicas": 2}),
+            running_with(trainer={"numProcPerNode": 2, "image": "example/other:2"}),
+        ],
     ),
 }
-"""A change that breaks each edit rule, and one beside it that does not."""
+"""Changes that break each edit rule, and some beside them that do not."""

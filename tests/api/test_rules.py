@@ -36,10 +36,13 @@ def test_the_good_specs_break_none(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_the_bad_edit_breaks_this_rule_and_the_good_edit_none(name: str) -> None:
-    bad, good = EDITS[name]
-    assert [rule.name for rule in broken_edit_rules(JobSpec.parse(bad.old), JobSpec.parse(bad.new))] == [name]
-    assert broken_edit_rules(JobSpec.parse(good.old), JobSpec.parse(good.new)) == []
+def test_the_bad_edits_break_this_rule_and_the_good_edits_none(name: str) -> None:
+    for bad in EDITS[name].bad:
+        assert [rule.name for rule in broken_edit_rules(JobSpec.parse(bad.old), JobSpec.parse(bad.new))] == [
+            name
+        ]
+    for good in EDITS[name].good:
+        assert broken_edit_rules(JobSpec.parse(good.old), JobSpec.parse(good.new)) == []
 
 
 @pytest.mark.parametrize("gpus", [0, 1])

@@ -41,9 +41,9 @@ def test_without_values_the_operator_gets_its_own_defaults_and_the_image_of_its_
     got = settings()
     version = got.job_defaults.image.removeprefix("rljob-trainer:")
     assert version[0].isdigit()
-    assert got.model_dump(exclude={"job_defaults": {"image"}}) == Settings().model_dump(
-        exclude={"job_defaults": {"image"}}
-    )
+    assert got.job_defaults.progress_namespaces == ["rljob-system"]
+    filled = {"job_defaults": {"image", "progress_namespaces"}}
+    assert got.model_dump(exclude=filled) == Settings().model_dump(exclude=filled)
 
 
 @pytest.mark.parametrize("name", [info.alias for info in Settings.model_fields.values()])

@@ -113,8 +113,15 @@ def test_a_step_of_an_earlier_attempt_does_not_shorten_the_pause() -> None:
         (failed(0, ago=60), Ended.COUNTED),
         (failed(143), Ended.PREEMPTED),
         (failed(1, words=last_words(Ending.PREEMPTED)), Ended.PREEMPTED),
+        (failed(137) | {"disrupted": True}, Ended.PREEMPTED),
     ],
-    ids=["a failure", "exit code 0 without all steps", "SIGTERM obeyed", "last words say preempted"],
+    ids=[
+        "a failure",
+        "exit code 0 without all steps",
+        "SIGTERM obeyed",
+        "last words say preempted",
+        "ended by the cluster",
+    ],
 )
 def test_how_an_end_counts(facts: dict[str, Any], ended: Ended) -> None:
     decision = after(a_status(), a_trainer(**facts))
@@ -172,6 +179,22 @@ def test_rules_by_exit_code(rule: dict[str, Any], goal: Goal, ended: Ended | Non
     policy = {"rules": [{"name": "r", **rule}]}
     decision = after(a_status(), a_trainer(**failed(7, ago=60)), failurePolicy=policy)
     assert (decision.goal, decision.ended) == (goal, ended)
+
+
+@pytest.mark.parametrize(
+    ("status", "disrupted", "goal"),
+    [
+        ("True", True, Goal.FAIL),
+        ("True", False, Goal.RESTART),
+        ("False", True, Goal.RESTART),
+        ("False", False, Goal.FAIL),
+    ],
+)
+def test_rules_by_pod_condition(status: str, disrupted: bool, goal: Goal) -> None:
+    condition = {"type": "DisruptionTarget", "status": status}
+    policy = {"rules": [{"name": "r", "action": "FailJob", "onPodConditions": [condition]}]}
+    pod = a_trainer(**failed(1, ago=60) | {"disrupted": disrupted})
+    assert after(a_status(), pod, failurePolicy=policy).goal is goal
 
 
 def test_a_job_is_complete_when_every_node_says_so() -> None:

@@ -99,8 +99,8 @@ def test_an_existing_claim_is_mounted_and_not_made() -> None:
     assert claims == {"shared"}
 
 
-def test_the_users_environment_comes_last() -> None:
+def test_the_users_environment_wins() -> None:
     env = [{"name": "OMP_NUM_THREADS", "value": "2"}]
     pod = next(one for one in rendered(trainer={"env": env}) if one["kind"] == "Pod")
     values = [one for one in pod["spec"]["containers"][0]["env"] if one["name"] == "OMP_NUM_THREADS"]
-    assert [one["value"] for one in values] == ["1", "2"]
+    assert [one["value"] for one in values] == ["2"]

@@ -48,7 +48,11 @@ def container(pod: Manifest, work_dir: WorkDir, machine: Mapping[str, str]) -> C
         command=tuple(
             _program(substitute(word, places)) for word in (*spec["command"], *spec.get("args", []))
         ),
-        env={one["name"]: substitute(_value(one, pod, address, work_dir), places) for one in spec["env"]},
+        env={
+            one["name"]: substitute(_value(one, pod, address, work_dir), places)
+            for one in spec["env"]
+            if not _from_this_machine(one, work_dir)
+        },
         address=address,
         ports=tuple(port["containerPort"] for port in spec["ports"]),
         gpus=_gpus(spec),
@@ -64,21 +68,27 @@ def only_container(pod: Manifest) -> Manifest:
 
 
 def mounts(pod: Manifest, work_dir: WorkDir) -> dict[str, str]:
-    """Mount path → directory. An emptyDir (/tmp, /dev/shm) is this machine's directory of that name."""
-    volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
-    found = {}
-    for mount in only_container(pod)["volumeMounts"]:
-        volume = volumes[mount["name"]]
-        if "configMap" in volume:
-            found[mount["mountPath"]] = str(work_dir.config / volume["configMap"]["name"])
-        elif "persistentVolumeClaim" in volume:
-            found[mount["mountPath"]] = str(work_dir.storage)
-    return found
+    """Mount path → directory, of the run and the storage. Other paths are this machine's own."""
+    (run,) = [volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if volume["name"] == "run"]
+    places = {"run": str(work_dir.config / run), "storage": str(work_dir.storage)}
+    mounted = only_container(pod)["volumeMounts"]
+    return {mount["mountPath"]: places[mount["name"]] for mount in mounted if mount["name"] in places}
 
 
 def _program(word: str) -> str:
     """`python3` of the image is the Python that runs `rljob`."""
     return sys.executable if word == "python3" else word
+
+
+def _from_this_machine(variable: Manifest, work_dir: WorkDir) -> bool:
+    """Home and caches are the user's own, and so is what a cluster has in a Secret."""
+    match variable:
+        case {"name": name, "value": value}:
+            return (name, value) in names.WRITABLE_PLACES.items()
+        case {"valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}:
+            return not Path(work_dir.config, secret, key).exists()
+        case _:
+            return False
 
 
 def _value(variable: Manifest, pod: Manifest, address: str, work_dir: WorkDir) -> str:

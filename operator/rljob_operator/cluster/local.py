@@ -55,7 +55,7 @@ class LocalCluster:
             run_config_maps=frozenset(path.name for path in self._work_dir.config.iterdir()),
         )
 
-    async def apply(self, manifests: Iterable[Manifest]) -> None:
+    async def apply(self, job: RLJob, manifests: Iterable[Manifest]) -> None:
         for manifest in manifests:
             match manifest["kind"]:
                 case "ConfigMap":
@@ -67,7 +67,7 @@ class LocalCluster:
                 case _:
                     pass  # services and claims: addresses and the storage folder stand already
 
-    async def delete(self, pods: Iterable[Pod]) -> None:
+    async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
         for pod in pods:
             process = self._pods.get(pod.name)
             if process is None or process.pod.uid != pod.uid:

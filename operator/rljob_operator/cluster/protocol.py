@@ -16,10 +16,10 @@ class Cluster(Protocol):
     async def observe(self, job: RLJob) -> Observed:
         """Everything that belongs to the job, now."""
 
-    async def apply(self, manifests: Iterable[Manifest]) -> None:
-        """Make each exist; in order. A pod, ConfigMap or Secret that exists already is left as it is."""
+    async def apply(self, job: RLJob, manifests: Iterable[Manifest]) -> None:
+        """Make each exist. A pod, ConfigMap or Secret that exists already is left as it is."""
 
-    async def delete(self, pods: Iterable[Pod]) -> None:
+    async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
         """Ask pods to go, with their own grace period; those that ended are forgotten. Returns at once."""
 
     async def write_status(self, job: RLJob, status: Status) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import assert_never
 
-from rljob_api.failure import ExitCodeOperator, FailureAction, FailurePolicy, FailureRule
+from rljob_api.failure import ExitCodeOperator, FailureAction, FailurePolicy, FailureRule, OnExitCodes
 from rljob_api.progress import EXIT_MISTAKE, EXIT_PREEMPTED, Ending
 from rljob_api.status import Failure
 
@@ -88,13 +88,19 @@ def _by_rule(action: FailureAction) -> Verdict:
 def _matches(rule: FailureRule, pod: Pod) -> bool:
     if rule.target_roles and pod.role not in rule.target_roles:
         return False
-    listed = pod.exit_code in rule.on_exit_codes.values
-    wanted = rule.on_exit_codes.operator is ExitCodeOperator.IN
-    return pod.exit_code is not None and listed is wanted
+    if rule.on_exit_codes is not None:
+        return _code_matches(rule.on_exit_codes, pod.exit_code)
+    return any((condition.status == "True") is pod.disrupted for condition in rule.on_pod_conditions)
+
+
+def _code_matches(wanted: OnExitCodes, code: int | None) -> bool:
+    listed = code in wanted.values
+    return code is not None and listed is (wanted.operator is ExitCodeOperator.IN)
 
 
 def _is_preempted(pod: Pod) -> bool:
-    return pod.exit_code == EXIT_PREEMPTED or _said(pod, Ending.PREEMPTED)
+    """The cluster ended it, or it obeyed when it was told to go."""
+    return pod.disrupted or pod.exit_code == EXIT_PREEMPTED or _said(pod, Ending.PREEMPTED)
 
 
 def _said(pod: Pod, ending: Ending) -> bool:

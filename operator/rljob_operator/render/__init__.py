@@ -10,6 +10,8 @@ from rljob_api.status import AttemptStatus
 from ..decide import Decision, PodStart
 from ..settings import Settings
 from .config import run_config_map
+from .disruption import disruption_budget
+from .network import network_policies
 from .rollout import rollout_pod
 from .secret import control_secret
 from .services import service
@@ -20,21 +22,34 @@ __all__ = ["render"]
 
 
 def render(job: RLJob, decision: Decision, control_token: str, settings: Settings) -> list[Manifest]:
-    """What must exist for the pods that `decision` starts, then these pods; nothing if it starts none.
+    """What must exist for the pods that `decision` starts, then these pods.
 
-    `control_token` is that of the job's Secret, should it not exist yet.
+    After an edit, what surrounds the pods, as it is to be now. Otherwise nothing when nothing starts: what runs stays
+    as it was made, whatever operator or settings come after. `control_token` is that of the job's Secret, should it
+    not exist yet.
     """
     attempt = job.status.attempt if job.status else None
-    if attempt is None or not decision.start:
+    if attempt is None or not (decision.start or _edited(job)):
         return []
-    pods = [_pod(job, attempt, start, settings) for start in decision.start]
-    return [
-        *claim(job),
+    surroundings = [
+        *claim(job, attempt.storage_class_name),
         service(job),
+        *(network_policies(job, settings.job_defaults) if settings.job_defaults.network_policies else ()),
+        *disruption_budget(job),
+    ]
+    if not decision.start:
+        return surroundings
+    return [
+        *surroundings,
         control_secret(job, control_token),
         run_config_map(job, attempt),
-        *pods,
+        *(_pod(job, attempt, start, settings) for start in decision.start),
     ]
+
+
+def _edited(job: RLJob) -> bool:
+    """Since the status was written."""
+    return job.status is not None and job.status.observed_generation not in (0, job.metadata.generation)
 
 
 def _pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: Settings) -> Manifest:

@@ -18,7 +18,7 @@ def retained(job: RLJob, name: str) -> Manifest:
     return {
         "name": name,
         "namespace": job.metadata.namespace,
-        "labels": names.job_labels(job.metadata.name),
+        "labels": names.object_labels(job.metadata.name),
     }
 
 

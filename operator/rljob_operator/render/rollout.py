@@ -9,7 +9,8 @@ from rljob_api.status import AttemptStatus
 from .. import names
 from ..decide import PodStart
 from ..settings import Settings
-from .pod import Container, pod
+from .container import Container
+from .pod import pod
 from .probes import http_probes
 
 GRACE_SECONDS = 10
@@ -19,8 +20,9 @@ PATIENCE_SECONDS = 120
 
 def rollout_pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: Settings) -> Manifest:
     rollout = job.spec.rollout
-    container = Container(
+    facts = Container(
         role=rollout,
+        image=attempt.rollout_image,
         verb="rollout",
         env=({"name": "RLJOB_REPLICA", "value": str(start.index)},),
         ports=({"name": "http", "containerPort": names.ROLLOUT_PORT},),
@@ -29,5 +31,6 @@ def rollout_pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: S
         ),
         gpus=rollout.tensor_parallel if job.spec.on_gpu else 0,
         grace_seconds=GRACE_SECONDS,
+        annotations={},
     )
-    return pod(job, attempt, start, container, settings)
+    return pod(job, attempt, start, facts, settings)

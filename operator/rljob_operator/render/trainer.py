@@ -9,26 +9,35 @@ from rljob_api.status import AttemptStatus
 from .. import names
 from ..decide import PodStart
 from ..settings import Settings
-from .pod import Container, pod
+from .container import Container
+from .pod import pod
 from .probes import http_probes
 
 PATIENCE_SECONDS = 600
 """The server of `/progress` shares its process with the training: a long pause there is no proof of a hang."""
 
+DO_NOT_DISRUPT = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
+"""To move one pod of a gang is to restart all of it."""
+
 
 def trainer_pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: Settings) -> Manifest:
     trainer = job.spec.trainer
     leads = start.index == 0
-    container = Container(
+    facts = Container(
         role=trainer,
+        image=attempt.trainer_image,
         verb="train",
         env=({"name": "RLJOB_NODE_RANK", "value": str(start.index)},),
         ports=_ports() if leads else (),
         probes=_probes() if leads else {},  # only rank 0 serves
         gpus=trainer.gpus_per_node,
         grace_seconds=job.spec.checkpoint.on_preemption.grace_period_seconds,
+        annotations=DO_NOT_DISRUPT,
     )
-    return pod(job, attempt, start, container, settings)
+    return pod(job, attempt, start, facts, settings)
 
 
 def _ports() -> tuple[Manifest, ...]:

@@ -1,0 +1,45 @@
+"""What a rule over several fields is. The tables are in `rules.py`, `pod_rules.py` and `edit_rules.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .job import JobSpec
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule at `spec`."""
+
+    name: str
+    path: str
+    """Field that is to be changed, relative to `spec`."""
+    message: str
+    """What is wrong and what to change; shown by both."""
+    holds: Callable[[JobSpec], bool]
+    cel: str
+    """The same over `self` = spec; true means fine."""
+
+
+@dataclass(frozen=True)
+class EditRule:
+    """One rule on a change of `spec`."""
+
+    name: str
+    path: str
+    message: str
+    allows: Callable[[JobSpec, JobSpec], bool]
+    """Whether the old spec may become the new one: `allows(old, new)`."""
+    cel: str
+    """The same over `oldSelf` and `self`."""
+
+
+class BrokenRulesError(ValueError):
+    """A spec whose fields are fine one by one, and not together."""
+
+    def __init__(self, rules: list[Rule]) -> None:
+        super().__init__("; ".join(f"spec.{rule.path}: {rule.message}" for rule in rules))
+        self.rules = rules

@@ -1,0 +1,66 @@
+"""The only container of a pod: its program, environment, resources and mounts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rljob_api.base import Manifest
+from rljob_api.failure import RoleName
+from rljob_api.job import RLJob
+from rljob_api.roles import Role
+
+from .. import names
+from ..settings import Settings
+from .environment import environment
+
+
+@dataclass(frozen=True)
+class Container:
+    """Where the two roles differ."""
+
+    role: Role
+    image: str
+    verb: str
+    """Second word of the pod's program."""
+    env: tuple[Manifest, ...]
+    ports: tuple[Manifest, ...]
+    probes: Manifest
+    gpus: int
+    grace_seconds: int
+    annotations: dict[str, str]
+
+
+def container(job: RLJob, role: RoleName, facts: Container, settings: Settings) -> Manifest:
+    defaults = settings.job_defaults
+    return {
+        "name": role.value,
+        "image": facts.image or facts.role.image or defaults.image,
+        "imagePullPolicy": defaults.image_pull_policy,
+        "command": [*settings.command, facts.verb],
+        "env": environment(job, facts.env, defaults, facts.role.env),
+        "ports": list(facts.ports),
+        "resources": _resources(job, facts),
+        **facts.probes,
+        "terminationMessagePath": names.TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [
+            {"name": "run", "mountPath": names.RUN_PATH, "readOnly": True},
+            {"name": "storage", "mountPath": names.CLAIM_PATH},
+            {"name": "shm", "mountPath": names.SHM_PATH},
+            {"name": "tmp", "mountPath": names.TMP_PATH},
+            *(mount.model_dump(by_alias=True, exclude_none=True) for mount in facts.role.volume_mounts),
+        ],
+    }
+
+
+def _resources(job: RLJob, facts: Container) -> Manifest:
+    gpus = {job.spec.accelerator.resource_name: str(facts.gpus)} if facts.gpus else {}
+    return {
+        "requests": facts.role.resources.requests | gpus,
+        "limits": facts.role.resources.limits | gpus,
+    }
