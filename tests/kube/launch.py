@@ -33,12 +33,14 @@ NAMESPACES = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-pr
 
 
 @contextmanager
-def cluster_of(nodes: int) -> Iterator[Cluster]:
+def cluster_of(nodes: int, plant: Callable[[Path], None] | None = None) -> Iterator[Cluster]:
     """A new cluster of so many real nodes, which ends with the block, or with this process however that ends.
+
+    `plant` makes a folder the root of a containerd that has images; it is called for each node.
 
     Raises `Unavailable` where none can be had, `Failure` when it does not start.
     """
-    cluster, process = launch(nodes, ends_with_us=True)
+    cluster, process = launch(nodes, ends_with_us=True, plant=plant)
     try:
         yield cluster
     finally:
@@ -47,7 +49,11 @@ def cluster_of(nodes: int) -> Iterator[Cluster]:
 
 
 def launch(
-    nodes: int, *, ends_with_us: bool, tell: Callable[[str], None] = lambda line: None
+    nodes: int,
+    *,
+    ends_with_us: bool,
+    tell: Callable[[str], None] = lambda line: None,
+    plant: Callable[[Path], None] | None = None,
 ) -> tuple[Cluster, subprocess.Popen[bytes]]:
     """Start a cluster of so many real nodes; 0 is a control plane. It ends with `stop`, or also with this process.
 
@@ -61,6 +67,9 @@ def launch(
     try:
         places.claim(place)
         place.run.mkdir(mode=0o700)
+        if plant:
+            for index in range(nodes):
+                plant(place.folder / "images" / NodeNetwork(index).name)
         process = _unshare(place, nodes, lock, ends_with_us=ends_with_us)
     finally:
         os.close(lock)  # the first process inside holds it from now on
