@@ -14,3 +14,8 @@ def to_seconds(text: str) -> float:
     """Raises `ValueError` on text that is not RFC 3339."""
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def to_micro_text(seconds: float) -> str:
+    """RFC 3339 with microseconds, as metav1.MicroTime."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,189 @@
+"""A real cluster: observed through watches, made real through `writer.py`. What stands already is not written again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+
+from rljob_api.base import API_VERSION, KIND, Manifest
+from rljob_api.job import RLJob
+from rljob_api.status import Status
+
+from ..jobs import Jobs
+from ..metrics import API_REFUSALS
+from ..observed import Observed, Pod, Refusal, newest_progress
+from ..queue import Key
+from .children import APPLIED, Children, key_of
+from .client import ApiError
+from .lanes import in_lanes
+from .objects import owner_of
+from .polling import Told
+from .resources import PODS
+from .throttle import ProgressThrottle, only_progress
+from .writer import CREATED_ONCE, NOT_FOUND, RefusedError, Writer
+
+
+class KubernetesCluster:
+    """`again_at` is told when a job needs a pass that no change will cause."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        children: Children,
+        jobs: Jobs,
+        told: Told,
+        throttle: ProgressThrottle,
+        *,
+        again_at: Callable[[Key, float], None],
+    ) -> None:
+        self._writer = writer
+        self._children = children
+        self._jobs = jobs
+        self._told = told
+        self._throttle = throttle
+        self._again_at = again_at
+        self._refusals: dict[Key, Refusal] = {}
+        self._read: dict[Key, int] = {}
+        """Version of the job that the pass at work began with: its status is written over no other."""
+
+    async def observe(self, job: RLJob) -> Observed:
+        key = key_of(job)
+        self._read[key] = stored.version if (stored := self._jobs.get(key)) else 0
+        pods = tuple(sorted(self._children.pods.observed(job), key=lambda pod: pod.name))
+        config_maps = self._children.metadata["ConfigMap"].of(key)
+        mine = (name for name, known in config_maps.items() if known.owner == job.metadata.uid)
+        return Observed(
+            pods=pods,
+            progress=newest_progress((self._told.get(job.metadata.uid),), pods),
+            run_config_maps=frozenset(mine),
+            refusal=self._refusals.get(key),
+        )
+
+    async def apply(self, job: RLJob, manifests: Iterable[Manifest]) -> None:
+        """The attempt's ConfigMap comes last: once it is there, all its pods were asked for. Until then none starts.
+
+        A refusal by the API server is seen by the next pass, which is due at once.
+        """
+        key, wanted = key_of(job), [_signed(manifest) for manifest in manifests]
+        try:
+            await self._make(key, wanted)
+        except RefusedError as refused:
+            self._note(key, refused)
+        else:
+            if wanted:
+                self._refusals.pop(key, None)
+
+    async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
+        namespace, asked = job.metadata.namespace, self._children.pods.asked_to_go
+
+        async def delete(pod: Pod) -> None:
+            await self._writer.delete(PODS, namespace, pod.name, pod.uid)
+            asked.add(pod.uid)
+
+        await in_lanes(delete, [pod for pod in pods if pod.uid not in asked])
+
+    async def write_status(self, job: RLJob, status: Status) -> None:
+        """Progress alone waits for its turn. Raises `ApiError` with code 409 if the job has changed since."""
+        key, now = key_of(job), time.time()
+        if only_progress(job.status, status):
+            due = self._throttle.due(key, now)
+            if now < due:
+                self._again_at(key, due)
+                return
+            self._throttle.wrote(key, now)
+        await self.put_status(key, status, self._read[key])
+
+    async def put_status(self, key: Key, status: Status, version: int) -> None:
+        """`version` is that of the job which the status was made for."""
+        stored = self._jobs.get(key)
+        if stored is None:
+            return
+        told = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        body = {**stored.manifest, "apiVersion": API_VERSION, "kind": KIND, "status": told}
+        body["metadata"]["resourceVersion"] = str(version)
+        try:
+            answer = await self._writer.put_status(body)
+        except ApiError as error:
+            if error.code != NOT_FOUND:
+                raise
+            self._jobs.drop(key, stored.uid)  # deleted meanwhile
+        else:
+            self._jobs.written(answer)
+
+    def refusal(self, key: Key) -> Refusal | None:
+        return self._refusals.get(key)
+
+    def forget(self, key: Key) -> None:
+        """The job is gone."""
+        self._refusals.pop(key, None)
+        self._read.pop(key, None)
+        self._throttle.forget(key)
+        self._children.pods.forget(key)
+
+    async def _make(self, key: Key, wanted: list[Manifest]) -> None:
+        missing = [manifest for manifest in wanted if not self._stands(key, manifest)]
+        pods = [manifest for manifest in missing if manifest["kind"] == "Pod"]
+        if any(self._name_taken(key, manifest) for manifest in wanted):
+            return  # the end of its holder causes the next pass
+        records = [manifest for manifest in missing if manifest["kind"] == "ConfigMap"]
+        rest = [manifest for manifest in missing if manifest["kind"] not in ("Pod", "ConfigMap", "Secret")]
+        # Secrets are not watched, for that would be to read them; only new pods can need one.
+        secrets = [manifest for manifest in missing if manifest["kind"] == "Secret" and pods]
+        for stage in ([*rest, *secrets], pods, records):
+            await in_lanes(self._make_one, stage)
+
+    async def _make_one(self, manifest: Manifest) -> None:
+        kind, answer = manifest["kind"], await self._writer.make(manifest)
+        if answer is not None and kind == "Pod":
+            self._children.pods.written(answer)
+        elif answer is not None and kind in self._children.metadata:
+            self._children.metadata[kind].written(answer)
+
+    def _stands(self, key: Key, manifest: Manifest) -> bool:
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        if kind == "Pod":
+            pod = self._children.pods.of(key).get(metadata["name"])
+            return pod is not None and pod.owner == owner_of(manifest)
+        if kind not in self._children.metadata:
+            return False
+        known = self._children.metadata[kind].of(key).get(metadata["name"])
+        if known is None or known.owner != owner_of(manifest):
+            return False
+        return kind in CREATED_ONCE or known.facts == metadata["annotations"][APPLIED]
+
+    def _name_taken(self, key: Key, manifest: Manifest) -> bool:
+        """Whether a pod of that name is there, but on its way out."""
+        if manifest["kind"] != "Pod":
+            return False
+        known = self._children.pods.of(key).get(manifest["metadata"]["name"])
+        if known is None:
+            return False
+        going = known.facts is not None and known.facts.pod.terminating
+        return going or known.uid in self._children.pods.asked_to_go
+
+    def _note(self, key: Key, refused: RefusedError) -> None:
+        error, manifest, before = refused.error, refused.manifest, self._refusals.get(key)
+        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        API_REFUSALS.labels(error.reason).inc()
+        now = time.time()
+        new = Refusal(kind, name, error.code, error.reason, error.message, now)
+        same = before is not None and (before.kind, before.code, before.reason) == (
+            kind,
+            new.code,
+            new.reason,
+        )
+        if before is None or not same:
+            self._refusals[key] = new
+            self._again_at(key, now)
+
+
+def _signed(manifest: Manifest) -> Manifest:
+    """With a digest of itself, for what is applied rather than created."""
+    if manifest["kind"] in CREATED_ONCE:
+        return manifest
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), APPLIED: digest}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}

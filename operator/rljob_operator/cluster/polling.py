@@ -1,0 +1,85 @@
+"""Asks rank 0 of every job that trains for its `/progress`, by pod address, a bounded number at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import NoReturn
+
+import aiohttp
+
+from rljob_api.progress import Progress
+
+from .. import names
+from ..queue import Key
+from .progress import parse
+
+TIMEOUT_SECONDS = 3.0
+AT_A_TIME = 32
+
+Leader = tuple[Key, str, str]
+"""A job, its UID, and the address of its rank 0."""
+
+
+class Told:
+    """The newest answer of each job, by UID."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Progress] = {}
+
+    def get(self, uid: str) -> Progress | None:
+        return self._newest.get(uid)
+
+    def put(self, uid: str, progress: Progress) -> bool:
+        """Whether it says anything new."""
+        before, self._newest[uid] = self._newest.get(uid), progress
+        return before is None or _substance(before) != _substance(progress)
+
+    def keep(self, uids: set[str]) -> None:
+        """Forget all other jobs."""
+        self._newest = {uid: told for uid, told in self._newest.items() if uid in uids}
+
+
+class Polling:
+    """`leaders` says whom to ask; `changed` is called with each job that told something new."""
+
+    def __init__(
+        self,
+        told: Told,
+        leaders: Callable[[], Iterable[Leader]],
+        changed: Callable[[Key], None],
+        period_seconds: float,
+    ) -> None:
+        self._told = told
+        self._leaders = leaders
+        self._changed = changed
+        self._period = period_seconds
+        self._slots = asyncio.Semaphore(AT_A_TIME)
+
+    async def run(self) -> NoReturn:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                leaders = list(self._leaders())
+                await asyncio.gather(
+                    asyncio.sleep(self._period), *(self._ask(session, one) for one in leaders)
+                )
+
+    async def _ask(self, session: aiohttp.ClientSession, leader: Leader) -> None:
+        key, uid, address = leader
+        host = f"[{address}]" if ":" in address else address
+        url = f"http://{host}:{names.PROGRESS_PORT}{names.PROGRESS_URL_PATH}"
+        async with self._slots:
+            try:
+                async with session.get(url) as response:
+                    answer = await response.read()
+            except (aiohttp.ClientError, TimeoutError):
+                return  # not there yet, or busy: its probes tell which
+        progress = parse(answer)
+        if progress is not None and self._told.put(uid, progress):
+            self._changed(key)
+
+
+def _substance(progress: Progress) -> Progress:
+    """Without the sign of life: a heartbeat alone is no news."""
+    return progress.model_copy(update={"heartbeat": 0.0})

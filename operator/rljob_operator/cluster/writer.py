@@ -1,0 +1,104 @@
+"""How each kind of object is written: pods, ConfigMaps and Secrets are created once, all else is applied.
+
+Asked by `kubernetes.py` alone. An answer of the API server is one of three: done, refused (that is told to the job), or
+no answer for now (the pass is tried again).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from rljob_api.base import Manifest
+
+from .client import APPLY, JSON, ApiError, Client
+from .objects import owner_of
+from .resources import CHILD_KINDS, JOBS, Resource
+
+FIELD_MANAGER = "rljob-operator"
+CREATED_ONCE = frozenset({"Pod", "ConfigMap", "Secret"})
+TEMPORARY = frozenset({0, 401, 408, 429})
+"""Beside 5xx: says nothing about the object."""
+NOT_FOUND, CONFLICT = 404, 409
+
+
+class RefusedError(Exception):
+    """The API server does not want this object."""
+
+    def __init__(self, manifest: Manifest, error: ApiError) -> None:
+        super().__init__(str(error))
+        self.manifest = manifest
+        self.error = error
+
+
+class Writer:
+    """`guard` is called before each write, and raises once this process may not write any more."""
+
+    def __init__(self, client: Client, guard: Callable[[], None]) -> None:
+        self._client = client
+        self._guard = guard
+
+    async def make(self, manifest: Manifest) -> Manifest | None:
+        """The object as it is now; None for a Secret that was there already, for we never read one.
+
+        Raises `RefusedError`, and `ApiError` when it is worth to try again.
+        """
+        try:
+            if manifest["kind"] in CREATED_ONCE:
+                return await self._create(manifest)
+            return await self._apply(manifest)
+        except ApiError as error:
+            if error.code in TEMPORARY or error.code >= 500:
+                raise
+            raise RefusedError(manifest, error) from error
+
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
+        """Ask this very object to go; whether it is gone already or a namesake took its place is all the same."""
+        body: Manifest = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        try:
+            await self._send("DELETE", resource.path(namespace, name), body)
+        except ApiError as error:
+            if error.code not in (NOT_FOUND, CONFLICT):
+                raise
+
+    async def put_status(self, manifest: Manifest) -> Manifest:
+        """A job with a new status. Raises `ApiError`, with code 409 if the job is not any more as it was read."""
+        metadata = manifest["metadata"]
+        return await self._send("PUT", JOBS.path(metadata["namespace"], metadata["name"], "status"), manifest)
+
+    async def _create(self, manifest: Manifest) -> Manifest | None:
+        """An object of ours that stands already, because an answer was lost, is as good."""
+        resource, metadata = CHILD_KINDS[manifest["kind"]], manifest["metadata"]
+        try:
+            return await self._send("POST", resource.path(metadata["namespace"]), manifest)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                raise
+        if manifest["kind"] == "Secret":
+            return None
+        found = await self._client.send("GET", resource.path(metadata["namespace"], metadata["name"]))
+        if owner_of(found) != owner_of(manifest):
+            raise RefusedError(manifest, _foreign(manifest))
+        return found
+
+    async def _apply(self, manifest: Manifest) -> Manifest:
+        metadata = manifest["metadata"]
+        path = CHILD_KINDS[manifest["kind"]].path(metadata["namespace"], metadata["name"])
+        params = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        return await self._send("PATCH", path, manifest, params=params, content_type=APPLY)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Manifest,
+        params: Mapping[str, str] | None = None,
+        content_type: str = JSON,
+    ) -> Manifest:
+        self._guard()
+        return await self._client.send(method, path, body, params=params, content_type=content_type)
+
+
+def _foreign(manifest: Manifest) -> ApiError:
+    kind, name = manifest["kind"], manifest["metadata"]["name"]
+    message = f"there is a {kind} {name} that does not belong to this job; delete it, or rename the job"
+    return ApiError(CONFLICT, "AlreadyExists", message)

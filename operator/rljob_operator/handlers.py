@@ -1,0 +1,133 @@
+"""kopf, the shell: it logs in and watches jobs. Every kopf decorator stands here; nothing is decided here.
+
+It runs in a thread with an event loop of its own, because it ends every task of the loop that it stops in. What it
+hears goes over to ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import kopf
+from kubernetes.aio.client import Configuration
+
+from rljob_api.base import GROUP, VERSION, Manifest
+from rljob_api.crd import PLURAL
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+Told = Callable[[str | None, Manifest], None]
+"""Called in our loop with the event's type, None for what a list showed, and the job."""
+
+
+class Shell:
+    """kopf in a thread. Started again when it dies: an error in the stream of events kills it."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        namespaces: Sequence[str],
+        told: Told,
+    ) -> None:
+        self._namespaces = namespaces
+        self._registry = registry(configuration, self._tell)
+        self._told = told
+        self._loop: asyncio.AbstractEventLoop
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            await self._once()
+            log.warning("the watch of jobs died and is started again in %.1f s", pause)
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+
+    async def _once(self) -> None:
+        stop, ended = threading.Event(), asyncio.Event()
+
+        def run() -> None:
+            try:
+                asyncio.run(self._operator(stop))
+            except Exception as error:
+                log.warning("kopf ended: %s: %s", type(error).__name__, error)
+            finally:
+                self._loop.call_soon_threadsafe(ended.set)
+
+        thread = threading.Thread(target=run, name="kopf", daemon=True)
+        thread.start()
+        try:
+            await ended.wait()
+        finally:
+            stop.set()
+            if not ended.is_set():
+                await asyncio.shield(ended.wait())
+
+    async def _operator(self, stop: threading.Event) -> None:
+        await kopf.operator(
+            registry=self._registry,
+            settings=settings(),
+            standalone=True,
+            namespaces=list(self._namespaces),
+            clusterwide=not self._namespaces,
+            stop_flag=stop,
+        )
+
+    def _tell(self, kind: str | None, job: Manifest) -> None:
+        self._loop.call_soon_threadsafe(self._told, kind, job)
+
+
+def registry(
+    configuration: Configuration, tell: Callable[[str | None, Manifest], None]
+) -> kopf.OperatorRegistry:
+    """`on.event` only: anything more would write annotations or finalizers to the user's object."""
+    found = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=found)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return await connection(configuration)
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=found)
+    async def job(event: kopf.RawEvent, **_: Any) -> None:
+        tell(event["type"], dict(event["object"]))
+
+    return found
+
+
+def settings() -> kopf.OperatorSettings:
+    found = kopf.OperatorSettings()
+    found.scanning.disabled = True  # else it needs rights on namespaces and CRDs
+    found.posting.enabled = False
+    found.networking.request_timeout = 20
+    found.networking.enforce_retry_after = True
+    found.watching.server_timeout = 300
+    found.watching.inactivity_timeout = 90
+    found.watching.chunk_size = 500
+    found.process.ultimate_exiting_timeout = 20
+    found.queueing.idle_timeout = 1.0
+    return found
+
+
+async def connection(configuration: Configuration) -> kopf.ConnectionInfo:
+    """The same endpoint and identity as our own client's."""
+    token = await configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+    scheme, _, secret = (token or "").partition(" ")
+    return kopf.ConnectionInfo(
+        server=configuration.host,
+        ca_path=configuration.ssl_ca_cert,
+        ca_data=configuration.ca_cert_data,
+        insecure=not configuration.verify_ssl,
+        scheme=scheme.capitalize() or None,
+        token=secret or None,
+        certificate_path=configuration.cert_file,
+        private_key_path=configuration.key_file,
+        proxy_url=configuration.proxy,
+    )

@@ -1,0 +1,87 @@
+"""Every RLJob as the API server has it: told by kopf's watch and by the answers to our own writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rljob_api.base import Manifest
+from rljob_api.job import RLJob
+
+from .queue import Key
+
+
+@dataclass(slots=True)
+class Stored:
+    """One job. Kept as text: a fifth of what the models need."""
+
+    uid: str
+    version: int
+    deleting: bool
+    text: str
+
+    def parse(self) -> RLJob:
+        """Raises `pydantic.ValidationError`."""
+        return RLJob.model_validate_json(self.text, by_alias=True, by_name=False)
+
+    @property
+    def manifest(self) -> Manifest:
+        return dict(json.loads(self.text))
+
+
+class Jobs:
+    """`changed` is called with each job that changed."""
+
+    def __init__(self, changed: Callable[[Key], None]) -> None:
+        self._changed = changed
+        self._stored: dict[Key, Stored] = {}
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def items(self) -> Iterator[tuple[Key, Stored]]:
+        return iter(list(self._stored.items()))
+
+    def get(self, key: Key) -> Stored | None:
+        return self._stored.get(key)
+
+    def put(self, manifest: Manifest) -> None:
+        """There, in this version, unless a newer one is known."""
+        key, new = _stored(manifest)
+        before = self._stored.get(key)
+        if before is None or before.version < new.version:
+            self._stored[key] = new
+            self._changed(key)
+
+    def written(self, manifest: Manifest) -> None:
+        """The answer to a write of ours. A job that is gone does not come back by it, and no pass is due to it."""
+        key, new = _stored(manifest)
+        before = self._stored.get(key)
+        if before is not None and before.uid == new.uid and before.version < new.version:
+            self._stored[key] = new
+
+    def drop(self, key: Key, uid: str) -> None:
+        before = self._stored.get(key)
+        if before is not None and before.uid == uid:
+            del self._stored[key]
+            self._changed(key)
+
+    def sweep(self, namespace: str, present: set[str], version: int) -> None:
+        """Drop what a list of that version no longer has: kopf's watch forgets deletions when it lists anew.
+
+        An empty namespace means all.
+        """
+        for key, one in self.items():
+            inside = namespace in ("", key[0])
+            if inside and one.uid not in present and one.version <= version:
+                self.drop(key, one.uid)
+
+
+def _stored(manifest: Manifest) -> tuple[Key, Stored]:
+    metadata = manifest["metadata"]
+    metadata = {key: value for key, value in metadata.items() if key != "managedFields"}
+    text = json.dumps({**manifest, "metadata": metadata}, separators=(",", ":"))
+    key = (metadata["namespace"], metadata["name"])
+    deleting = "deletionTimestamp" in metadata
+    return key, Stored(metadata["uid"], int(metadata["resourceVersion"]), deleting, text)

@@ -1,0 +1,140 @@
+"""Who of several operators works: the one that holds the Lease.
+
+It avoids double work, it does not fence: what keeps a leader that slept from doing harm are the versions, UIDs and
+create-only writes of `cluster/writer.py`. Clocks of other machines are never compared with ours: a lease is stale when
+it has not changed for its whole duration by our own clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+
+from rljob_api.base import Manifest
+
+from . import times
+from .cluster.client import ApiError, Client
+from .cluster.resources import LEASES
+from .metrics import LEADING
+
+NOT_FOUND, CONFLICT = 404, 409
+
+log = logging.getLogger(__name__)
+
+
+class NotLeadingError(Exception):
+    """This process may not write: its lease may have gone to another."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Of the lease. Times are in seconds."""
+
+    namespace: str
+    name: str
+    holder: str
+    duration: float
+    period: float
+    """Time between two renewals."""
+
+
+class Leader:
+    def __init__(self, client: Client, terms: Terms) -> None:
+        self._client = client
+        self._terms = terms
+        self._sure_until = 0.0
+        """By the monotonic clock, which goes on while a process is stopped."""
+        self._seen: tuple[str, float] = ("", 0.0)
+        """Version of another's lease, and since when it has not changed."""
+
+    def guard(self) -> None:
+        """Raises `NotLeadingError` unless the lease is surely still ours."""
+        if time.monotonic() >= self._sure_until:
+            raise NotLeadingError
+
+    async def acquire(self) -> None:
+        """Returns once the lease is ours."""
+        while not await self._try():
+            await asyncio.sleep(self._terms.period / 2)
+        log.info("leading as %s", self._terms.holder)
+        LEADING.set(1)
+
+    async def hold(self) -> None:
+        """Renews the lease; returns once it is lost."""
+        while True:
+            await asyncio.sleep(self._terms.period)
+            if not await self._try() and time.monotonic() >= self._sure_until:
+                log.warning("the lease is lost: another operator leads, or the API server does not answer")
+                LEADING.set(0)
+                return
+
+    async def release(self) -> None:
+        """Let the next one in at once."""
+        self._sure_until = 0.0
+        LEADING.set(0)
+        try:
+            lease = await self._get()
+            if lease is not None and lease["spec"].get("holderIdentity") == self._terms.holder:
+                lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+                await self._client.send("PUT", self._path(), lease)
+        except ApiError as error:
+            log.info("the lease was not released, it will run out: %s", error)
+
+    async def _try(self) -> bool:
+        """Take or renew the lease; whether it is ours now."""
+        began = time.monotonic()
+        try:
+            lease = await self._get()
+            if lease is None:
+                await self._client.send("POST", LEASES.path(self._terms.namespace), self._lease({}))
+            elif self._is_free(lease, began):
+                await self._client.send("PUT", self._path(), self._lease(lease))
+            else:
+                self._sure_until = 0.0
+                return False
+        except ApiError as error:
+            level = logging.INFO if error.code == CONFLICT else logging.WARNING
+            log.log(level, "the lease was not taken: %s", error)
+            return False
+        self._sure_until = began + self._terms.duration * 2 / 3
+        return True
+
+    async def _get(self) -> Manifest | None:
+        try:
+            return await self._client.send("GET", self._path())
+        except ApiError as error:
+            if error.code != NOT_FOUND:
+                raise
+            return None
+
+    def _is_free(self, lease: Manifest, now: float) -> bool:
+        holder, version = lease["spec"].get("holderIdentity"), lease["metadata"]["resourceVersion"]
+        if not holder or holder == self._terms.holder:
+            return True
+        if version != self._seen[0]:
+            self._seen = (version, now)
+        return now - self._seen[1] > float(lease["spec"].get("leaseDurationSeconds") or 0)
+
+    def _lease(self, before: Manifest) -> Manifest:
+        """Its version, if it has one, lets only one of several win."""
+        old = before.get("spec", {})
+        taken = old.get("holderIdentity") != self._terms.holder
+        now = times.to_micro_text(time.time())
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": before.get("metadata")
+            or {"name": self._terms.name, "namespace": self._terms.namespace},
+            "spec": {
+                "holderIdentity": self._terms.holder,
+                "leaseDurationSeconds": max(1, round(self._terms.duration)),
+                "acquireTime": now if taken else old.get("acquireTime", now),
+                "renewTime": now,
+                "leaseTransitions": int(old.get("leaseTransitions") or 0) + bool(taken and before),
+            },
+        }
+
+    def _path(self) -> str:
+        return LEASES.path(self._terms.namespace, self._terms.name)

@@ -1,0 +1,197 @@
+"""The operator's loop for all jobs of a cluster: workers over a queue, while this process holds the lease.
+
+All that is known is gathered anew in each term of leadership, after the lease was taken. So nobody ever acts on what
+was true before the leader before it wrote last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from typing import NoReturn
+
+from pydantic import ValidationError
+
+from rljob_api.base import Manifest
+from rljob_api.job import RLJob
+
+from . import names
+from .cluster.children import Children
+from .cluster.client import METADATA_LIST, ApiError, Client
+from .cluster.kubernetes import KubernetesCluster
+from .cluster.polling import Leader as Rank0
+from .cluster.polling import Polling, Told
+from .cluster.resources import JOBS, METADATA_KINDS, PODS
+from .cluster.throttle import ProgressThrottle
+from .cluster.writer import Writer
+from .handlers import Shell
+from .jobs import Jobs, Stored
+from .leader import Leader, NotLeadingError
+from .logs import about
+from .metrics import RECONCILE_ERRORS, RECONCILE_SECONDS
+from .queue import Key, Queue
+from .reconcile import Pass, reconcile
+from .refusal import refused
+from .settings import Settings
+from .watch import Scope, Sink, Watch
+
+POLL_SECONDS = 5.0
+SWEEP_AFTER_SECONDS = 2.0
+"""Time from the last job of a list to the look for those that are gone."""
+
+log = logging.getLogger(__name__)
+
+
+class Term:
+    """One term of leadership."""
+
+    def __init__(self, client: Client, leader: Leader, settings: Settings) -> None:
+        self.jobs = Jobs(self._changed)
+        self._client = client
+        self._leader = leader
+        self._settings = settings
+        self._queue = Queue()
+        self._children = Children(self._changed)
+        self._told = Told()
+        self._listed = asyncio.Event()
+        throttle = ProgressThrottle(settings.progress_period_seconds, settings.progress_writes_per_second)
+        writer = Writer(client, leader.guard)
+        self._cluster = KubernetesCluster(
+            writer, self._children, self.jobs, self._told, throttle, again_at=self._queue.add_at
+        )
+        self._watches = [Watch(client, scope, sink) for scope, sink in self._scopes()]
+
+    async def run(self) -> None:
+        """Until the lease is lost."""
+        polling = Polling(self._told, self._rank0s, self._queue.add, POLL_SECONDS)
+        shell = Shell(self._client.configuration, self._settings.namespaces, self._job_told)
+        async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
+            forever = [watch.run() for watch in self._watches]
+            forever += [shell.run(), polling.run(), self._sweeps()]
+            forever += [self._work() for _ in range(self._settings.workers)]
+            for each in forever:
+                stack.callback(tasks.create_task(each).cancel)
+            await self._leader.hold()
+
+    async def _work(self) -> NoReturn:
+        """A worker. Nothing that goes wrong with one job is of any concern to another."""
+        for watch in self._watches:
+            await watch.synced.wait()
+        while True:
+            key = await self._queue.get()
+            with about(key):
+                await self._safe_pass(key)
+
+    async def _safe_pass(self, key: Key) -> None:
+        try:
+            with RECONCILE_SECONDS.time():
+                await self._pass(key)
+        except NotLeadingError:
+            self._queue.failed(key, at_least=1.0)
+        except ApiError as error:
+            RECONCILE_ERRORS.labels(error.reason or str(error.code)).inc()
+            log.info("the pass is tried again: %s", error)
+            self._queue.failed(key, at_least=error.retry_after or 0.0)
+        except Exception as error:
+            RECONCILE_ERRORS.labels(type(error).__name__).inc()
+            log.exception("the pass failed and is tried again")
+            self._queue.failed(key)
+
+    async def _pass(self, key: Key) -> None:
+        stored = self.jobs.get(key)
+        if stored is None:
+            self._forget(key)
+        if stored is None or stored.deleting:  # its children go with it
+            self._queue.done(key)
+        else:
+            await self._pass_over(key, stored)
+
+    async def _pass_over(self, key: Key, stored: Stored) -> None:
+        try:
+            job = stored.parse()
+        except ValidationError as error:
+            await self._refuse(key, stored, error)
+            self._queue.done(key)
+            return
+        with about(key, job):
+            done = await reconcile(job, self._cluster, self._settings, time.time())
+        self._plan(key, job, done)
+
+    def _plan(self, key: Key, job: RLJob, done: Pass) -> None:
+        """When to look again."""
+        if done.decision.wake_at is not None:
+            self._queue.add_at(key, done.decision.wake_at)
+        if done.decision.begin is not None:
+            self._queue.add(key)
+            self._children.pods.forget(key, before_attempt=done.decision.begin.number)
+        if self._cluster.refusal(key) is not None and done.decision.start:
+            self._queue.failed(key, at_least=1.0)
+        else:
+            self._queue.done(key)
+
+    async def _refuse(self, key: Key, stored: Stored, error: ValidationError) -> None:
+        """The API server's own rules let it through, ours do not: the job says so, and what runs of it goes on."""
+        manifest = stored.manifest
+        new = refused(manifest, error, time.time())
+        if new is not None:
+            log.warning("the job is not accepted: %s", new.message)
+            await self._cluster.put_status(key, new, stored.version)
+
+    def _forget(self, key: Key) -> None:
+        self._queue.forget(key)
+        self._cluster.forget(key)
+
+    def _changed(self, key: Key) -> None:
+        self._queue.add(key)
+
+    def _job_told(self, kind: str | None, manifest: Manifest) -> None:
+        metadata = manifest["metadata"]
+        if kind == "DELETED":
+            self.jobs.drop((metadata["namespace"], metadata["name"]), metadata["uid"])
+            return
+        self.jobs.put(manifest)
+        if kind is None:
+            self._listed.set()
+
+    async def _sweeps(self) -> NoReturn:
+        """After each list of jobs that kopf made: what it did not show is gone."""
+        while True:
+            await self._listed.wait()
+            await asyncio.sleep(SWEEP_AFTER_SECONDS)
+            self._listed.clear()
+            try:
+                for namespace in self._settings.namespaces or [""]:
+                    await self._sweep(namespace)
+            except ApiError as error:
+                log.info("the list of jobs is tried again: %s", error)
+                self._listed.set()
+
+    async def _sweep(self, namespace: str) -> None:
+        found = await self._client.send("GET", JOBS.path(namespace), accept=METADATA_LIST)
+        present = {item["metadata"]["uid"] for item in found["items"] or []}
+        self.jobs.sweep(namespace, present, int(found["metadata"]["resourceVersion"]))
+        self._told.keep({stored.uid for _, stored in self.jobs.items()})
+
+    def _rank0s(self) -> Iterator[Rank0]:
+        for key, stored in self.jobs.items():
+            if address := self._children.pods.leader_address(key, stored.uid):
+                yield key, stored.uid, address
+
+    def _scopes(self) -> Iterator[tuple[Scope, Sink]]:
+        for namespace in self._settings.namespaces or [""]:
+            yield Scope(PODS, namespace, names.LABEL_NAME, False), self._children.pods
+            for kind, resource in METADATA_KINDS.items():
+                yield Scope(resource, namespace, names.LABEL_NAME, True), self._children.metadata[kind]
+
+
+async def lead_and_run(client: Client, leader: Leader, settings: Settings) -> NoReturn:
+    """Term after term, until cancelled; then the lease is given back."""
+    try:
+        while True:
+            await leader.acquire()
+            await Term(client, leader, settings).run()
+    finally:
+        await asyncio.shield(leader.release())

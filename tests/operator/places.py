@@ -1,0 +1,176 @@
+"""A namespace of the real API server with an operator's account in it, and the operator as a process of its own."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from builders import manifest
+from kube.api import Api, Manifest
+from kube.processes import Command, start
+from rljob_operator.cluster.resources import JOBS, LEASES, PODS
+from rljob_operator.cluster.rights import JOB_RIGHTS, LEASE_RIGHTS
+
+T = TypeVar("T")
+DEADLINE_SECONDS = 30.0
+ACCOUNT = "operator"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+
+def until(condition: Callable[[], T], what: str | Callable[[], str]) -> T:
+    """What `condition` gives once it gives something; fails the test after the deadline."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not (found := condition()):
+        late = time.monotonic() > deadline
+        assert not late, f"never happened: {what if isinstance(what, str) else what()}"
+        time.sleep(0.02)
+    return found
+
+
+@dataclass
+class Place:
+    """A namespace. All that is asked here is asked as the cluster's administrator."""
+
+    api: Api
+    namespace: str
+    folder: Path
+    operators: list[Operator] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """The namespace, the account that pods need, and one with exactly the operator's rights."""
+        self.made(f"{root()}/namespaces", {"metadata": {"name": self.namespace}})
+        for account in ("default", ACCOUNT):
+            self.made(f"{root(self.namespace)}/serviceaccounts", {"metadata": {"name": account}})
+        here = f"{RBAC}/namespaces/{self.namespace}"
+        self.made(f"{here}/roles", {"metadata": {"name": ACCOUNT}, "rules": rules()})
+        subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": self.namespace}
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ACCOUNT}
+        binding = {"metadata": {"name": ACCOUNT}, "roleRef": reference, "subjects": [subject]}
+        self.made(f"{here}/rolebindings", binding)
+
+    def made(self, path: str, body: Manifest) -> Manifest:
+        answer = self.api.post(path, body)
+        assert answer.code == 201, answer.message
+        return answer.body
+
+    def kubeconfig(self, server: str = "") -> Path:
+        """Of the operator's account."""
+        path = f"{root(self.namespace)}/serviceaccounts/{ACCOUNT}/token"
+        token = self.made(path, {"spec": {"expirationSeconds": 3600}})["status"]["token"]
+        assert self.api.tls is not None
+        (authority,) = self.api.tls.get_ca_certs(binary_form=True)
+        pem = ssl.DER_cert_to_PEM_cert(authority).encode()
+        cluster = {
+            "server": server or self.api.url,
+            "certificate-authority-data": base64.b64encode(pem).decode(),
+        }
+        file = self.folder / f"{len(list(self.folder.iterdir()))}.kubeconfig"
+        file.write_text(json.dumps(kubeconfig(cluster, token)))
+        return file
+
+    def operator(self, **more: str) -> Operator:
+        """A new one, started."""
+        words = [word for key, value in more.items() for word in (f"--{key.replace('_', '-')}", value)]
+        name = f"operator-{len(self.operators)}"
+        one = Operator(name, self.folder / f"{name}.log")
+        one.start(
+            ["--kubeconfig", str(self.kubeconfig()), "--namespace", self.namespace, *words], self.namespace
+        )
+        self.operators.append(one)
+        return one
+
+    def submit(self, name: str = "demo", **spec: Any) -> Manifest:
+        body = manifest(**spec)
+        body["metadata"] = {"name": name}
+        return self.made(JOBS.path(self.namespace), body)
+
+    def job(self, name: str = "demo") -> Manifest:
+        return self.api.get(JOBS.path(self.namespace, name)).body
+
+    def edit(self, spec: Manifest, name: str = "demo") -> None:
+        answer = self.api.merge(JOBS.path(self.namespace, name), {"spec": spec})
+        assert answer.code == 200, answer.message
+
+    def status(self, name: str = "demo") -> Manifest:
+        return dict(self.job(name).get("status") or {})
+
+    def condition(self, kind: str, name: str = "demo") -> Manifest:
+        found = self.status(name).get("conditions", [])
+        return next((one for one in found if one["type"] == kind), {})
+
+    def pods(self) -> dict[str, Manifest]:
+        found = self.api.get(PODS.path(self.namespace)).body["items"]
+        return {pod["metadata"]["name"]: pod for pod in found}
+
+    def lease_holder(self) -> str:
+        lease = self.api.get(LEASES.path(self.namespace, "rljob-operator")).body
+        return str(lease.get("spec", {}).get("holderIdentity", ""))
+
+    def wait_for_pods(self, *names: str) -> None:
+        until(lambda: set(self.pods()) == set(names), lambda: f"{names}, but {self.told()}")
+
+    def wait_for_phase(self, phase: str, name: str = "demo") -> Manifest:
+        until(lambda: self.status(name).get("phase") == phase, lambda: f"{phase}, but {self.told()}")
+        return self.status(name)
+
+    def told(self) -> str:
+        """What a failed test shows."""
+        logs = "\n".join(one.log.read_text()[-3000:] for one in self.operators)
+        pods = {name: pod["status"].get("phase") for name, pod in self.pods().items()}
+        return f"pods {pods}, status {json.dumps(self.status())}\n{logs}"
+
+
+@dataclass
+class Operator:
+    """A process."""
+
+    name: str
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def start(self, words: list[str], namespace: str) -> None:
+        here = ["--http-host", "127.0.0.1", "--http-port", "0", "--lease-namespace", namespace]
+        command: Command = [sys.executable, "-m", "rljob_operator", "--identity", self.name, *here, *words]
+        self.process = start(command, self.log)
+
+    def stop(self) -> int:
+        return self.end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        return self.end(signal.SIGKILL)
+
+    def end(self, number: signal.Signals) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+def root(namespace: str = "") -> str:
+    return f"/api/v1/namespaces/{namespace}" if namespace else "/api/v1"
+
+
+def rules() -> list[Manifest]:
+    return [
+        {"apiGroups": [right.group], "resources": [right.resource], "verbs": list(right.verbs)}
+        for right in (*JOB_RIGHTS, *LEASE_RIGHTS)
+    ]
+
+
+def kubeconfig(cluster: Manifest, token: str) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "here"}}],
+        "clusters": [{"name": "here", "cluster": cluster}],
+        "users": [{"name": "here", "user": {"token": token}}],
+    }
