@@ -41,7 +41,7 @@ def test_without_values_the_operator_gets_its_own_defaults_and_the_image_of_its_
     got = settings()
     version = got.job_defaults.image.removeprefix("rljob-trainer:")
     assert version[0].isdigit()
-    assert got.job_defaults.progress_namespaces == ["rljob-system"]
+    assert got.job_defaults.progress_namespaces == ["rl-system"]
     filled = {"job_defaults": {"image", "progress_namespaces"}}
     assert got.model_dump(exclude=filled) == Settings().model_dump(exclude=filled)
 
