@@ -151,6 +151,8 @@ class Values(Settings):
     """As in core/v1. Empty: replicas prefer different nodes."""
     topology_spread_constraints: list[Manifest] = Field([])
     """As in core/v1."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """How much the operator tells; a line is a JSON object."""
     priority_class_name: str = ""
     """For example `system-cluster-critical`."""
     pod_security_context: Manifest = Field(

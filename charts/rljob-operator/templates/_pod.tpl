@@ -58,6 +58,9 @@ volumes:
 name: operator
 image: {{ include "rljob-operator.image" . }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
+args:
+  - --lease={{ include "rljob-operator.fullname" . }}
+  - --log-level={{ .Values.logLevel }}
 env:
   - name: RLJOB_SETTINGS_FILE
     value: /etc/rljob/settings.json
