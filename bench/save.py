@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
@@ -17,6 +16,7 @@ from bench.rounds import ROUNDS, Seconds, ratio, take_turns
 from rljob_api.job import JobSpec
 from rljob_api.run import Run
 from rljob_trainer.backend.dtensor.backend import DtensorBackend
+from rljob_trainer.backend.protocol import Written
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.facts import versions_here
 from rljob_trainer.checkpoint.save import Saver
@@ -81,9 +81,7 @@ class TimedBackend(DtensorBackend):
         super().__init__(spec, source)
         self.writing: list[float] = []
 
-    def save_checkpoint(
-        self, directory: Path, *, optimizer: bool, rng: object, background: bool
-    ) -> Callable[[], None]:
+    def save_checkpoint(self, directory: Path, *, optimizer: bool, rng: object, background: bool) -> Written:
         started = time.monotonic()
         written = super().save_checkpoint(directory, optimizer=optimizer, rng=rng, background=background)
         self.writing.append(time.monotonic() - started)

@@ -11,8 +11,9 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
 from builders import a_job
-from rljob_api.manifest import Layout, Versions
+from rljob_api.manifest import FileEntry, Layout, Versions
 from rljob_api.run import Paths, Run
+from rljob_trainer.backend.protocol import Written
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.save import Saved, Saver
 from rljob_trainer.checkpoint.state import LoopState
@@ -48,17 +49,16 @@ class FileBackend:
         self.layout = layout(dist.get_world_size())
         self.content, self.before = content, before
 
-    def save_checkpoint(
-        self, directory: Path, *, optimizer: bool, rng: object, background: bool
-    ) -> Callable[[], None]:
-        def write() -> None:
+    def save_checkpoint(self, directory: Path, *, optimizer: bool, rng: object, background: bool) -> Written:
+        def write() -> list[FileEntry]:
             self.before()
             (directory / f"rank_{dist.get_rank()}.bin").write_bytes(self.content + str(rng).encode())
+            return []
 
         if background:
             return write
         write()
-        return lambda: None
+        return list
 
 
 def a_saver(run: Run, backend: FileBackend, storage: Storage | None = None) -> Saver:

@@ -5,6 +5,7 @@ A fork server imports torch and transformers once, so that a rank starts in a se
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -115,6 +116,7 @@ def _result(rank: int, end: Connection) -> object:
 
 def _rank(place: Place, job: bytes, end: Connection) -> None:
     """The life of a rank. Plain pickle, as torch's would leave tensors in memory that ends with the sender."""
+    gc.freeze()  # as the launcher does
     try:
         _join(*place)
         sys.path.append(REPOSITORY)

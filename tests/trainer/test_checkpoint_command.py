@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from typer.testing import CliRunner
 
 from rljob_cli.checkpoint import app
+from rljob_trainer.backend.protocol import Written
 from rljob_trainer.checkpoint.directory import open_storage
 from rljob_trainer.checkpoint.export import parameters
 from rljob_trainer.checkpoint.save import Saver
@@ -84,9 +84,9 @@ def test_an_exported_checkpoint_loads_in_transformers_with_the_same_weights(tmp_
     config.save_pretrained(tmp_path / "hf")
 
     class Backend(FileBackend):
-        def save_checkpoint(self, directory: Path, **_: object) -> Callable[[], None]:
+        def save_checkpoint(self, directory: Path, **_: object) -> Written:
             save_state_dict({"model": model.state_dict()}, checkpoint_id=directory, no_dist=True)
-            return lambda: None
+            return list
 
     alone()
     run = a_run(tmp_path / "volume")

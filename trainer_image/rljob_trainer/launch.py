@@ -6,6 +6,7 @@ used: it exits 1 after SIGTERM even when every rank has saved, and kills ranks t
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -80,6 +81,7 @@ def _import_once(run: Run) -> None:
         "transformers.models.auto.tokenization_auto",
     ):
         import_module(module)
+    gc.freeze()  # a million objects that no collection in a rank has to look through, or to copy from the parent
 
 
 def _fork(run: Run, rank: int, local_rank: int, reports: Path) -> int:

@@ -14,13 +14,18 @@ from typing import Protocol
 
 from torch import Tensor
 
-from rljob_api.manifest import Layout
+from rljob_api.manifest import FileEntry, Layout
 from rljob_trainer.batch import Batch
 
 LossFunction = Callable[[Tensor, Batch], tuple[Tensor, dict[str, Tensor]]]
 """`loss(logprobs_bT, micro_batch)` → (scalar to minimise, metrics). Both are sums over the micro-batch, already divided
 by what the whole global batch is to be averaged over: a backend adds them up over micro-batches and data-parallel
 ranks and never divides. `logprobs_bT` carries the gradient and is aligned like `Batch`."""
+
+
+Written = Callable[[], list[FileEntry]]
+"""All ranks call it to wait for a save; it tells the checksums of files that this rank wrote and flushed, by their
+paths in the directory. A file that no rank tells of is read again to be hashed."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,11 @@ class Backend(Protocol):
         """
         ...
 
-    def save_checkpoint(
-        self, directory: Path, *, optimizer: bool, rng: object, background: bool
-    ) -> Callable[[], None]:
+    def save_checkpoint(self, directory: Path, *, optimizer: bool, rng: object, background: bool) -> Written:
         """Write model, optimizer, scheduler and `rng` (as from `rng_state`) of all ranks into `directory`, in parallel.
 
-        `directory` exists and is empty. Returns a function that all ranks call to wait until everything is on disk;
-        with `background` the writing goes on while training does, else it is done on return.
+        `directory` exists and is empty. Returns what waits until everything is on disk; with `background` the writing
+        goes on while training does, else it is done on return.
         """
         ...
 

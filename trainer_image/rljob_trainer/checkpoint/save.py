@@ -26,10 +26,10 @@ from rljob_api.checkpoint import Checkpoint
 from rljob_api.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry, Versions
 from rljob_api.run import Run
 from rljob_api.status import CheckpointFacts
-from rljob_trainer.backend.protocol import Backend
+from rljob_trainer.backend.protocol import Backend, Written
 
 from .directory import STATE, Storage
-from .durable import storage_errors, sync_directory, sync_file, write_durably
+from .durable import StorageError, storage_errors, sync_directory, sync_file, write_durably
 from .facts import FACTS_FILE, facts_text, model_name, result_facts, run_hash
 from .prune import steps_to_remove
 from .state import LOOP_FILE, LoopState
@@ -78,7 +78,7 @@ class _Draft:
 
     loop: LoopState
     path: Path
-    written: Callable[[], None]
+    written: Written
     """Waits until the backend's files are on disk."""
     started: float
 
@@ -135,7 +135,7 @@ class Saver:
     def _start(self, loop: LoopState, rng: object, *, background: bool) -> _Draft:
         started = time.monotonic()
         path = self._storage.draft(loop.step)
-        waits: list[Callable[[], None]] = []
+        waits: list[Written] = []
 
         def write() -> None:
             optimizer = self._run.spec.checkpoint.save_optimizer
@@ -151,9 +151,9 @@ class Saver:
 
     def _complete(self, draft: _Draft) -> Saved:
         with self._abandoned_on_failure(draft.path):
-            self._on_each(draft.written)
-            self._on_first(lambda: self._add_ours(draft))
-            entries = self._hash_together(draft.path)
+            told = itertools.chain(*self._on_each(draft.written))
+            hashed = [entry.model_copy(update={"path": f"{STATE}/{entry.path}"}) for entry in told]
+            entries = hashed + self._hash_rest(draft, hashed)
             manifest = self._on_first(lambda: self._publish(draft, entries))
         seconds = time.monotonic() - draft.started
         return Saved(manifest, self._storage.checkpoint(manifest.step), seconds)
@@ -194,12 +194,15 @@ class Saver:
             shutil.copyfile(file, folder / file.name)
         sync_directory(folder)
 
-    def _hash_together(self, draft: Path) -> list[FileEntry]:
-        """Checksum and fsync every file once, each rank its share."""
-        files = self._on_first(lambda: sorted(_sizes(draft).items(), key=lambda item: -item[1]))
-        mine = files[self._team.rank :: self._team.size]
-        shares = self._on_each(lambda: [_entry(draft, name) for name, _ in mine])
-        return sorted(itertools.chain(*shares), key=lambda entry: entry.path)
+    def _hash_rest(self, draft: _Draft, hashed: list[FileEntry]) -> list[FileEntry]:
+        """Checksum and fsync the files that were not hashed as they were written, each rank its share."""
+
+        def complete() -> list[str]:
+            self._add_ours(draft)
+            return _unhashed(draft.path, hashed)
+
+        mine = self._on_first(complete)[self._team.rank :: self._team.size]
+        return list(itertools.chain(*self._on_each(lambda: [_entry(draft.path, name) for name in mine])))
 
     def _publish(self, draft: _Draft, entries: list[FileEntry]) -> CheckpointManifest:
         """Seal the draft and give it its name: from here on it exists."""
@@ -226,7 +229,7 @@ class Saver:
             has_rng=True,
             has_optimizer=self._run.spec.checkpoint.save_optimizer,
             metrics=loop.metrics,
-            files=entries,
+            files=sorted(entries, key=lambda entry: entry.path),
         )
 
 
@@ -246,9 +249,17 @@ def model_files(directory: Path) -> list[Path]:
     return [path for path in files if not WEIGHTS.search(path.name)]
 
 
-def _sizes(draft: Path) -> dict[str, int]:
+def _unhashed(draft: Path, hashed: list[FileEntry]) -> list[str]:
+    """Files beside those, the largest first. Raises `StorageError` if one of those is not as long as it was written."""
     files = (path for path in draft.rglob("*") if path.is_file())
-    return {str(path.relative_to(draft)): path.stat().st_size for path in files}
+    sizes = {str(path.relative_to(draft)): path.stat().st_size for path in files}
+    for entry in hashed:
+        if (size := sizes.pop(entry.path, 0)) != entry.bytes:
+            raise StorageError(
+                f"Saving a checkpoint failed: {entry.bytes} bytes were written to {entry.path}, and the volume"
+                f" holds {size}."
+            )
+    return sorted(sizes, key=lambda name: -sizes[name])
 
 
 def _entry(draft: Path, name: str) -> FileEntry:

@@ -19,7 +19,7 @@ from rljob_trainer.backend.dtensor.model import ModelOptions, build_policy, make
 from rljob_trainer.backend.dtensor.optimizer import build_optimizer, update
 from rljob_trainer.backend.dtensor.policy import Policy
 from rljob_trainer.backend.hf_files import write_hf_model
-from rljob_trainer.backend.protocol import LossFunction, StepResult
+from rljob_trainer.backend.protocol import LossFunction, StepResult, Written
 from rljob_trainer.backend.rng import RngState, read_rng, seed_rank, write_rng
 from rljob_trainer.backend.shares import plan_shares, share_of
 from rljob_trainer.batch import Batch
@@ -76,9 +76,7 @@ class DtensorBackend:
             value = parameter.detach()
             yield name, (value.full_tensor() if isinstance(value, DTensor) else value).to(dtype)
 
-    def save_checkpoint(
-        self, directory: Path, *, optimizer: bool, rng: object, background: bool
-    ) -> Callable[[], None]:
+    def save_checkpoint(self, directory: Path, *, optimizer: bool, rng: object, background: bool) -> Written:
         chosen = self.optimizer if optimizer else None
         state = checkpoint.gather_state(self.policy.hf, chosen, self.updates, rng)
         return checkpoint.write(state, directory, self.writers, background=background)

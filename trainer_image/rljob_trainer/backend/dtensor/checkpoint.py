@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, cast
 
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -18,32 +17,26 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import async_save, save
 from torch.optim import Optimizer
 
 from rljob_api.base import Manifest
+from rljob_trainer.backend.protocol import Written
+from rljob_trainer.checkpoint.shards import write_shards
 
 FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 """Optimizer state by parameter name, so that another layout finds its own."""
 
 
-def write(
-    state: Manifest, directory: Path, group: dist.ProcessGroup, *, background: bool
-) -> Callable[[], None]:
+def write(state: Manifest, directory: Path, group: dist.ProcessGroup, *, background: bool) -> Written:
     """Write `state`; returns what waits for all ranks' writing. Collective.
 
     `group` is gloo and serves nothing else: planning in the background on the group that training uses would hang.
     """
-    if not background:
-        save(state, checkpoint_id=directory, process_group=group)
-        return lambda: None
-    writing = cast("Future[Any]", async_save(state, checkpoint_id=directory, process_group=group))
-
-    def wait() -> None:
-        writing.result()
-        dist.barrier(group)
-
-    return wait
+    planner = DefaultSavePlanner(
+        enable_plan_caching=True
+    )  # ranks agree once who writes what, not at every save
+    staged = BlockingAsyncStager().stage(state) if background else state
+    return write_shards(staged, directory, planner, group, background=background)
 
 
 def read(state: Manifest, directory: Path, group: dist.ProcessGroup) -> None:

@@ -19,7 +19,7 @@ from rljob_trainer.backend.megatron.checkpoint import CheckpointOptions, State
 from rljob_trainer.backend.megatron.forward import Metrics, Runner
 from rljob_trainer.backend.megatron.model import build_model, load_hf, transformer_config
 from rljob_trainer.backend.megatron.parallel import seed_rank, take_place
-from rljob_trainer.backend.protocol import LossFunction, StepResult
+from rljob_trainer.backend.protocol import LossFunction, StepResult, Written
 from rljob_trainer.backend.shares import plan_shares, share_of
 from rljob_trainer.batch import Batch
 from rljob_trainer.errors import Mistake
@@ -85,9 +85,7 @@ class MegatronBackend:
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         return export.whole_weights(self.model, self.architecture, self.place, self.dtype)
 
-    def save_checkpoint(
-        self, directory: Path, *, optimizer: bool, rng: object, background: bool
-    ) -> Callable[[], None]:
+    def save_checkpoint(self, directory: Path, *, optimizer: bool, rng: object, background: bool) -> Written:
         state = self._state(optimizer=optimizer, rng_state=rng, loading=False)
         return checkpoint.save(state, directory, self.saving, self.writers, background=background)
 

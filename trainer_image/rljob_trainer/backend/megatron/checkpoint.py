@@ -7,8 +7,6 @@ the entry module is not guarded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,10 +27,11 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     mcore_to_pyt_state_dict,
 )
 from torch import distributed as dist
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
-from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 
+from rljob_api.manifest import FileEntry
 from rljob_trainer.backend.megatron import cpu
+from rljob_trainer.backend.protocol import Written
+from rljob_trainer.checkpoint.shards import write_shards
 
 State = dict[str, Any]
 Sharding = Literal["dp_reshardable", "fully_reshardable"]
@@ -62,6 +61,9 @@ class CheckpointOptions:
 class InProcessSave(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # megatron-core has no types
     """Megatron's format through torch's writer."""
 
+    written: Written
+    """What waits until everything is on disk; there once the save has begun."""
+
     def __init__(self, group: dist.ProcessGroup, *, background: bool) -> None:
         super().__init__("torch_dist", 1)
         self.group, self.background = group, background
@@ -73,29 +75,16 @@ class InProcessSave(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # mega
             sharded_state_dict, self.keep_only_main_replica
         )
         state = mcore_to_pyt_state_dict(named, False)
-
-        def write() -> None:
-            save_distributed(
-                state,
-                storage_writer=FileSystemWriter(checkpoint_dir, sync_files=True),
-                planner=MCoreSavePlanner(dedup_replicated_tensors=False, flatten_state_dict=False),
-                process_group=self.group,
-            )
-
-        if not self.background:
-            write()
-            return AsyncRequest(None, (), [])
-        pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        writing = pool.submit(write)
-        pool.shutdown(wait=False)
-        return AsyncRequest(None, (), [writing.result])
+        planner = MCoreSavePlanner(dedup_replicated_tensors=False, flatten_state_dict=False)
+        self.written = write_shards(state, checkpoint_dir, planner, self.group, background=self.background)
+        return AsyncRequest(None, (), [self.written])
 
 
 def save(
     state: State, directory: Path, options: CheckpointOptions, group: dist.ProcessGroup, *, background: bool
-) -> Callable[[], None]:
+) -> Written:
     """Collective. Returns what all ranks call to wait; `group` is for the writer's own collectives."""
-    strategy = InProcessSave(group, background=background)
+    strategy = ours = InProcessSave(group, background=background)
     if options.fully_parallel_save:
         strategy = FullyParallelSaveStrategyWrapper(strategy, _replicas())
     cpu.adapt()
@@ -104,14 +93,15 @@ def save(
             state, str(directory), strategy, async_sharded_save=True, content_metadata=options.metadata
         )
 
-    def wait() -> None:
+    def wait() -> list[FileEntry]:
         for finish in request.finalize_fns:
             finish()
+        return ours.written()
 
     if background:
         return wait
     wait()
-    return lambda: None
+    return ours.written
 
 
 def load(template: State, directory: Path, options: CheckpointOptions) -> State:
