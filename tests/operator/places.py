@@ -9,7 +9,8 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,13 +18,20 @@ from typing import Any, TypeVar
 from builders import manifest
 from kube.api import Api, Manifest
 from kube.processes import Command, start
+from rljob_api.base import GROUP
+from rljob_api.crd import PLURAL
 from rljob_operator.cluster.resources import JOBS, LEASES, PODS
 from rljob_operator.cluster.rights import JOB_RIGHTS, LEASE_RIGHTS
+
+from .proxy import Proxy
 
 T = TypeVar("T")
 DEADLINE_SECONDS = 30.0
 ACCOUNT = "operator"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+BROKEN: Manifest = {"parallelism": {"tensor": 64}}
+"""A spec that only a rule refuses."""
 
 
 def until(condition: Callable[[], T], what: str | Callable[[], str]) -> T:
@@ -77,16 +85,40 @@ class Place:
         file.write_text(json.dumps(kubeconfig(cluster, token)))
         return file
 
-    def operator(self, **more: str) -> Operator:
+    def operator(self, *words: str, proxy: Proxy | None = None) -> Operator:
         """A new one, started."""
-        words = [word for key, value in more.items() for word in (f"--{key.replace('_', '-')}", value)]
         name = f"operator-{len(self.operators)}"
         one = Operator(name, self.folder / f"{name}.log")
-        one.start(
-            ["--kubeconfig", str(self.kubeconfig()), "--namespace", self.namespace, *words], self.namespace
-        )
+        account = str(self.kubeconfig(proxy.url if proxy else ""))
+        one.start(["--kubeconfig", account, "--namespace", self.namespace, *words], self.namespace)
         self.operators.append(one)
         return one
+
+    def proxied(self) -> AbstractContextManager[Proxy]:
+        """Operators that are given it reach the API server through it."""
+        return Proxy(self.api).serving()
+
+    @contextmanager
+    def without_rules(self) -> Iterator[None]:
+        """The API server keeps specs that break our rules."""
+        rules = self._set_rules([])
+        try:
+            yield
+        finally:
+            self._set_rules(rules)
+
+    def _set_rules(self, wanted: list[Manifest]) -> list[Manifest]:
+        """Returns those before, once the new ones hold."""
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURAL}.{GROUP}"
+        found = self.api.get(path).body
+        schema = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        before, schema["x-kubernetes-validations"] = schema.get("x-kubernetes-validations", []), wanted
+        answer = self.api.put(path, found)
+        assert answer.code == 200, answer.message
+        bad, code = manifest(**BROKEN) | {"metadata": {"name": "probe"}}, 422 if wanted else 201
+        tried = f"{JOBS.path(self.namespace)}?dryRun=All"
+        until(lambda: self.api.post(tried, bad).code == code, "the rules hold")
+        return before
 
     def submit(self, name: str = "demo", **spec: Any) -> Manifest:
         body = manifest(**spec)
@@ -147,6 +179,15 @@ class Operator:
 
     def kill(self) -> int:
         return self.end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def says(self, words: str) -> bool:
+        return words in self.log.read_text()
 
     def end(self, number: signal.Signals) -> int:
         if self.process.poll() is None:

@@ -2,18 +2,148 @@
 
 from __future__ import annotations
 
-from .kubelet import Kubelet
-from .places import Place
+from rljob_api.progress import Ending
+from rljob_operator.cluster.resources import JOBS, METADATA_KINDS
 
-PODS = ("demo-trainer-0-1", "demo-rollout-0-0")
+from .kubelet import Kubelet
+from .places import BROKEN, Place, until
+
+TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
+QUICK = {"backoffSeconds": {"initial": 0, "max": 0}}
 
 
 def test_a_job_runs_to_its_end(place: Place, kubelet: Kubelet) -> None:
+    operator = place.operator()
+    place.submit()
+    place.wait_for_pods(TRAINER, ROLLOUT)
+    kubelet.run(TRAINER, ROLLOUT)
+    place.wait_for_phase("Starting")
+    assert place.status()["trainer"]["ready"] == "1/1"
+    kubelet.end(TRAINER)
+    place.wait_for_phase("Complete")
+    until(lambda: kubelet.reap() == [ROLLOUT], "the rollout server is told to go")
+    until(lambda: ROLLOUT not in place.pods(), "it is gone")
+    assert operator.stop() == 0
+    assert place.lease_holder() == ""
+
+
+def test_an_attempt_stands_in_the_status_before_any_of_its_pods(place: Place) -> None:
+    """A pod of an attempt that nobody knows of could be made twice under two numbers."""
+    with place.proxied() as proxy:
+        place.submit(trainer={"numNodes": 3})
+        place.operator(proxy=proxy)
+        place.wait_for_pods(ROLLOUT, *(f"demo-trainer-{node}-1" for node in range(3)))
+        until(lambda: config_map(place), "the attempt's ConfigMap")
+    order = [one.path.rsplit("/", 1)[-1] for one in proxy.writes]
+    assert order.index("status") < order.index("pods")
+    assert order.index("configmaps") > max(at for at, what in enumerate(order) if what == "pods")
+
+
+def test_a_failed_trainer_restarts_the_gang_and_leaves_the_rollout_alone(
+    place: Place, kubelet: Kubelet
+) -> None:
+    place.operator()
+    place.submit(failurePolicy=QUICK, trainer={"numNodes": 2})
+    first, second = "demo-trainer-0-1", "demo-trainer-1-1"
+    place.wait_for_pods(first, second, ROLLOUT)
+    kubelet.run(first, second, ROLLOUT)
+    rollout = place.pods()[ROLLOUT]["metadata"]["uid"]
+    kubelet.end(second, Ending.FAILED, 1, message="out of memory")
+    until(lambda: kubelet.reap() == [first], "the other trainer is told to go")
+    until(lambda: {"demo-trainer-0-2", "demo-trainer-1-2"} <= set(place.pods()), place.told)
+    assert place.pods()[ROLLOUT]["metadata"]["uid"] == rollout
+    status = place.status()
+    assert (status["restarts"], status["attempt"]["number"]) == (1, 2)
+    assert status["failures"][0]["message"] == "out of memory"
+
+
+def test_last_words_of_a_pod_that_is_gone_already_are_heard(place: Place, kubelet: Kubelet) -> None:
     place.operator()
     place.submit()
-    place.wait_for_pods(*PODS)
-    assert place.status()["attempt"]["number"] == 1
-    kubelet.run(*PODS)
+    place.wait_for_pods(TRAINER, ROLLOUT)
+    kubelet.run(TRAINER, ROLLOUT)
     place.wait_for_phase("Starting")
-    kubelet.end("demo-trainer-0-1")
-    place.wait_for_phase("Complete")
+    operator = place.operators[-1]
+    operator.freeze()
+    kubelet.end(TRAINER, Ending.MISTAKE, 2, message="no such model")
+    kubelet.remove(TRAINER)
+    operator.thaw()
+    assert "no such model" in place.wait_for_phase("Failed")["message"]
+
+
+def test_suspend_stops_the_pods_and_resume_begins_another_attempt(place: Place, kubelet: Kubelet) -> None:
+    place.operator()
+    place.submit()
+    place.wait_for_pods(TRAINER, ROLLOUT)
+    kubelet.run(TRAINER, ROLLOUT)
+    place.edit({"suspend": True})
+    place.wait_for_phase("Suspending")
+    gone: set[str] = set()
+    until(lambda: gone.update(kubelet.reap()) or gone == {TRAINER, ROLLOUT}, place.told)
+    place.wait_for_phase("Suspended")
+    place.edit({"suspend": False})
+    until(lambda: "demo-trainer-0-2" in place.pods(), place.told)
+    assert place.status()["attempt"]["reason"] == "Resumed"
+
+
+def test_a_deleted_job_is_left_alone(place: Place, kubelet: Kubelet) -> None:
+    """Its children are the garbage collector's: nothing is made anew for a job that is gone."""
+    with place.proxied() as proxy:
+        place.operator(proxy=proxy)
+        place.submit()
+        place.wait_for_pods(TRAINER, ROLLOUT)
+        place.submit("other")
+        assert place.api.delete(JOBS.path(place.namespace, "demo")).code == 200
+        until(lambda: "other-trainer-0-1" in place.pods(), place.told)
+        for name in (TRAINER, ROLLOUT):
+            kubelet.remove(name)
+        before = len(proxy.writes)
+        kubelet.run("other-trainer-0-1")
+        until(lambda: place.status("other")["trainer"].get("readyReplicas") == 1, place.told)
+    assert [one for one in proxy.writes[before:] if one.path.endswith("/pods")] == []
+    assert set(place.pods()) == {"other-trainer-0-1", "other-rollout-0-0"}
+
+
+def test_a_refusal_is_told_and_tried_again(place: Place) -> None:
+    """Without the account that pods need, none can be created."""
+    account = f"/api/v1/namespaces/{place.namespace}/serviceaccounts/default"
+    place.api.delete(account)
+    place.operator()
+    place.submit()
+    until(lambda: place.operators[-1].says("serviceaccount"), place.told)
+    place.made(account.rsplit("/", 1)[0], {"metadata": {"name": "default"}})
+    place.wait_for_pods(TRAINER, ROLLOUT)
+
+
+def test_a_broken_job_says_so_and_stops_no_other(place: Place) -> None:
+    """The API server keeps what it cannot know to be wrong; here a rule of ours is taken out of the CRD."""
+    place.operator()
+    with place.without_rules():
+        place.submit("broken", **BROKEN)
+    place.submit()
+    place.wait_for_pods(TRAINER, ROLLOUT)
+    accepted = until(lambda: place.condition("Accepted", "broken"), place.told)
+    assert (accepted["status"], accepted["reason"]) == ("False", "Invalid")
+    assert "tensor" in accepted["message"]
+
+
+def test_nothing_is_written_when_nothing_changed(place: Place, kubelet: Kubelet) -> None:
+    with place.proxied() as proxy:
+        place.operator(proxy=proxy)
+        place.submit()
+        place.wait_for_pods(TRAINER, ROLLOUT)
+        kubelet.run(TRAINER, ROLLOUT)
+        place.wait_for_phase("Starting")
+        place.operators[-1].stop()
+        before = len(proxy.writes)
+        place.operator(proxy=proxy)
+        place.submit("other")
+        until(lambda: "other-trainer-0-1" in place.pods(), place.told)
+        place.edit({"logging": {"tensorboard": False}}, "other")  # the operator has seen all there is by then
+        until(lambda: place.status("other").get("observedGeneration") == 2, place.told)
+    about_demo = [one for one in proxy.writes[before:] if "demo" in one.path]
+    assert about_demo == []
+
+
+def config_map(place: Place) -> bool:
+    return place.api.get(METADATA_KINDS["ConfigMap"].path(place.namespace, "demo-run-1")).code == 200

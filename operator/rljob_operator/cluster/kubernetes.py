@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable
 
@@ -20,9 +21,11 @@ from .client import ApiError
 from .lanes import in_lanes
 from .objects import owner_of
 from .polling import Told
-from .resources import PODS
+from .resources import JOBS, PODS
 from .throttle import ProgressThrottle, only_progress
 from .writer import CREATED_ONCE, NOT_FOUND, RefusedError, Writer
+
+log = logging.getLogger(__name__)
 
 
 class KubernetesCluster:
@@ -83,6 +86,9 @@ class KubernetesCluster:
             asked.add(pod.uid)
 
         await in_lanes(delete, [pod for pod in pods if pod.uid not in asked])
+
+    async def delete_job(self, job: RLJob) -> None:
+        await self._writer.delete(JOBS, job.metadata.namespace, job.metadata.name, job.metadata.uid)
 
     async def write_status(self, job: RLJob, status: Status) -> None:
         """Progress alone waits for its turn. Raises `ApiError` with code 409 if the job has changed since."""
@@ -175,6 +181,7 @@ class KubernetesCluster:
             new.reason,
         )
         if before is None or not same:
+            log.warning("the API server refused the %s %s: %s", kind, name, error.message)
             self._refusals[key] = new
             self._again_at(key, now)
 

@@ -1,0 +1,134 @@
+"""Stands between an operator and the API server, and does to its requests what a test asks for.
+
+It speaks plain HTTP to the operator; tokens pass through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+from aiohttp import web
+
+from kube.api import Api, Manifest
+
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
+HOP_BY_HOP = frozenset({"transfer-encoding", "connection", "content-length", "content-encoding", "host"})
+
+Respond = Callable[[], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request of the operator."""
+
+    method: str
+    path: str
+    is_watch: bool
+
+    @property
+    def is_write(self) -> bool:
+        """Of something that belongs to a job: the lease does not."""
+        return self.method in WRITES and "/leases" not in self.path
+
+
+@dataclass
+class Proxy:
+    api: Api
+    asked: list[Asked] = field(default_factory=list)
+    after: Callable[[Asked], None] = lambda _: None
+    """Called when the API server has done what was asked for, and before the operator hears of it."""
+    refuse_watch: Manifest | None = None
+    """What a watch is told instead of events, once."""
+    refuse_watch_of: str = "/pods"
+    url: str = ""
+    _streams: set[asyncio.Task[None]] = field(default_factory=set)
+
+    @property
+    def writes(self) -> list[Asked]:
+        return [one for one in self.asked if one.is_write]
+
+    def cut_watches(self) -> None:
+        """All streams that are open break off, as when a connection is reset."""
+        self._loop.call_soon_threadsafe(self._cut)
+
+    def _cut(self) -> None:
+        for stream in self._streams:
+            stream.cancel()
+
+    @contextmanager
+    def serving(self) -> Iterator[Proxy]:
+        started, stop = threading.Event(), asyncio.Event()
+        thread = threading.Thread(target=lambda: asyncio.run(self._serve(started, stop)), daemon=True)
+        thread.start()
+        started.wait()
+        try:
+            yield self
+        finally:
+            self._loop.call_soon_threadsafe(stop.set)
+            thread.join()
+
+    async def _serve(self, started: threading.Event, stop: asyncio.Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        app = web.Application(client_max_size=2**24)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        connector = aiohttp.TCPConnector(ssl=self.api.tls or False, limit=0)
+        async with aiohttp.ClientSession(connector=connector, auto_decompress=True) as self._session:
+            runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            started.set()
+            await stop.wait()
+            self._cut()
+            await runner.cleanup()
+        await asyncio.sleep(0.1)  # aiohttp closes TLS connections in the background
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        watch = request.query.get("watch") in ("1", "true")
+        asked = Asked(request.method, request.path, watch)
+        self.asked.append(asked)
+        if watch and self.refuse_watch is not None and self.refuse_watch_of in request.path:
+            told, self.refuse_watch = self.refuse_watch, None
+            return web.Response(text=json.dumps({"type": "ERROR", "object": told}) + "\n")
+        headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with self._session.request(
+            request.method,
+            self.api.url + request.path_qs,
+            headers=headers,
+            data=await request.read() or None,
+            timeout=timeout,
+        ) as answer:
+            return await (self._stream(request, answer) if watch else self._whole(asked, answer))
+
+    async def _whole(self, asked: Asked, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        body = await answer.read()
+        await asyncio.get_running_loop().run_in_executor(None, self.after, asked)
+        headers = {key: value for key, value in answer.headers.items() if key.lower() not in HOP_BY_HOP}
+        return web.Response(status=answer.status, body=body, headers=headers)
+
+    async def _stream(self, request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        response = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        copying = asyncio.create_task(_copy(answer, response))
+        self._streams.add(copying)
+        try:
+            await copying
+        except asyncio.CancelledError:
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._streams.discard(copying)
+        return response
+
+
+async def _copy(answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+    async for chunk in answer.content.iter_any():
+        await response.write(chunk)

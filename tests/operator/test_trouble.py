@@ -1,0 +1,126 @@
+"""Operators that are killed, frozen or cut off: the job never notices."""
+
+from __future__ import annotations
+
+import pytest
+
+from kube.api import Manifest
+from rljob_operator.cluster.resources import JOBS
+
+from .kubelet import Kubelet
+from .places import Place, until
+from .proxy import WRITES, Asked, Proxy
+
+TRAINERS = ("demo-trainer-0-1", "demo-trainer-1-1")
+ROLLOUT = "demo-rollout-0-0"
+SPEC: Manifest = {"trainer": {"numNodes": 2}}
+QUICK_LEASE = ("--lease-seconds", "3")
+
+
+@pytest.mark.parametrize("last", ["status", "secrets", "pods", "configmaps"])
+def test_an_operator_killed_after_a_write_is_followed_by_one_that_makes_nothing_twice(
+    place: Place, last: str
+) -> None:
+    """It dies when the API server has done its write, and before it hears of that."""
+    with place.proxied() as proxy:
+        kill_after(proxy, place, last)
+        first = place.operator(*QUICK_LEASE, proxy=proxy)
+        place.submit(**SPEC)
+        until(lambda: first.process.poll() is not None, place.told)
+        before = {name: pod["metadata"]["uid"] for name, pod in place.pods().items()}
+        place.operator(*QUICK_LEASE)
+        place.wait_for_pods(*TRAINERS, ROLLOUT)
+        until(lambda: place.status().get("trainer", {}).get("replicas") == 2, place.told)
+    after = {name: pod["metadata"]["uid"] for name, pod in place.pods().items()}
+    assert before.items() <= after.items()
+    assert place.status()["attempt"]["number"] == 1
+    assert place.status()["restarts"] == 0
+
+
+def kill_after(proxy: Proxy, place: Place, last: str) -> None:
+    def after(asked: Asked) -> None:
+        if asked.is_write and asked.path.endswith(f"/{last}"):
+            proxy.after = lambda _: None
+            place.operators[0].kill()
+
+    proxy.after = after
+
+
+def test_a_leader_that_slept_does_no_harm_and_steps_down(place: Place, kubelet: Kubelet) -> None:
+    """It wakes up in the belief that it leads, with a job as it was when it fell asleep."""
+    with place.proxied() as proxy:
+        sleeper = place.operator(*QUICK_LEASE, proxy=proxy)
+        place.submit(**SPEC)
+        place.wait_for_pods(*TRAINERS, ROLLOUT)
+        kubelet.run(*TRAINERS, ROLLOUT)
+        place.wait_for_phase("Starting")
+        sleeper.freeze()
+        before = len(proxy.writes)
+        other = place.operator(*QUICK_LEASE)
+        until(lambda: place.lease_holder() == other.name, place.told)
+        place.edit({"suspend": True})
+        gone: set[str] = set()
+        until(lambda: gone.update(kubelet.reap()) or gone == {*TRAINERS, ROLLOUT}, place.told)
+        place.wait_for_phase("Suspended")
+        sleeper.thaw()
+        until(lambda: sleeper.says("the lease is lost"), place.told)
+        assert place.lease_holder() == other.name
+        place.edit({"suspend": False})
+        until(lambda: "demo-trainer-1-2" in place.pods(), place.told)
+        assert proxy.writes[before:] == []
+    assert place.status()["attempt"]["number"] == 2
+
+
+def test_a_status_that_is_out_of_date_is_not_written(place: Place) -> None:
+    """What fences when the lease does not: the version that a status was made for."""
+    place.operator()
+    place.submit()
+    place.wait_for_pods("demo-trainer-0-1", ROLLOUT)
+    old = until(lambda: place.status().get("attempt") and place.job(), place.told)
+    place.edit({"logging": {"tensorboard": False}})
+    answer = place.api.put(JOBS.path(place.namespace, "demo", "status"), old)
+    assert (answer.code, answer.body["reason"]) == (409, "Conflict")
+
+
+@pytest.mark.parametrize("trouble", ["cut", "expired", "error"])
+def test_what_happens_while_a_watch_is_broken_is_not_missed(
+    place: Place, kubelet: Kubelet, trouble: str
+) -> None:
+    """Deletions above all: a list shows only what is there."""
+    with place.proxied() as proxy:
+        operator = place.operator(proxy=proxy)
+        place.submit(**SPEC)
+        place.wait_for_pods(*TRAINERS, ROLLOUT)
+        kubelet.run(*TRAINERS, ROLLOUT)
+        place.wait_for_phase("Starting")
+        proxy.refuse_watch = {"expired": status(410, "Expired"), "error": status(500, "InternalError")}.get(
+            trouble
+        )
+        operator.freeze()
+        kubelet.remove(ROLLOUT)
+        proxy.cut_watches()
+        operator.thaw()
+        until(lambda: ROLLOUT in place.pods(), place.told)
+        assert proxy.refuse_watch is None
+    assert place.status()["attempt"]["number"] == 1
+
+
+def status(code: int, reason: str) -> Manifest:
+    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason}
+
+
+def test_a_job_deleted_while_nobody_watched_is_forgotten(place: Place, kubelet: Kubelet) -> None:
+    with place.proxied() as proxy:
+        operator = place.operator(proxy=proxy)
+        place.submit()
+        place.wait_for_pods("demo-trainer-0-1", ROLLOUT)
+        operator.freeze()
+        place.api.delete(JOBS.path(place.namespace, "demo"))
+        proxy.cut_watches()
+        proxy.refuse_watch_of, proxy.refuse_watch = "/rljobs", status(410, "Expired")
+        operator.thaw()
+        until(lambda: proxy.refuse_watch is None, "the watch of jobs is told to list anew")
+        kubelet.remove("demo-trainer-0-1")
+        place.submit("other")
+        place.wait_for_pods(ROLLOUT, "other-trainer-0-1", "other-rollout-0-0")
+    assert all(one.method in WRITES for one in proxy.writes)
