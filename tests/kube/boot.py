@@ -27,15 +27,17 @@ from .dns import coredns
 from .identities import write_identities
 from .network import CONTROL_PLANE, NodeNetwork, create_network
 from .node import Node
-from .places import COVERED, Place
+from .places import Place
 from .processes import Command, Failure, run, start, wait_until
 from .programs import programs
 from .small_images import write_small_images
 
 CONTROL_PLANE_PROGRAMS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
 NODE_PROGRAMS = ["kubelet", "kube-proxy", "coredns"]
-NODE_IS_LOST_AFTER_S = 20
+NODE_IS_LOST_AFTER_S = 12
 SERVICE_ADDRESS = "10.96.0.1"
+COVERED = [Path("/var/lib"), Path("/var/log")]
+"""Where kubelets and network plugins write whatever they are told, beside /run."""
 
 
 @dataclass
@@ -66,7 +68,7 @@ def boot(place: Place, nodes: int) -> None:
     Raises `Failure` when one of its programs does not start.
     """
     machine = Machine(place, programs(*CONTROL_PLANE_PROGRAMS, *(NODE_PROGRAMS if nodes else [])))
-    _cover()
+    _cover(place)
     networks = create_network(nodes)
     cgroups.create(place.cgroup)
     _say("network is up")
@@ -79,12 +81,23 @@ def boot(place: Place, nodes: int) -> None:
     _stay(machine)
 
 
-def _cover() -> None:
-    """Hide the machine's folders in which nodes would leave something, under empty ones that end with us."""
+def _cover(place: Place) -> None:
+    """Let all that nodes write into the machine's folders end with us, and this machine not see it."""
     run("mount", "--make-rshared", "/")  # among ourselves: kubelets share mounts with pods
+    run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    real = os.open(place.folder, os.O_PATH)
     for folder in COVERED:
-        folder.mkdir(parents=True, exist_ok=True)
-        run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", folder)
+        upper, work = (
+            place.run / "covers" / folder.name / "upper",
+            place.run / "covers" / folder.name / "work",
+        )
+        upper.mkdir(parents=True)
+        work.mkdir()
+        layers = f"lowerdir={folder},upperdir={upper},workdir={work}"
+        run("mount", "-t", "overlay", "-o", layers, "overlay", folder)
+        if place.folder.is_relative_to(folder):
+            run("mount", "--no-canonicalize", "--bind", f"/proc/{os.getpid()}/fd/{real}", place.folder)
+    os.close(real)
 
 
 def _start_control_plane(machine: Machine, networks: list[NodeNetwork]) -> None:
@@ -147,7 +160,8 @@ def _stay(machine: Machine) -> None:
     while True:
         pid, status = os.waitpid(-1, 0)
         if name := machine.started.pop(pid, None):
-            _say(f"{name} ended with {os.waitstatus_to_exitcode(status)}")
+            last_words = machine.log(name).read_text()[-1000:]
+            _say(f"{name} ended with {os.waitstatus_to_exitcode(status)}: {last_words}")
 
 
 def _say(line: str) -> None:

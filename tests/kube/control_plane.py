@@ -113,6 +113,7 @@ def controller_flags(folder: Path, lost_after_s: int) -> list[str]:
         f"--root-ca-file={folder / 'ca.crt'}",
         "--use-service-account-credentials",
         "--leader-elect=false",
+        f"--flex-volume-plugin-dir={folder / 'volume-plugins'}",
         f"--node-monitor-grace-period={lost_after_s}s",
     ]
 

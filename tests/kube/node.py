@@ -94,6 +94,7 @@ def _kubelet_config(node: Node) -> dict[str, object]:
         "failSwapOn": False,
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
+        "nodeLeaseDurationSeconds": 8,  # it is renewed every 2 s: a lost node is soon known to be
         "podLogsDir": str(node.folder / "logs"),
         "resolvConf": "",  # pods do not see the names that this machine knows
         "volumePluginDir": str(node.folder / "volume-plugins"),

@@ -2,7 +2,7 @@
 
 All that a cluster makes outside its own namespaces follows from the number of its place, and is written down in the
 folder before it is made. So whoever takes a place finds what a cluster that was killed there has left, and clears it,
-and touches nothing else. `cluster.py` takes and clears places.
+and touches nothing else. `launch.py` takes and clears places.
 """
 
 from __future__ import annotations
@@ -20,14 +20,8 @@ from .processes import Failure, run
 from .programs import Unavailable, cache
 
 PLACES = 16
-COVERED = [
-    Path("/run"),
-    Path("/usr/libexec/kubernetes"),
-    Path("/var/lib/cni"),
-    Path("/var/lib/kubelet"),
-    Path("/var/log/containers"),
-]
-"""Where programs of a node write whatever they are told. A cluster covers them with empty ones of its own."""
+LONGEST_PATH = 64
+"""Sockets of a kubelet lie up to 43 characters below a place's `run`, and Linux allows 107 in all."""
 BUSY_S = 10
 """For how long the kernel may call a cgroup busy after its last process was killed."""
 
@@ -79,9 +73,11 @@ def all_places() -> list[Place]:
 def take() -> tuple[Place, int]:
     """A place that nobody uses, cleared, and a lock on it: a file descriptor that holds it while it is open.
 
-    Raises `Unavailable` when all are in use.
+    Raises `Unavailable` when all are in use, or their paths too long.
     """
     for place in all_places():
+        if len(str(place.run)) > LONGEST_PATH:
+            raise Unavailable(f"no cluster in {place.run}: set XDG_CACHE_HOME to a shorter path")
         lock = lock_of(place)
         if lock is None:
             continue
@@ -119,7 +115,6 @@ def claim(place: Place) -> None:
     made = {
         "link": place.link,
         "cgroups": [str(each) for each in cgroups.folders(place.cgroup)],
-        "folders": [str(each) for each in _missing(COVERED)],
     }
     place.record.write_text(json.dumps(made, indent=2))
 
@@ -135,8 +130,6 @@ def clear(place: Place) -> None:
             run("ip", "link", "delete", made["link"])
         for each in made["cgroups"]:
             _remove_cgroup(Path(each))
-        for each in made["folders"]:
-            _remove_if_empty(Path(each))
         place.record.unlink()
     if place.run.exists():
         shutil.rmtree(place.run)
@@ -151,16 +144,6 @@ def _remove_cgroup(folder: Path) -> None:
             if time.monotonic() > deadline:
                 raise Failure(f"cannot remove the cgroup {folder}: {busy}") from busy
             time.sleep(0.05)
-
-
-def _missing(folders: list[Path]) -> list[Path]:
-    """Those that do not exist, and their parents that do not, inner ones first."""
-    return [each for folder in folders for each in (folder, *folder.parents) if not each.exists()]
-
-
-def _remove_if_empty(folder: Path) -> None:
-    if folder.exists() and not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def _is_someone_elses(place: Place) -> bool:

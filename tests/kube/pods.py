@@ -60,6 +60,17 @@ def wait_for(api: Api, name: str, happens: Callable[[Manifest], bool]) -> Manife
         time.sleep(0.1)
 
 
+def eventually(happens: Callable[[], bool], what: str) -> None:
+    """Return once it `happens`; `what` says so in words.
+
+    Raises `AssertionError` when it does not.
+    """
+    deadline = time.monotonic() + WITHIN_S
+    while not happens():
+        assert time.monotonic() < deadline, f"not so within {WITHIN_S} s: {what}"
+        time.sleep(0.1)
+
+
 def is_in_phase(*phases: str) -> Callable[[Manifest], bool]:
     return lambda pod: pod.get("status", {}).get("phase") in phases
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from .api import Api, Manifest
 from .cluster import Cluster
-from .pods import NOBODY, PODS, busybox, create, delete, finished, is_in_phase, wait_for
+from .pods import NOBODY, PODS, busybox, create, delete, eventually, finished, is_in_phase, wait_for
 from .processes import Failure, run
 from .small_images import write_small_image
 from .storage import STORAGE_CLASS
@@ -29,13 +28,6 @@ def running(api: Api, pod: Manifest) -> Iterator[Manifest]:
         yield wait_for(api, name, is_in_phase("Running"))
     finally:
         delete(api, name)
-
-
-def eventually(happens: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not happens():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 def test_a_pod_runs_and_its_logs_can_be_read(cluster: Cluster) -> None:
