@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from rljob_api.base import API_VERSION, KIND, Manifest
 from rljob_api.job import RLJob
@@ -16,14 +15,14 @@ from ..jobs import Jobs
 from ..metrics import API_REFUSALS
 from ..observed import Observed, Pod, Refusal, newest_progress
 from ..queue import Key
-from .children import APPLIED, Children, key_of
+from .children import Children, key_of
 from .client import ApiError
 from .lanes import in_lanes
-from .objects import owner_of
 from .polling import Told
 from .resources import JOBS, PODS
+from .standing import Standing, Superfluous, signed
 from .throttle import ProgressThrottle, only_progress
-from .writer import CREATED_ONCE, NOT_FOUND, RefusedError, Writer
+from .writer import NOT_FOUND, RefusedError, Writer
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +42,7 @@ class KubernetesCluster:
     ) -> None:
         self._writer = writer
         self._children = children
+        self._standing = Standing(children)
         self._jobs = jobs
         self._told = told
         self._throttle = throttle
@@ -69,14 +69,15 @@ class KubernetesCluster:
 
         A refusal by the API server is seen by the next pass, which is due at once.
         """
-        key, wanted = key_of(job), [_signed(manifest) for manifest in manifests]
+        wanted = [signed(manifest) for manifest in manifests]
+        if not wanted:
+            return
         try:
-            await self._make(key, wanted)
+            await self._make(job, wanted)
         except RefusedError as refused:
-            self._note(key, refused)
+            self._note(key_of(job), refused)
         else:
-            if wanted:
-                self._refusals.pop(key, None)
+            self._refusals.pop(key_of(job), None)
 
     async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
         namespace, asked = job.metadata.namespace, self._children.pods.asked_to_go
@@ -128,17 +129,24 @@ class KubernetesCluster:
         self._throttle.forget(key)
         self._children.pods.forget(key)
 
-    async def _make(self, key: Key, wanted: list[Manifest]) -> None:
-        missing = [manifest for manifest in wanted if not self._stands(key, manifest)]
-        pods = [manifest for manifest in missing if manifest["kind"] == "Pod"]
-        if any(self._name_taken(key, manifest) for manifest in wanted):
+    async def _make(self, job: RLJob, wanted: list[Manifest]) -> None:
+        key = key_of(job)
+        if any(self._standing.is_going(key, manifest) for manifest in wanted):
             return  # the end of its holder causes the next pass
+        missing = [manifest for manifest in wanted if not self._standing.has(key, manifest)]
+        pods = [manifest for manifest in missing if manifest["kind"] == "Pod"]
         records = [manifest for manifest in missing if manifest["kind"] == "ConfigMap"]
         rest = [manifest for manifest in missing if manifest["kind"] not in ("Pod", "ConfigMap", "Secret")]
         # Secrets are not watched, for that would be to read them; only new pods can need one.
         secrets = [manifest for manifest in missing if manifest["kind"] == "Secret" and pods]
         for stage in ([*rest, *secrets], pods, records):
             await in_lanes(self._make_one, stage)
+        await in_lanes(
+            partial(self._remove, key[0]), self._standing.superfluous(key, job.metadata.uid, wanted)
+        )
+
+    async def _remove(self, namespace: str, one: Superfluous) -> None:
+        await self._writer.delete(one.resource, namespace, one.name, one.uid)
 
     async def _make_one(self, manifest: Manifest) -> None:
         kind, answer = manifest["kind"], await self._writer.make(manifest)
@@ -146,28 +154,6 @@ class KubernetesCluster:
             self._children.pods.written(answer)
         elif answer is not None and kind in self._children.metadata:
             self._children.metadata[kind].written(answer)
-
-    def _stands(self, key: Key, manifest: Manifest) -> bool:
-        kind, metadata = manifest["kind"], manifest["metadata"]
-        if kind == "Pod":
-            pod = self._children.pods.of(key).get(metadata["name"])
-            return pod is not None and pod.owner == owner_of(manifest)
-        if kind not in self._children.metadata:
-            return False
-        known = self._children.metadata[kind].of(key).get(metadata["name"])
-        if known is None or known.owner != owner_of(manifest):
-            return False
-        return kind in CREATED_ONCE or known.facts == metadata["annotations"][APPLIED]
-
-    def _name_taken(self, key: Key, manifest: Manifest) -> bool:
-        """Whether a pod of that name is there, but on its way out."""
-        if manifest["kind"] != "Pod":
-            return False
-        known = self._children.pods.of(key).get(manifest["metadata"]["name"])
-        if known is None:
-            return False
-        going = known.facts is not None and known.facts.pod.terminating
-        return going or known.uid in self._children.pods.asked_to_go
 
     def _note(self, key: Key, refused: RefusedError) -> None:
         error, manifest, before = refused.error, refused.manifest, self._refusals.get(key)
@@ -184,13 +170,3 @@ class KubernetesCluster:
             log.warning("the API server refused the %s %s: %s", kind, name, error.message)
             self._refusals[key] = new
             self._again_at(key, now)
-
-
-def _signed(manifest: Manifest) -> Manifest:
-    """With a digest of itself, for what is applied rather than created."""
-    if manifest["kind"] in CREATED_ONCE:
-        return manifest
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
-    metadata = manifest["metadata"]
-    annotations = {**metadata.get("annotations", {}), APPLIED: digest}
-    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
