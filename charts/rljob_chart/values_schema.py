@@ -9,5 +9,5 @@ from .values import Values
 
 def values_schema() -> str:
     schema = Values.model_json_schema(by_alias=True)
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["$schema"] = "http://json-schema.org/draft-07/schema#"  # the newest that all Helm 3 know
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"

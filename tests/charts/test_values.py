@@ -98,3 +98,16 @@ def test_the_chart_can_be_part_of_another(tmp_path: Path) -> None:
     values = {"global": {"x": 1}, "rljob-operator": {"enabled": True}}
     (tmp_path / "values.yaml").write_text(json.dumps(values))
     assert "rljob-operator" in helm("template", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        ("rljob", "rljob-operator"),
+        ("rljob-operator", "rljob-operator"),
+        ("my-rljob-operator", "my-rljob-operator"),
+        ("x", "x-rljob-operator"),
+    ],
+)
+def test_names_follow_the_release_without_saying_it_twice(release: str, name: str) -> None:
+    assert f"kind: Deployment\nmetadata:\n  name: {name}\n" in helm("template", release, CHART)

@@ -4,9 +4,15 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
+{{/* A release `rljob` or `rljob-operator` gives `rljob-operator`, another `x` gives `x-rljob-operator`. */}}
 {{- define "rljob-operator.fullname" -}}
 {{- $name := include "rljob-operator.name" . }}
-{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) }}
+{{- $full := printf "%s-%s" .Release.Name $name }}
+{{- if hasPrefix (printf "%s-" .Release.Name) $name }}
+{{- $full = $name }}
+{{- else if contains $name .Release.Name }}
+{{- $full = .Release.Name }}
+{{- end }}
 {{- .Values.fullnameOverride | default $full | trunc 40 | trimSuffix "-" }}
 {{- end }}
 

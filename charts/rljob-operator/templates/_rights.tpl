@@ -4,7 +4,7 @@
 rules:
   - apiGroups: ["rljob.io"]
     resources: [rljobs]
-    verbs: [list, watch]
+    verbs: [list, watch, delete]
   - apiGroups: ["rljob.io"]
     resources: [rljobs/status]
     verbs: [update]
