@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from torch import Tensor
@@ -18,6 +18,7 @@ from rljob_api.algorithm import Sampling
 from rljob_api.run import Run
 from rljob_api.weights import Transport
 from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.rollout import client, dispatch
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.rollout.seeds import prompt_seed
 from rljob_trainer.weights.sync import WeightSync
@@ -84,7 +85,7 @@ class World:
         """The same servers, or one of them, through a client that remembers nothing."""
         fleet = self.open(self.servers.run.model_copy(update={"attempt": self.fleet._attempt}))
         if only is not None:
-            fleet._clients = [fleet._clients[only]]
+            fleet._roster.clients = [fleet._roster.clients[only]]
         return replace(self, fleet=fleet)
 
     def open(self, run: Run) -> Fleet:
@@ -257,6 +258,35 @@ def test_a_killed_server_loses_no_prompt_and_its_successor_serves_only_after_a_p
     world.train_and_push(seed=13)
     assert serving(world) == {0, 1}
     assert largest_difference(world.model, world.fresh(only=1).draw(some_prompts(3))) < 1e-4
+
+
+def test_a_server_that_hangs_loses_no_prompt_and_is_reported_to_be_replaced(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGSTOP: it takes connections, and says nothing. Nothing but a new process is trusted in its place."""
+    monkeypatch.setattr(client, "PROBE_SECONDS", 2.0)
+    monkeypatch.setattr(dispatch, "WATCH_SECONDS", 1.0)
+    world.train_and_push(seed=14)
+    prompts = some_prompts(8, seed=2)
+    expected = drawn(world.draw(prompts))
+    ask = dispatch.Dispatch.run
+
+    def ask_once_it_hangs(*args: Any) -> Any:
+        world.servers.hang(1)
+        return ask(*args)
+
+    again = world.fresh()
+    with monkeypatch.context() as only_now:
+        only_now.setattr(dispatch.Dispatch, "run", ask_once_it_hangs)
+        assert drawn(again.draw(prompts)) == expected
+    assert [broken.index for broken in again.fleet.broken] == [1]
+    world.train_and_push(seed=15)
+    assert serving(world) == {0}
+    assert "it hangs" in world.fleet.broken[0].reason
+    world.servers.wake(1)
+    world.train_and_push(seed=16)
+    assert serving(world) == {0}
+    assert largest_difference(world.model, world.draw(some_prompts(3))) < 1e-4
 
 
 def serving(world: World) -> set[int]:

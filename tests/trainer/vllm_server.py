@@ -142,6 +142,13 @@ class Servers:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def hang(self, index: int) -> None:
+        """It stays there, with its connections, and does nothing."""
+        os.killpg(self.processes[index].pid, signal.SIGSTOP)
+
+    def wake(self, index: int) -> None:
+        os.killpg(self.processes[index].pid, signal.SIGCONT)
+
     def stop(self) -> None:
         for index in list(self.processes):
             self.kill(index)

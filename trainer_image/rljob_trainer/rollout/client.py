@@ -10,17 +10,21 @@ from rljob_api.base import Manifest
 from rljob_trainer.rollout.guard import INSTANCE_HEADER, bearer
 
 PROBE_SECONDS = 10.0
-"""Longest wait for a server that is well to say which weights it has."""
+"""A server that takes longer to say which weights it has is taken to hang."""
 
 
 class ReplicaError(Exception):
     """A rollout server did not do what it was asked."""
 
-    def __init__(self, replica: int, phase: str, reason: str, status: int | None = None) -> None:
+    def __init__(
+        self, replica: int, phase: str, reason: str, status: int | None = None, *, silent: bool = False
+    ) -> None:
         super().__init__(f"rollout server {replica}, {phase}: {reason}")
         self.replica = replica
         self.status = status
         """HTTP status of its answer; None when no answer came."""
+        self.silent = silent
+        """It neither answered nor refused in the time it had."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Client:
                 text = await response.json() if response.content_type == "application/json" else {}
                 return Answer(text, response.headers.get(INSTANCE_HEADER, ""))
         except TimeoutError:
-            raise ReplicaError(self.index, phase, f"no answer within {seconds} s") from None
+            raise ReplicaError(self.index, phase, f"no answer within {seconds} s", silent=True) from None
         except aiohttp.ClientError as error:
             raise ReplicaError(self.index, phase, f"{type(error).__name__}: {error}") from error
 
@@ -81,10 +85,10 @@ class Seen:
     """Weights that it serves with; `default` before the first push."""
 
 
-async def look(client: Client) -> Seen | None:
-    """The server as it is now, or None when it does not answer."""
+async def look(client: Client, seconds: float) -> Seen | ReplicaError:
+    """The server as it is now, or why it cannot be used."""
     try:
-        answer = await client.get("/weight_info", "looking for it")
-    except ReplicaError:
-        return None
+        answer = await client.get("/weight_info", "looking for it", seconds)
+    except ReplicaError as error:
+        return error
     return Seen(client, answer.instance, str(answer.body["weight_version"]))

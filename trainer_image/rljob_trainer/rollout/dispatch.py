@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from rljob_api.algorithm import Sampling
 from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.rollout import client
 from rljob_trainer.rollout.answers import CutOffError, completion_request, samples_of
-from rljob_trainer.rollout.client import ReplicaError, Seen, look
+from rljob_trainer.rollout.client import ReplicaError, Seen
 
 WATCH_SECONDS = 10.0
 """How often a server with work in hand is asked whether it still lives: a dead node closes no connection."""
@@ -29,6 +30,10 @@ class Question:
     seed: int
 
 
+Running = dict[asyncio.Task[list[Sample]], tuple[Question, int]]
+"""Requests in flight, each with its question and the index of the server that was asked."""
+
+
 def least_loaded(loads: Mapping[int, int], limit: int) -> int | None:
     """The server with the fewest requests in hand, the lowest index first; None when all have `limit`."""
     index = min(loads, key=lambda i: (loads[i], i), default=None)
@@ -45,20 +50,22 @@ class Dispatch:
     in_hand: int
     """Most requests that one server is given at a time."""
     done: Callable[[Question, list[Sample]], None]
+    hangs: Callable[[Seen], None]
+    """Told of a server that is there and says nothing."""
     failures: list[ReplicaError] = field(default_factory=list)
-    _loads: Counter[int] = field(default_factory=Counter)
     _sends: Counter[int] = field(default_factory=Counter)
 
     async def run(self, questions: list[Question]) -> list[Question]:
         """Ask them all; returns those left when no server remains. Cancelling it aborts what is in flight."""
         waiting = deque(questions)
-        running: dict[asyncio.Task[list[Sample]], tuple[Question, int]] = {}
+        running: Running = {}
         watch = asyncio.create_task(self._watch())
         try:
             while waiting or running:
-                while waiting and (index := self._next()) is not None:
+                while waiting and (index := self._next(running)) is not None:
                     question = waiting.popleft()
-                    running[asyncio.create_task(self._ask(question, index))] = (question, index)
+                    task = asyncio.create_task(self._ask(question, self.servers[index]))
+                    running[task] = (question, index)
                 if not running:
                     break
                 finished, _ = await asyncio.wait(
@@ -70,20 +77,17 @@ class Dispatch:
         finally:
             await _cancel([watch, *running])
 
-    def _next(self) -> int | None:
-        return least_loaded({index: self._loads[index] for index in self.servers}, self.in_hand)
+    def _next(self, running: Running) -> int | None:
+        loads = Counter(index for _, index in running.values())
+        return least_loaded({index: loads[index] for index in self.servers}, self.in_hand)
 
-    async def _ask(self, question: Question, index: int) -> list[Sample]:
-        self._loads[index] += 1
-        try:
-            server = self.servers[index]
-            request = completion_request(question.prompt, question.count, question.sampling, question.seed)
-            answer = await server.client.post("/v1/completions", request, "answering")
-            if answer.instance != server.instance:
-                raise ReplicaError(index, "answering", "it was replaced by one without these weights")
-            return samples_of(answer.body, question.prompt, self.version)
-        finally:
-            self._loads[index] -= 1
+    async def _ask(self, question: Question, server: Seen) -> list[Sample]:
+        request = completion_request(question.prompt, question.count, question.sampling, question.seed)
+        answer = await server.client.post("/v1/completions", request, "answering")
+        if answer.instance != server.instance:
+            reason = "it was replaced by one without these weights"
+            raise ReplicaError(server.client.index, "answering", reason)
+        return samples_of(answer.body, question.prompt, self.version)
 
     def _settle(
         self, task: asyncio.Task[list[Sample]], question: Question, index: int, waiting: deque[Question]
@@ -116,9 +120,7 @@ class Dispatch:
             )
         waiting.appendleft(question)
 
-    def _orphans(
-        self, running: Mapping[asyncio.Task[list[Sample]], tuple[Question, int]]
-    ) -> set[asyncio.Task[list[Sample]]]:
+    def _orphans(self, running: Running) -> set[asyncio.Task[list[Sample]]]:
         """Requests that wait for a server which the watch has given up on."""
         return {task for task, (_, index) in running.items() if index not in self.servers and not task.done()}
 
@@ -126,9 +128,13 @@ class Dispatch:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             for index, server in list(self.servers.items()):
-                seen = await look(server.client)
-                if seen is None or seen.instance != server.instance:
-                    self._drop(ReplicaError(index, "answering", "it does not respond any more"))
+                seen = await client.look(server.client, client.PROBE_SECONDS)
+                if isinstance(seen, ReplicaError):
+                    self._drop(seen)
+                    if seen.silent:
+                        self.hangs(server)
+                elif seen.instance != server.instance:
+                    self._drop(ReplicaError(index, "answering", "it was replaced"))
 
 
 async def _cancel(tasks: list[asyncio.Task[list[Sample]] | asyncio.Task[None]]) -> None:

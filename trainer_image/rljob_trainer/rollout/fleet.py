@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import aiohttp
@@ -17,9 +16,10 @@ from rljob_api.run import Run
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.rollout.answers import check_length, completion_request, samples_of
 from rljob_trainer.rollout.background import Background
-from rljob_trainer.rollout.client import Client, Seen, look
+from rljob_trainer.rollout.client import Client, Seen
 from rljob_trainer.rollout.dispatch import Dispatch, Question
 from rljob_trainer.rollout.guard import control_token
+from rljob_trainer.rollout.roster import Roster
 
 T = TypeVar("T")
 Poll = Callable[[], None]
@@ -63,11 +63,11 @@ class Fleet:
         self._background = Background()
         self._session = self._background.submit(_session()).result()
         token = control_token()
-        self._clients = [
+        clients = [
             Client(index, f"http://{_bracketed(host)}:{run.rollout_port}", token, self._session)
             for index, host in enumerate(run.rollout_hosts)
         ]
-        self._given_up: dict[tuple[int, str], BrokenReplica] = {}
+        self._roster = Roster(clients)
         self._max_model_len: int | None = None
         self._kept: dict[_Key, list[Sample]] = {}
         self._kept_version = ""
@@ -75,21 +75,15 @@ class Fleet:
     @property
     def broken(self) -> list[BrokenReplica]:
         """Servers that were given up on and want to be replaced."""
-        return list(self._given_up.values())
+        return self._roster.broken
 
     def give_up(self, server: Seen, reason: str) -> None:
         """Use this server no more; the one that replaces it is welcome."""
-        since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        broken = BrokenReplica(index=server.client.index, since=since, reason=reason)
-        self._given_up[server.client.index, server.instance] = broken
+        self._roster.give_up(server, reason)
 
     def look(self, poll: Poll = lambda: None) -> list[Seen]:
         """Servers that answer now and were not given up on, by index."""
-        seen = [server for server in self.run(self._look(), poll) if server is not None]
-        for index, instance in list(self._given_up):
-            if any(server.client.index == index and server.instance != instance for server in seen):
-                del self._given_up[index, instance]
-        return [server for server in seen if (server.client.index, server.instance) not in self._given_up]
+        return self.run(self._roster.look(), poll)
 
     def wait_until_up(self, poll: Poll) -> list[Seen]:
         """Servers that answer, once there are `minReplicas` of them; tells what it waits for."""
@@ -123,7 +117,7 @@ class Fleet:
             check_length(prompt, sampling.max_new_tokens, self._longest(servers, poll))
         questions = [Question(prompt, n, sampling, seed_of(prompt)) for prompt in prompts]
         todo = list({_key(q): q for q in questions if _key(q) not in self._kept}.values())
-        dispatch = Dispatch(servers, step, self._in_hand(n), self._keep)
+        dispatch = Dispatch(servers, step, self._in_hand(n), self._keep, self._roster.give_up_hung)
         if left := self.run(dispatch.run(todo), poll):
             failures = "; ".join(str(failure) for failure in dispatch.failures)
             raise ServersLostError(f"{len(left)} of {len(questions)} prompts have no server left: {failures}")
@@ -175,9 +169,6 @@ class Fleet:
             answer = self.run(client.get("/v1/models", "telling its longest context"), poll)
             self._max_model_len = int(answer.body["data"][0]["max_model_len"])
         return self._max_model_len
-
-    async def _look(self) -> list[Seen | None]:
-        return list(await asyncio.gather(*(look(client) for client in self._clients)))
 
 
 def _key(question: Question) -> _Key:

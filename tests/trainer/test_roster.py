@@ -1,0 +1,189 @@
+"""Which servers are used, and for how much: against stand-ins that answer, fall silent, go and come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from rljob_api.algorithm import Sampling
+from rljob_trainer.batch import Prompt
+from rljob_trainer.rollout import client, roster
+from rljob_trainer.rollout import dispatch as dispatching
+from rljob_trainer.rollout.client import Client
+from rljob_trainer.rollout.dispatch import Dispatch, Question
+from rljob_trainer.rollout.guard import INSTANCE_HEADER
+from rljob_trainer.rollout.roster import Roster
+
+
+@dataclass
+class StandIn:
+    """A server on a free port."""
+
+    instance: str = "first"
+    hangs: bool = False
+    port: int = 0
+    asked: int = 0
+    answered: int = 0
+    at_once: int = 0
+    """Most questions that it had in hand at a time."""
+    _runner: web.AppRunner = field(init=False)
+    _end: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_get("/weight_info", self._answer)
+        app.router.add_post("/v1/completions", self._complete)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        self._end.set()
+        await self._runner.cleanup()
+
+    async def _complete(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        self.at_once = max(self.at_once, self.asked - self.answered)
+        if self.hangs:
+            await self._end.wait()
+        await asyncio.sleep(0.01)
+        self.answered += 1
+        choice = {"index": 0, "token_ids": [2], "text": "", "finish_reason": "stop"}
+        answer = {"choices": [choice | {"logprobs": {"token_logprobs": [-1.0]}}]}
+        return web.json_response(answer, headers={INSTANCE_HEADER: self.instance})
+
+    async def _answer(self, _: web.Request) -> web.Response:
+        if self.hangs:
+            await self._end.wait()
+        return web.json_response({"weight_version": "1.1"}, headers={INSTANCE_HEADER: self.instance})
+
+
+@asynccontextmanager
+async def two_servers() -> AsyncIterator[tuple[list[StandIn], Roster]]:
+    servers = [StandIn(), StandIn()]
+    async with aiohttp.ClientSession() as session:
+        for server in servers:
+            await server.start()
+        clients = [
+            Client(index, f"http://127.0.0.1:{server.port}", "token", session)
+            for index, server in enumerate(servers)
+        ]
+        try:
+            yield servers, Roster(clients)
+        finally:
+            for server in servers:
+                await server.stop()
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(roster, "GIVEN_UP_SECONDS", 0.1)
+
+
+def run(scenario: Callable[[list[StandIn], Roster], Coroutine[Any, Any, None]]) -> None:
+    async def whole() -> None:
+        async with two_servers() as (servers, known):
+            await scenario(servers, known)
+
+    asyncio.run(whole())
+
+
+async def used(known: Roster) -> list[int]:
+    return [seen.client.index for seen in await known.look()]
+
+
+def test_a_server_that_hangs_is_given_up_on_until_another_takes_its_place() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        assert await used(known) == [0, 1]
+        servers[1].hangs = True
+        assert await used(known) == [0]
+        assert [broken.index for broken in known.broken] == [1]
+        assert "it hangs" in known.broken[0].reason
+        servers[1].hangs = False
+        assert await used(known) == [0], (
+            "one that comes round again has missed weights, and is being replaced"
+        )
+        servers[1].instance = "second"
+        assert await used(known) == [0, 1]
+        assert known.broken == []
+
+    run(scenario)
+
+
+def test_a_server_that_is_gone_is_not_called_broken() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        await used(known)
+        await servers[1].stop()
+        assert await used(known) == [0]
+        assert known.broken == [], "its pod says itself how it ended"
+
+    run(scenario)
+
+
+def test_a_server_that_has_never_answered_is_still_starting() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        servers[1].hangs = True
+        assert await used(known) == [0]
+        assert known.broken == []
+
+    run(scenario)
+
+
+def questions(count: int) -> list[Question]:
+    prompts = [Prompt(index=index, text="", token_ids=[3], answer="") for index in range(count)]
+    return [Question(prompt, 1, Sampling(), seed=index) for index, prompt in enumerate(prompts)]
+
+
+async def dispatch(known: Roster, count: int) -> list[int]:
+    """Ask `count` questions, at most four of a server at a time; the prompts that were answered."""
+    answered: list[int] = []
+    servers = {seen.client.index: seen for seen in await known.look()}
+
+    def done(question: Question, _: object) -> None:
+        answered.append(question.prompt.index)
+
+    asked = Dispatch(servers, 1, 4, done, known.give_up_hung)
+    assert await asked.run(questions(count)) == []
+    return sorted(answered)
+
+
+def test_questions_are_spread_over_the_servers_and_none_is_given_too_many_at_a_time() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        assert await dispatch(known, 40) == list(range(40))
+        assert all(server.at_once == 4 for server in servers)
+        assert all(10 <= server.asked <= 30 for server in servers), "both did their part"
+
+    run(scenario)
+
+
+def test_a_single_round_of_few_questions_is_shared_too() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        await dispatch(known, 4)
+        assert [server.asked for server in servers] == [2, 2]
+
+    run(scenario)
+
+
+def test_what_was_asked_of_a_server_that_hangs_is_asked_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatching, "WATCH_SECONDS", 0.1)
+
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        answering = asyncio.create_task(dispatch(known, 40))
+        while not servers[1].asked:
+            await asyncio.sleep(0)
+        servers[1].hangs = True
+        assert await answering == list(range(40))
+        assert [broken.index for broken in known.broken] == [1]
+
+    run(scenario)
