@@ -50,9 +50,9 @@ def true(kind: ConditionType) -> Condition:
     return Condition(type=kind, status="True", reason="Because", message="why")
 
 
-def a_trainer(node: int = 0, attempt: int = 1, **facts: Any) -> Pod:
-    name = names.trainer_pod(JOB, node, attempt)
-    return Pod(**_running(name, facts, role=RoleName.TRAINER, index=node, attempt=attempt))
+def a_trainer(index: int = 0, attempt: int = 1, **facts: Any) -> Pod:
+    name = names.trainer_pod(JOB, index, attempt)
+    return Pod(**_running(name, facts, role=RoleName.TRAINER, index=index, attempt=attempt))
 
 
 def a_rollout(index: int = 0, serial: int = 0, attempt: int = 1, **facts: Any) -> Pod:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .fields import Field, below, field
+from .schema import enum_descriptions
 
 HEADER = """# Reference
 
@@ -14,11 +15,25 @@ Made from the models in `crds/rljob_api` by `make crds`. `rljob explain FIELD` s
 A field without a default may be absent, and its description says what that means.
 """
 
+REASONS = """## Reasons
+
+What `reason` says in conditions, and in `status.attempt`. The message beside it names what is meant.
+"""
+
 
 def reference() -> str:
     """The whole page as Markdown: a table per section."""
     parts = [_section(each) for root in ("spec", "status") for each in _sections(field(root))]
-    return "\n".join([HEADER, *parts])
+    return "\n".join([HEADER, *parts, _reasons()])
+
+
+def _reasons() -> str:
+    rows = [f"| `{reason}` | {meaning} |" for reason, meaning in _meanings().items()]
+    return "\n".join([REASONS, "| reason | meaning, and what to do |", "|---|---|", *rows, ""])
+
+
+def _meanings() -> dict[str, str]:
+    return {reason: " ".join(words.split()) for reason, words in enum_descriptions()["Reason"].items()}
 
 
 def _sections(root: Field) -> Iterator[Field]:

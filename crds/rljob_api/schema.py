@@ -13,7 +13,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from . import algorithm, checkpoint, failure, parallelism, placement, reward, status, template, weights
+from . import (
+    algorithm,
+    checkpoint,
+    failure,
+    parallelism,
+    placement,
+    reasons,
+    reward,
+    status,
+    template,
+    weights,
+)
 from .base import Manifest
 from .job import JobSpec
 from .status import Status
@@ -100,7 +111,18 @@ def _without(node: Manifest, keys: set[str]) -> Manifest:
 @cache
 def enum_descriptions() -> dict[str, dict[str, str]]:
     """What each value of each enumeration of the API means: the text under it, by class name and value."""
-    rooms = (algorithm, checkpoint, failure, parallelism, placement, reward, status, template, weights)
+    rooms = (
+        algorithm,
+        checkpoint,
+        failure,
+        parallelism,
+        placement,
+        reasons,
+        reward,
+        status,
+        template,
+        weights,
+    )
     classes = {value for room in rooms for value in vars(room).values() if _is_enum(value)}
     return {choice.__name__: _member_docstrings(choice) for choice in classes}
 

@@ -28,6 +28,7 @@ class ConditionType(StrEnum):
     RESUME_EXACT = "ResumeExact"
     SUSPENDED = "Suspended"
     COMPLETE = "Complete"
+    FAILURE_TARGET = "FailureTarget"
     FAILED = "Failed"
 
 
@@ -79,6 +80,12 @@ class AttemptStatus(Record):
     """Why the attempt before this one ended, or `FirstAttempt`."""
     failures_in_a_row: int = 0
     """Failures of the gang since a step was last finished: what the pause before a restart doubles with."""
+    tries_in_a_row: int = 0
+    """Attempts before this one that could not be placed."""
+    given_back_time: str = ""
+    """When it gave its pods back because it could not be placed; empty if it did not."""
+    given_back_reason: str = ""
+    """Why."""
 
 
 class RoleStatus(Record):
@@ -174,4 +181,8 @@ class Status(Record):
     failures: list[Failure] = []
     """The newest five."""
     start_time: str = ""
+    """When the job started, or was last resumed: deadlines count from here."""
+    running_time: str = ""
+    """When training first ran since then."""
     completion_time: str = ""
+    """When the job was over, and no trainer ran any more."""

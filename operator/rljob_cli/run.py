@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED
 from rljob_operator.cluster.addresses import TooManyPodsError
@@ -136,6 +137,8 @@ def _failed(last: Pass, work_dir: WorkDir) -> str:
 
 
 def first_failure(pods: tuple[Pod, ...]) -> Pod | None:
-    """Of the pods that failed by themselves, the one that did so first."""
-    failed = [pod for pod in pods if pod.phase is PodPhase.FAILED and not pod.terminating]
+    """Of the pods that failed by themselves in the last attempt, the one that did so first."""
+    last = max((pod.attempt for pod in pods), default=0)
+    mine = [pod for pod in pods if pod.attempt == last or pod.role is RoleName.ROLLOUT]
+    failed = [pod for pod in mine if pod.phase is PodPhase.FAILED and not pod.terminating]
     return min(failed, key=lambda pod: pod.finished_at or 0.0, default=None)

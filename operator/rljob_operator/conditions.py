@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from rljob_api.job import RLJob
+from rljob_api.reasons import Reason
 from rljob_api.status import Condition, ConditionType, Exactness, Status
 
 from . import times
 from .decide import Decision, Goal
+from .decide.hindrance import LASTING, Hindrance, hindrance
 from .observed import Observed
 from .status_reading import condition
 
@@ -15,15 +17,17 @@ def conditions(
     job: RLJob, facts: Status, observed: Observed, decision: Decision, now: float
 ) -> list[Condition]:
     """All of them, always in the same order. `facts` is the rest of the new status."""
+    in_the_way = hindrance(observed)
     found = [
-        _accepted(job),
-        _pods_ready(job, facts),
+        _accepted(job, in_the_way),
+        _pods_ready(job, facts, in_the_way),
         _progressing(decision),
         _checkpoint_ready(facts),
         _resume_exact(facts, observed),
-        _reached(ConditionType.SUSPENDED, Goal.SUSPENDED, decision),
-        _reached(ConditionType.COMPLETE, Goal.COMPLETE, decision),
-        _reached(ConditionType.FAILED, Goal.FAIL, decision),
+        _reached(ConditionType.SUSPENDED, decision.goal is Goal.SUSPENDED, decision),
+        _reached(ConditionType.COMPLETE, decision.goal is Goal.COMPLETE, decision),
+        _reached(ConditionType.FAILURE_TARGET, decision.goal is Goal.FAIL, decision),
+        _reached(ConditionType.FAILED, decision.goal is Goal.FAIL and bool(facts.completion_time), decision),
     ]
     return [_dated(job, one, now) for one in found]
 
@@ -41,22 +45,28 @@ def _make(kind: ConditionType, holds: bool, reason: str, message: str = "") -> C
     return Condition(type=kind, status="True" if holds else "False", reason=reason, message=message)
 
 
-def _accepted(job: RLJob) -> Condition:
+def _accepted(job: RLJob, in_the_way: Hindrance | None) -> Condition:
+    """Not if the cluster refuses what only a person can put right."""
+    if in_the_way is not None and in_the_way.reason in LASTING:
+        return _make(ConditionType.ACCEPTED, False, in_the_way.reason, in_the_way.message)
     backend = job.spec.chosen_backend.value
     explicit = job.spec.backend is not None
     message = f"backend {backend}, " + (
         "as spec.backend says" if explicit else "chosen as spec.backend is absent"
     )
-    return _make(ConditionType.ACCEPTED, True, "Valid", message)
+    return _make(ConditionType.ACCEPTED, True, Reason.VALID, message)
 
 
-def _pods_ready(job: RLJob, facts: Status) -> Condition:
+def _pods_ready(job: RLJob, facts: Status, in_the_way: Hindrance | None) -> Condition:
     ready = (
         facts.trainer.ready_replicas >= job.spec.trainer.num_nodes
         and facts.rollout.ready_replicas >= job.spec.rollout.replicas
     )
+    if in_the_way is not None and not ready:
+        return _make(ConditionType.PODS_READY, False, in_the_way.reason, in_the_way.message)
     message = f"trainers {facts.trainer.ready}, rollouts {facts.rollout.ready}"
-    return _make(ConditionType.PODS_READY, ready, "AllReady" if ready else "SomeNotReady", message)
+    reason = Reason.ALL_READY if ready else Reason.SOME_NOT_READY
+    return _make(ConditionType.PODS_READY, ready, reason, message)
 
 
 def _progressing(decision: Decision) -> Condition:
@@ -67,22 +77,22 @@ def _progressing(decision: Decision) -> Condition:
 def _checkpoint_ready(facts: Status) -> Condition:
     latest = facts.checkpoint.latest
     if latest is None:
-        return _make(ConditionType.CHECKPOINT_READY, False, "NoneYet", "No checkpoint was saved yet.")
-    reason = "Verified" if latest.verified else "NotVerified"
+        return _make(ConditionType.CHECKPOINT_READY, False, Reason.NONE_YET, "No checkpoint was saved yet.")
+    reason = Reason.VERIFIED if latest.verified else Reason.NOT_VERIFIED
     return _make(ConditionType.CHECKPOINT_READY, latest.verified, reason, f"step {latest.step}")
 
 
 def _resume_exact(facts: Status, observed: Observed) -> Condition:
     attempt, told = facts.attempt, observed.progress
     if attempt is None or attempt.exactness is None:
-        return Condition(type=ConditionType.RESUME_EXACT, status="Unknown", reason="NotResumed")
+        return Condition(type=ConditionType.RESUME_EXACT, status="Unknown", reason=Reason.NOT_RESUMED)
     current = told is not None and told.attempt == attempt.number
     message = told.resumed.reason if told is not None and told.resumed and current else ""
     exact = attempt.exactness is Exactness.EXACT
     return _make(ConditionType.RESUME_EXACT, exact, attempt.exactness.value, message)
 
 
-def _reached(kind: ConditionType, goal: Goal, decision: Decision) -> Condition:
-    if decision.goal is goal:
+def _reached(kind: ConditionType, reached: bool, decision: Decision) -> Condition:
+    if reached:
         return _make(kind, True, decision.reason, decision.message)
-    return _make(kind, False, "NotReached")
+    return _make(kind, False, Reason.NOT_REACHED)

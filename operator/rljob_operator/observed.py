@@ -45,6 +45,8 @@ class Pod:
     """The cluster, not the pod, ended it: its condition `DisruptionTarget` is True."""
     terminating: bool = False
     """It was asked to go."""
+    gone_by: float | None = None
+    """When its grace period ends, if it was asked to go."""
 
     @property
     def ended(self) -> bool:

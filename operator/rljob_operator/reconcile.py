@@ -9,7 +9,7 @@ from rljob_api.job import RLJob
 from rljob_api.status import Status
 
 from .cluster.protocol import Cluster
-from .decide import Decision, decide
+from .decide import Decision, Goal, decide
 from .observed import Observed
 from .pin import pinned
 from .render import render
@@ -28,8 +28,11 @@ class Pass:
     @property
     def settled(self) -> bool:
         """Nothing of the job runs, and nothing is about to be started."""
-        planned = self.decision.begin or self.decision.start or self.decision.wake_at
-        return not planned and all(pod.ended for pod in self.observed.pods)
+        decision = self.decision
+        paused = decision.wake_at is not None and decision.goal not in (Goal.COMPLETE, Goal.FAIL)
+        return not (decision.begin or decision.start or paused) and all(
+            pod.ended for pod in self.observed.pods
+        )
 
 
 async def reconcile(job: RLJob, cluster: Cluster, settings: Settings, now: float) -> Pass:
@@ -39,6 +42,8 @@ async def reconcile(job: RLJob, cluster: Cluster, settings: Settings, now: float
     await cluster.delete(job, decision.delete)
     await cluster.apply(job, render(job, decision, secrets.token_urlsafe(32), settings))
     new = status(job, observed, decision, now)
-    if new != job.status:
+    if decision.delete_job:
+        await cluster.delete_job(job)
+    elif new != job.status:
         await cluster.write_status(job, new)
     return Pass(observed, decision, new)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from rljob_api.base import Manifest
+from rljob_api.reasons import Reason
 from rljob_api.status import Condition, ConditionType, Status
 
 from . import times
 
 MESSAGE_LIMIT = 1024
-REASON = "Invalid"
 
 
 def refused(manifest: Manifest, error: ValidationError, now: float) -> Status | None:
@@ -23,7 +23,7 @@ def refused(manifest: Manifest, error: ValidationError, now: float) -> Status | 
     condition = Condition(
         type=ConditionType.ACCEPTED,
         status="False",
-        reason=REASON,
+        reason=Reason.INVALID,
         message=message,
         last_transition_time=times.to_text(now) if old is None or moved else old.last_transition_time,
         observed_generation=generation,

@@ -21,6 +21,7 @@ from rljob_api.job import RLJob
 from . import names
 from .cluster.children import Children
 from .cluster.client import METADATA_LIST, ApiError, Client
+from .cluster.event_posts import EventPosts
 from .cluster.kubernetes import KubernetesCluster
 from .cluster.polling import Leader as Rank0
 from .cluster.polling import Polling, Told
@@ -28,6 +29,7 @@ from .cluster.resources import JOBS, METADATA_KINDS, PODS
 from .cluster.throttle import ProgressThrottle
 from .cluster.writer import Writer
 from .handlers import Shell
+from .happenings import happenings
 from .jobs import Jobs, Stored
 from .leader import Leader, NotLeadingError
 from .logs import about
@@ -49,6 +51,7 @@ class Term:
     """One term of leadership."""
 
     def __init__(self, client: Client, leader: Leader, settings: Settings) -> None:
+        self._events = EventPosts(client, leader.identity)
         self.jobs = Jobs(self._changed)
         self._client = client
         self._leader = leader
@@ -70,7 +73,7 @@ class Term:
         shell = Shell(self._client.configuration, self._settings.namespaces, self._job_told)
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
             forever = [watch.run() for watch in self._watches]
-            forever += [shell.run(), polling.run(), self._sweeps()]
+            forever += [shell.run(), polling.run(), self._events.run(), self._sweeps()]
             forever += [self._work() for _ in range(self._settings.workers)]
             for each in forever:
                 stack.callback(tasks.create_task(each).cancel)
@@ -116,8 +119,12 @@ class Term:
             await self._refuse(key, stored, error)
             self._queue.done(key)
             return
+        if not job.spec.is_ours:
+            self._queue.done(key)
+            return
         with about(key, job):
             done = await reconcile(job, self._cluster, self._settings, time.time())
+        self._events.put(job, happenings(job.status, done.status))
         self._plan(key, job, done)
 
     def _plan(self, key: Key, job: RLJob, done: Pass) -> None:
@@ -187,11 +194,27 @@ class Term:
                 yield Scope(resource, namespace, names.LABEL_NAME, True), self._children.metadata[kind]
 
 
-async def lead_and_run(client: Client, leader: Leader, settings: Settings) -> NoReturn:
-    """Term after term, until cancelled; then the lease is given back."""
-    try:
-        while True:
-            await leader.acquire()
-            await Term(client, leader, settings).run()
-    finally:
-        await asyncio.shield(leader.release())
+class Operator:
+    """Leads and works, or waits for its turn."""
+
+    def __init__(self, client: Client, leader: Leader, settings: Settings) -> None:
+        self._client = client
+        self._leader = leader
+        self._settings = settings
+        self._term: Term | None = None
+
+    @property
+    def jobs(self) -> Jobs | None:
+        """None while another operator leads."""
+        return self._term.jobs if self._term else None
+
+    async def run(self) -> NoReturn:
+        """Term after term, until cancelled; then the lease is given back."""
+        try:
+            while True:
+                await self._leader.acquire()
+                self._term = Term(self._client, self._leader, self._settings)
+                await self._term.run()
+                self._term = None
+        finally:
+            await asyncio.shield(self._leader.release())

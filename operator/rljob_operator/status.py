@@ -5,6 +5,7 @@ from __future__ import annotations
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.progress import Progress, TrainPhase
+from rljob_api.reasons import Reason
 from rljob_api.status import (
     AttemptStatus,
     CheckpointStatus,
@@ -21,7 +22,8 @@ from rljob_api.status import (
 from . import names, times
 from .conditions import conditions
 from .decide import Decision, Ended, Goal
-from .observed import Observed, Pod, PodPhase
+from .decide.hindrance import hindrance
+from .observed import Observed, Pod
 
 FAILURES_KEPT = 5
 SETTING_UP = (TrainPhase.PREPARE, TrainPhase.LOAD)
@@ -34,7 +36,7 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
     facts = before.model_copy(
         update={
             "observed_generation": job.metadata.generation,
-            "message": decision.message or _waiting(observed),
+            "message": decision.message or _in_the_way(observed),
             "backend": job.spec.chosen_backend.value,
             "attempt": attempt,
             "trainer": _trainer(job, before, observed, decision),
@@ -42,8 +44,8 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
             "progress": _progress(job, before.progress, observed.progress, now),
             "checkpoint": _checkpoint(before.checkpoint, observed.progress),
             "failures": _failures(before.failures, decision.failures),
-            "start_time": before.start_time or times.to_text(now),
-            "completion_time": _completion(before, decision, now),
+            "completion_time": _completion(before, observed, decision, now),
+            **_clocks(before, observed.progress, decision, now),
             **_restarts(before, decision),
         }
     )
@@ -57,6 +59,8 @@ def _attempt(before: Status, progress: Progress | None, decision: Decision) -> A
     if decision.begin is not None:
         return decision.begin
     attempt = before.attempt
+    if attempt is not None and (back := decision.give_back) is not None:
+        return attempt.model_copy(update={"given_back_time": back.time, "given_back_reason": back.reason})
     if attempt is None or progress is None or progress.attempt != attempt.number:
         return attempt
     if resumed := progress.resumed:
@@ -151,38 +155,50 @@ def _restarts(before: Status, decision: Decision) -> dict[str, int]:
     }
 
 
-def _completion(before: Status, decision: Decision, now: float) -> str:
-    if decision.goal not in (Goal.COMPLETE, Goal.FAIL):
+def _clocks(before: Status, progress: Progress | None, decision: Decision, now: float) -> dict[str, str]:
+    """What deadlines count from: both start anew with the job and with a resume."""
+    begin = decision.begin
+    if begin is not None and begin.reason in (Reason.FIRST_ATTEMPT, Reason.RESUMED):
+        return {"start_time": times.to_text(now), "running_time": ""}
+    trains = before.attempt is not None and _trains(before.attempt, progress)
+    running = before.running_time or (times.to_text(now) if trains else "")
+    return {"start_time": before.start_time, "running_time": running}
+
+
+def _trains(attempt: AttemptStatus, progress: Progress | None) -> bool:
+    """Whether the attempt has got past its preparations."""
+    return progress is not None and progress.attempt == attempt.number and progress.phase not in SETTING_UP
+
+
+def _completion(before: Status, observed: Observed, decision: Decision, now: float) -> str:
+    """Set when the job is over and the last of its trainers has ended."""
+    training = any(not pod.ended for pod in observed.role(RoleName.TRAINER))
+    if decision.goal not in (Goal.COMPLETE, Goal.FAIL) or training:
         return ""
     return before.completion_time or times.to_text(now)
 
 
-def _waiting(observed: Observed) -> str:
-    """Why a pod that should run does not."""
-    pending = (pod for pod in observed.pods if pod.phase is PodPhase.PENDING and pod.message)
-    return next((f"{pod.name} waits: {pod.message}" for pod in pending), "")
+def _in_the_way(observed: Observed) -> str:
+    found = hindrance(observed)
+    return found.message if found else ""
+
+
+PHASES = {
+    Goal.COMPLETE: Phase.COMPLETE,
+    Goal.FAIL: Phase.FAILED,
+    Goal.SUSPEND: Phase.SUSPENDING,
+    Goal.SUSPENDED: Phase.SUSPENDED,
+    Goal.RESTART: Phase.RESTARTING,
+    Goal.WAIT: Phase.PENDING,
+}
 
 
 def _phase(facts: Status, observed: Observed, decision: Decision) -> Phase:
-    match decision.goal:
-        case Goal.COMPLETE:
-            return Phase.COMPLETE
-        case Goal.FAIL:
-            return Phase.FAILED
-        case Goal.SUSPEND:
-            return Phase.SUSPENDING
-        case Goal.SUSPENDED:
-            return Phase.SUSPENDED
-        case Goal.RESTART:
-            return Phase.RESTARTING
-        case Goal.RUN:
-            return _running_phase(facts, observed)
+    return PHASES.get(decision.goal) or _running_phase(facts, observed)
 
 
 def _running_phase(facts: Status, observed: Observed) -> Phase:
     attempt = facts.attempt
     if attempt is None or not observed.pods:
         return Phase.PENDING
-    told = observed.progress
-    training = told is not None and told.attempt == attempt.number and told.phase not in SETTING_UP
-    return Phase.TRAINING if training else Phase.STARTING
+    return Phase.TRAINING if _trains(attempt, observed.progress) else Phase.STARTING

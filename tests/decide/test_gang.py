@@ -78,6 +78,25 @@ def test_never_two_gangs() -> None:
     assert decision.start == ()
 
 
+def test_logs_of_the_last_attempts_stay_readable_and_older_pods_go() -> None:
+    old = [a_trainer(attempt=number, **failed()) for number in range(1, 5)]
+    decision = after(a_status(5), *old, pinned=4)
+    assert names(decision.delete) == ["demo-trainer-0-1", "demo-trainer-0-2"]
+    assert names(decision.start) == ["demo-trainer-0-5"]
+
+
+def test_until_its_config_is_there_all_pods_of_an_attempt_are_asked_for() -> None:
+    decision = after(a_status(2), a_trainer(0, attempt=2), trainer={"numNodes": 2})
+    assert names(decision.start) == ["demo-trainer-0-2", "demo-trainer-1-2"]
+    assert decision.begin is None
+
+
+def test_a_pod_that_ended_before_the_others_existed_ends_the_attempt() -> None:
+    evicted = failed(None) | {"disrupted": True}
+    decision = after(a_status(2), a_trainer(0, attempt=2, **evicted), trainer={"numNodes": 2})
+    assert (decision.start, decision.ended) == ((), Ended.PREEMPTED)
+
+
 def test_the_next_attempt_has_another_token() -> None:
     decision = after(a_status(), a_trainer(**failed(ago=60)))
     assert decision.begin is not None
@@ -206,7 +225,7 @@ def test_a_job_is_complete_when_every_node_says_so() -> None:
     assert names(done.delete) == ["demo-rollout-0-0"]
 
 
-@pytest.mark.parametrize("kind", [ConditionType.COMPLETE, ConditionType.FAILED])
+@pytest.mark.parametrize("kind", [ConditionType.COMPLETE, ConditionType.FAILURE_TARGET, ConditionType.FAILED])
 def test_what_is_over_stays_over(kind: ConditionType) -> None:
     status = a_status(conditions=[true(kind)], phase=Phase.TRAINING)
     decision = after(status, a_trainer(**failed(ago=1000)), suspend=True)
@@ -219,6 +238,19 @@ def test_suspending_stops_all_pods_once() -> None:
     decision = after(a_status(), a_trainer(0), a_trainer(1, terminating=True), suspend=True)
     assert decision.goal is Goal.SUSPEND
     assert names(decision.delete) == ["demo-trainer-0-1", "demo-rollout-0-0"]
+
+
+@pytest.mark.parametrize(
+    ("late", "reason"),
+    [(59, "GangStopping"), (60, "NodeLost")],
+    ids=["within its grace", "overdue"],
+)
+def test_a_silent_node_is_named_and_nothing_takes_the_place_of_its_pod(late: float, reason: str) -> None:
+    silent = a_trainer(0, terminating=True, gone_by=NOW - late, node="gpu-17")
+    decision = after(a_status(), silent, a_trainer(1, **failed(143)), trainer={"numNodes": 2})
+    assert (decision.reason, decision.begin, decision.delete) == (reason, None, ())
+    assert ("kubectl delete node gpu-17" in decision.message) is (reason == "NodeLost")
+    assert decision.wake_at == (NOW + 1 if reason == "GangStopping" else None)
 
 
 def test_suspended_means_that_nothing_runs() -> None:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from builders import NOW, a_job, a_progress, a_rollout, a_status, a_trainer, failed, seen
+from builders import (
+    NOW,
+    a_job,
+    a_progress,
+    a_rollout,
+    a_status,
+    a_trainer,
+    an_attempt,
+    failed,
+    last_words,
+    seen,
+)
 from rljob_api.job import RLJob
-from rljob_api.progress import Resumed, TrainPhase
+from rljob_api.progress import Ending, Resumed, TrainPhase
 from rljob_api.status import CheckpointFacts, Condition, ConditionType, Exactness, Failure, Phase, Status
 from rljob_operator import times
-from rljob_operator.decide import Decision, Ended, Goal
-from rljob_operator.observed import Observed, PodPhase
+from rljob_operator.decide import Decision, Ended, GivenBack, Goal
+from rljob_operator.decide.verdict import sentence
+from rljob_operator.observed import Observed, PodPhase, Refusal
 from rljob_operator.status import status
 
 RUN = Decision(Goal.RUN, "FirstAttempt")
@@ -114,6 +128,74 @@ def test_a_checkpoint_stays_known_while_the_next_attempt_has_not_looked() -> Non
     later = told(seen(a_trainer()), job=a_job(first))
     assert later.checkpoint.latest == facts
     assert condition(later, ConditionType.CHECKPOINT_READY).status == "True"
+
+
+def test_a_job_that_is_to_fail_has_failed_once_its_last_trainer_ended() -> None:
+    failing = Decision(Goal.FAIL, "Mistake", "no such model")
+    stopping = told(seen(a_trainer(0, terminating=True)), failing)
+    ended = told(seen(a_trainer(0, **failed(143))), failing, a_job(stopping), NOW + 60)
+    kinds = (ConditionType.FAILURE_TARGET, ConditionType.FAILED)
+    assert [condition(stopping, kind).status for kind in kinds] == ["True", "False"]
+    assert [condition(ended, kind).status for kind in kinds] == ["True", "True"]
+    assert (stopping.completion_time, ended.completion_time) == ("", times.to_text(NOW + 60))
+    assert condition(ended, ConditionType.FAILED).message == "no such model"
+
+
+def begun(reason: str) -> Decision:
+    return Decision(Goal.RUN, reason, begin=an_attempt(2, reason=reason))
+
+
+@pytest.mark.parametrize(("reason", "restarted"), [("Resumed", True), ("PodFailed", False)])
+def test_the_clocks_of_deadlines_start_anew_on_a_resume_and_not_on_a_restart(
+    reason: str, restarted: bool
+) -> None:
+    first = told(seen(a_trainer(), progress=a_progress()))
+    assert (first.start_time, first.running_time) == ("", times.to_text(NOW))
+    later = told(seen(), begun(reason), a_job(first), NOW + 60)
+    assert later.start_time == (times.to_text(NOW + 60) if restarted else "")
+    assert later.running_time == ("" if restarted else times.to_text(NOW))
+
+
+def test_what_was_given_back_is_remembered_with_its_reason() -> None:
+    back = Decision(Goal.WAIT, "QuotaExceeded", "no room", give_back=GivenBack("QuotaExceeded", "then"))
+    found = told(seen(), back)
+    assert found.attempt is not None
+    assert (found.attempt.given_back_reason, found.attempt.given_back_time) == ("QuotaExceeded", "then")
+    assert (found.phase, found.message) == (Phase.PENDING, "no room")
+
+
+@pytest.mark.parametrize(
+    ("message", "accepted", "ready"),
+    [
+        ("exceeded quota: q", "Valid", "QuotaExceeded"),
+        ("no PriorityClass with name x was found", "PriorityClassMissing", "PriorityClassMissing"),
+    ],
+    ids=["what passes", "what somebody must put right"],
+)
+def test_a_refusal_is_a_condition(message: str, accepted: str, ready: str) -> None:
+    refusal = Refusal("Pod", "demo-trainer-0-1", 403, "Forbidden", message, NOW)
+    found = told(replace(seen(), refusal=refusal))
+    assert condition(found, ConditionType.ACCEPTED).reason == accepted
+    assert condition(found, ConditionType.PODS_READY).reason == ready
+    assert message in found.message
+
+
+def test_all_conditions_carry_the_generation_that_was_seen() -> None:
+    job = a_job(told(seen(a_trainer())))
+    edited = job.model_copy(update={"metadata": job.metadata.model_copy(update={"generation": 7})})
+    assert {one.observed_generation for one in told(seen(a_trainer()), job=edited).conditions} == {7}
+
+
+def test_a_failure_is_told_by_role_rank_exit_code_and_last_line() -> None:
+    words = last_words(Ending.FAILED, rank=9, message="CUDA out of memory")
+    assert sentence(a_trainer(1, **failed(1, words=words))) == (
+        "trainer 9 ended with exit code 1: CUDA out of memory"
+    )
+    log = failed(1) | {"message": "Traceback\n  File x\nValueError: no\n\n"}
+    assert sentence(a_rollout(2, **log)) == "rollout 2 ended with exit code 1: ValueError: no"
+    assert sentence(a_rollout(**failed(137) | {"reason": "OOMKilled"})) == (
+        "rollout 0 ended with exit code 137: OOMKilled"
+    )
 
 
 def test_a_pod_that_cannot_start_says_why() -> None:

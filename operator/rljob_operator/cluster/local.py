@@ -77,6 +77,9 @@ class LocalCluster:
             else:
                 process.terminate()
 
+    async def delete_job(self, job: RLJob) -> None:
+        """Nothing: what a user has started here stays."""
+
     async def write_status(self, job: RLJob, status: Status) -> None:
         try:
             self._work_dir.write_status(status)

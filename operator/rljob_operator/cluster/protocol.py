@@ -22,5 +22,8 @@ class Cluster(Protocol):
     async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
         """Ask pods to go, with their own grace period; those that ended are forgotten. Returns at once."""
 
+    async def delete_job(self, job: RLJob) -> None:
+        """The job itself, with everything that it owns."""
+
     async def write_status(self, job: RLJob, status: Status) -> None:
         """Keep it. Returning means that it outlives a crash."""

@@ -22,7 +22,7 @@ APPLY = ("patch", "create", "delete")
 """Server-side apply of an object that is not there asks for `create` as well."""
 
 JOB_RIGHTS = (
-    Right(GROUP, PLURAL, WATCH),
+    Right(GROUP, PLURAL, (*WATCH, "delete")),  # ttlSecondsAfterFinished
     Right(GROUP, f"{PLURAL}/status", ("update",)),
     Right("", "pods", ("get", *WATCH, "create", "delete")),
     Right("", "configmaps", ("get", *WATCH, "create", "delete")),

@@ -16,6 +16,7 @@ import uuid
 from pathlib import Path
 
 from rljob_api.job import RLJob
+from rljob_api.reasons import Reason
 from rljob_api.status import Condition, ConditionType, Replacement, Status
 
 FOLDERS = ("storage", "config", "logs", "pods")
@@ -112,11 +113,11 @@ def reopened(status: Status, changed: bool) -> Status:
 
     So does a complete one whose spec has changed since.
     """
-    over = {ConditionType.FAILED} | ({ConditionType.COMPLETE} if changed else set())
+    over = {ConditionType.FAILED, ConditionType.FAILURE_TARGET} | ({ConditionType.COMPLETE} if changed else set())
     if not any(one.type in over and one.status == "True" for one in status.conditions):
         return status
     kept = [one for one in status.conditions if one.type not in over | {ConditionType.SUSPENDED}]
-    suspended = Condition(type=ConditionType.SUSPENDED, status="True", reason="RunAgain")
+    suspended = Condition(type=ConditionType.SUSPENDED, status="True", reason=Reason.RUN_AGAIN)
     return status.model_copy(
         update={
             "conditions": [*kept, suspended],

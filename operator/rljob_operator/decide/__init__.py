@@ -5,29 +5,31 @@ from __future__ import annotations
 from rljob_api.job import RLJob
 
 from ..observed import Observed
-from .decision import Decision, Ended, Goal, PodStart, also
+from .deadlines import overdue, until_deadline
+from .decision import Decision, Ended, GivenBack, Goal, PodStart, also
 from .finish import completed, finished
 from .gang import gang
 from .rollouts import rollouts
 from .suspend import suspended
 
-__all__ = ["Decision", "Ended", "Goal", "PodStart", "decide"]
+__all__ = ["Decision", "Ended", "GivenBack", "Goal", "PodStart", "decide"]
 
 
 def decide(job: RLJob, observed: Observed, now: float) -> Decision:
     """What to do next. `job.status` is what the pass before wrote; `now` is in seconds since the epoch."""
     return (
-        finished(job, observed)
+        finished(job, observed, now)
         or completed(job, observed)
-        or suspended(job, observed)
-        or _running(job, observed, now)
+        or suspended(job, observed, now)
+        or overdue(job, observed, now)
+        or until_deadline(job, _running(job, observed, now))
     )
 
 
 def _running(job: RLJob, observed: Observed, now: float) -> Decision:
     """Trainers as one gang, rollouts one by one; a failure of either may fail the job."""
     trainers = gang(job, observed, now)
-    servers = rollouts(job, observed, now, pinned=bool(trainers.start))
-    if trainers.goal is Goal.FAIL:
+    if trainers.goal in (Goal.FAIL, Goal.WAIT):
         return trainers
+    servers = rollouts(job, observed, now, pinned=bool(trainers.start))
     return servers if servers.goal is Goal.FAIL else also(trainers, servers)

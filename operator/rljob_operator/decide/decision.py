@@ -17,6 +17,8 @@ class Goal(StrEnum):
     RUN = "Run"
     RESTART = "Restart"
     """The trainer gang is between two attempts."""
+    WAIT = "Wait"
+    """The gang gave its pods back, for want of room, and tries again later."""
     SUSPEND = "Suspend"
     SUSPENDED = "Suspended"
     COMPLETE = "Complete"
@@ -32,6 +34,14 @@ class Ended(StrEnum):
     """A failure that a rule exempts."""
     PREEMPTED = "Preempted"
     """Told to go, or gone without a word."""
+
+
+@dataclass(frozen=True)
+class GivenBack:
+    """The attempt could not be placed and has given its pods back."""
+
+    reason: str
+    time: str
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,10 @@ class Decision:
     failures: tuple[Failure, ...] = ()
     replacements: tuple[Replacement, ...] = ()
     """Rollout replicas to be replaced, with their new count."""
+    give_back: GivenBack | None = None
+    """The present attempt ends so, before it ran."""
+    delete_job: bool = False
+    """The job is over for as long as `ttlSecondsAfterFinished`."""
     wake_at: float | None = None
     """Look again then, even if nothing happens: seconds since the epoch."""
 

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
+from rljob_api.reasons import Reason
 from rljob_api.status import ConditionType, Failure
 
+from .. import times
 from ..observed import Observed, Pod
 from ..status_reading import condition
 from .decision import Decision, Goal
 
+OVER = (
+    (Goal.COMPLETE, ConditionType.COMPLETE),
+    (Goal.FAIL, ConditionType.FAILURE_TARGET),
+    (Goal.FAIL, ConditionType.FAILED),
+)
 
-def finished(job: RLJob, observed: Observed) -> Decision | None:
-    """A job that is Complete or Failed starts nothing any more."""
-    for goal, kind in ((Goal.COMPLETE, ConditionType.COMPLETE), (Goal.FAIL, ConditionType.FAILED)):
-        verdict = condition(job.status, kind)
-        if verdict is not None and verdict.status == "True":
-            return Decision(goal, verdict.reason, verdict.message, delete=to_stop(observed.pods))
+
+def finished(job: RLJob, observed: Observed, now: float) -> Decision | None:
+    """A job that is Complete, or is to fail, starts nothing any more."""
+    for goal, kind in OVER:
+        found = condition(job.status, kind)
+        if found is not None and found.status == "True":
+            over = Decision(goal, found.reason, found.message, delete=_superfluous(observed.pods))
+            return _until_deleted(job, over, now)
     return None
+
+
+def _until_deleted(job: RLJob, over: Decision, now: float) -> Decision:
+    """`spec.ttlSecondsAfterFinished`, from the moment when nothing trained any more."""
+    ttl, ended = job.spec.ttl_seconds_after_finished, job.status.completion_time if job.status else ""
+    if ttl is None or not ended:
+        return over
+    due = times.to_seconds(ended) + ttl
+    return replace(over, delete_job=True) if now >= due else replace(over, wake_at=due)
 
 
 def completed(job: RLJob, observed: Observed) -> Decision | None:
@@ -26,14 +46,21 @@ def completed(job: RLJob, observed: Observed) -> Decision | None:
     trainers = [pod for pod in observed.role(RoleName.TRAINER) if pod.attempt == attempt]
     if len(trainers) < job.spec.trainer.num_nodes or not all(pod.complete for pod in trainers):
         return None
-    return Decision(Goal.COMPLETE, "AllStepsRan", delete=to_stop(observed.pods))
+    return Decision(Goal.COMPLETE, Reason.ALL_STEPS_RAN, delete=to_stop(observed.pods))
 
 
-def fail(observed: Observed, reason: str, message: str, failure: Failure) -> Decision:
+def fail(observed: Observed, reason: Reason, message: str, failure: Failure | None = None) -> Decision:
     """The job is over; what still runs is stopped with grace, what ended stays to be looked at."""
-    return Decision(Goal.FAIL, reason, message, delete=to_stop(observed.pods), failures=(failure,))
+    noted = (failure,) if failure else ()
+    return Decision(Goal.FAIL, reason, message, delete=to_stop(observed.pods), failures=noted)
 
 
 def to_stop(pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
     """Pods that run and were not yet told to go."""
     return tuple(pod for pod in pods if not pod.ended and not pod.terminating)
+
+
+def _superfluous(pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
+    """Servers go; trainers that ended stay, so that their logs can be read."""
+    servers = tuple(pod for pod in pods if pod.role is RoleName.ROLLOUT and pod.ended and not pod.terminating)
+    return to_stop(pods) + servers

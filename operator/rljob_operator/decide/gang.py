@@ -7,9 +7,11 @@ and, when one of them ended, the others are stopped, the pause passes, and the n
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
+from rljob_api.reasons import Reason
 from rljob_api.status import AttemptStatus, ConditionType, Failure
 
 from .. import names, times
@@ -18,21 +20,47 @@ from ..status_reading import is_true
 from .backoff import pause
 from .decision import Decision, Ended, Goal, PodStart
 from .finish import fail, to_stop
+from .placement import give_back
+from .placement import pause as pause_before_retry
+from .silence import waiting
 from .verdict import Verdict, failure, first_to_end, is_mistake, sentence, verdict
+
+KEPT_ATTEMPTS = 2
+"""Attempts before the present one whose trainer pods stay, so that their logs can be read."""
 
 
 def gang(job: RLJob, observed: Observed, now: float) -> Decision:
     attempt = job.status.attempt if job.status else None
     if attempt is None:
-        return Decision(Goal.RUN, "FirstAttempt", begin=next_attempt(job, "FirstAttempt", now))
+        return _begin(job, Reason.FIRST_ATTEMPT, now)
     if is_true(job.status, ConditionType.SUSPENDED):
-        return Decision(Goal.RUN, "Resumed", begin=next_attempt(job, "Resumed", now))
+        return _begin(job, Reason.RESUMED, now)
+    if attempt.given_back_time:
+        return _try_again(job, attempt, observed, now)
     trainers = observed.role(RoleName.TRAINER)
-    stale = tuple(pod for pod in trainers if pod.attempt != attempt.number)
-    if names.run_config_map(job.metadata.name, attempt.number) not in observed.run_config_maps:
-        return _start(job, attempt, stale)
     mine = [pod for pod in trainers if pod.attempt == attempt.number]
+    if attempt.run_config_map_name not in observed.run_config_maps and not any(pod.ended for pod in mine):
+        return _start(job, attempt, observed, now)
     return _watch(job, attempt, observed, mine, now)
+
+
+def _begin(job: RLJob, reason: str, now: float) -> Decision:
+    return Decision(Goal.RUN, reason, begin=next_attempt(job, reason, now))
+
+
+def _try_again(job: RLJob, attempt: AttemptStatus, observed: Observed, now: float) -> Decision:
+    """The attempt was given back: once nothing of the job lives and the pause is over, the next one begins."""
+    reason, message = attempt.given_back_reason, job.status.message if job.status else ""
+    living = tuple(pod for pod in observed.pods if not pod.ended)
+    due = times.to_seconds(attempt.given_back_time) + pause_before_retry(attempt)
+    if living:
+        return replace(waiting(Goal.WAIT, reason, message, living, now), delete=to_stop(observed.pods))
+    if now < due:
+        return Decision(Goal.WAIT, reason, message, wake_at=due)
+    begin = next_attempt(job, reason, now, attempt.failures_in_a_row)
+    return Decision(
+        Goal.RUN, reason, begin=begin.model_copy(update={"tries_in_a_row": attempt.tries_in_a_row + 1})
+    )
 
 
 def next_attempt(job: RLJob, reason: str, now: float, failures_in_a_row: int = 0) -> AttemptStatus:
@@ -53,16 +81,27 @@ def _token(uid: str, number: int, now: float) -> str:
     return f"{number}-{hashlib.sha256(f'{uid}/{number}/{now}'.encode()).hexdigest()[:12]}"
 
 
-def _start(job: RLJob, attempt: AttemptStatus, stale: tuple[Pod, ...]) -> Decision:
+def _start(job: RLJob, attempt: AttemptStatus, observed: Observed, now: float) -> Decision:
     """All pods at once, but never beside living ones of another attempt."""
+    stale = tuple(pod for pod in observed.role(RoleName.TRAINER) if pod.attempt != attempt.number)
     living = [pod for pod in stale if not pod.ended]
     if living:
         message = f"Waiting for {len(living)} pods of an earlier attempt to end."
-        return Decision(Goal.RESTART, "OldPodsStopping", message, delete=to_stop(stale))
+        decision = waiting(Goal.RESTART, Reason.OLD_PODS_STOPPING, message, living, now)
+        return replace(decision, delete=to_stop(stale))
+    unplaceable = give_back(job, attempt, observed, now)
+    if unplaceable is not None and unplaceable.goal is Goal.WAIT:
+        return unplaceable
     name = job.metadata.name
     nodes = range(job.spec.trainer.num_nodes)
     pods = [PodStart(RoleName.TRAINER, n, names.trainer_pod(name, n, attempt.number)) for n in nodes]
-    return Decision(Goal.RUN, attempt.reason, delete=stale, start=tuple(pods))
+    return Decision(
+        Goal.RUN,
+        attempt.reason,
+        delete=tuple(pod for pod in stale if pod.attempt < attempt.number - KEPT_ATTEMPTS),
+        start=tuple(pods),
+        wake_at=unplaceable.wake_at if unplaceable else None,
+    )
 
 
 def _watch(job: RLJob, attempt: AttemptStatus, observed: Observed, mine: list[Pod], now: float) -> Decision:
@@ -70,13 +109,16 @@ def _watch(job: RLJob, attempt: AttemptStatus, observed: Observed, mine: list[Po
     mistakes = [pod for pod in broken if is_mistake(pod)]
     if mistakes:
         cause = first_to_end(mistakes)
-        return fail(observed, Verdict.MISTAKE.value, sentence(cause), failure(cause, now))
+        return fail(observed, Reason.MISTAKE, sentence(cause), failure(cause, now))
     if not broken and len(mine) >= job.spec.trainer.num_nodes:
-        return Decision(Goal.RUN, attempt.reason)
-    if any(not pod.ended for pod in mine):
-        return Decision(Goal.RESTART, "GangStopping", _why(broken), delete=to_stop(tuple(mine)))
+        placed = Decision(Goal.RUN, attempt.reason)
+        return give_back(job, attempt, observed, now) or placed
+    living = [pod for pod in mine if not pod.ended]
+    if living:
+        decision = waiting(Goal.RESTART, Reason.GANG_STOPPING, _why(broken), living, now)
+        return replace(decision, delete=to_stop(tuple(mine)))
     if not broken:
-        return _again(job, Verdict.PREEMPTED, "PodsGone", now)
+        return _again(job, Verdict.PREEMPTED, Reason.PODS_GONE, now)
     return _judge(job, attempt, observed, first_to_end(broken), now)
 
 
@@ -90,13 +132,13 @@ def _judge(job: RLJob, attempt: AttemptStatus, observed: Observed, cause: Pod, n
     policy = job.spec.failure_policy
     found = verdict(policy, cause)
     if found is Verdict.PREEMPTED:
-        return _again(job, found, found.value, now)
+        return _again(job, found, found.reason, now)
     if found.fatal:
-        return fail(observed, found.value, sentence(cause), failure(cause, now))
+        return fail(observed, found.reason, sentence(cause), failure(cause, now))
     counted = job.status.restarts_count_towards_max if job.status else 0
     if found is Verdict.COUNTED and counted >= policy.max_restarts:
         message = f"{sentence(cause)} (after {counted} restarts; failurePolicy.maxRestarts is {policy.max_restarts})"
-        return fail(observed, "MaxRestartsExceeded", message, failure(cause, now))
+        return fail(observed, Reason.MAX_RESTARTS_EXCEEDED, message, failure(cause, now))
     return _after_pause(job, attempt, cause, found, now)
 
 
@@ -105,9 +147,9 @@ def _after_pause(job: RLJob, attempt: AttemptStatus, cause: Pod, found: Verdict,
     due = (cause.finished_at or now) + pause(job.spec.failure_policy.backoff_seconds, in_a_row)
     noted = (failure(cause, now),)
     if now >= due:
-        return _again(job, found, found.value, now, in_a_row=in_a_row, noted=noted)
+        return _again(job, found, found.reason, now, in_a_row=in_a_row, noted=noted)
     message = f"The trainer gang restarts at {times.to_text(due)}: {sentence(cause)}"
-    return Decision(Goal.RESTART, "BackOff", message, failures=noted, wake_at=due)
+    return Decision(Goal.RESTART, Reason.BACK_OFF, message, failures=noted, wake_at=due)
 
 
 def _again(

@@ -11,6 +11,7 @@ from functools import reduce
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.progress import BrokenReplica
+from rljob_api.reasons import Reason
 from rljob_api.status import Replacement
 
 from .. import names, times
@@ -63,13 +64,13 @@ def _replace(job: RLJob, observed: Observed, pod: Pod, now: float) -> Decision:
     policy = job.spec.failure_policy
     found = verdict(policy, pod)
     if found.fatal:
-        return fail(observed, found.value, sentence(pod), failure(pod, now))
+        return fail(observed, found.reason, sentence(pod), failure(pod, now))
     if found is Verdict.PREEMPTED:
         return Decision(Goal.RUN, "", delete=(pod,), replacements=(_next(job, pod.index, now, 0),))
     in_a_row = _failures_in_a_row(job, pod.index)
     if found is Verdict.COUNTED and in_a_row > policy.max_restarts:
         message = f"{sentence(pod)} ({in_a_row} failures in a row; failurePolicy.maxRestarts is {policy.max_restarts})"
-        return fail(observed, "MaxRestartsExceeded", message, failure(pod, now))
+        return fail(observed, Reason.MAX_RESTARTS_EXCEEDED, message, failure(pod, now))
     return Decision(
         Goal.RUN,
         "",
@@ -97,7 +98,7 @@ def _replace_broken(job: RLJob, observed: Observed, pod: Pod, report: BrokenRepl
         message = (
             f"rollout {pod.index} was given up by the trainer {in_a_row} times in a row: {report.reason}"
         )
-        return fail(observed, "MaxRestartsExceeded", message, noted)
+        return fail(observed, Reason.MAX_RESTARTS_EXCEEDED, message, noted)
     return Decision(
         Goal.RUN, "", delete=(pod,), failures=(noted,), replacements=(_next(job, pod.index, now, in_a_row),)
     )

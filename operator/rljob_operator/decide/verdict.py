@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import Enum
 from typing import assert_never
 
 from rljob_api.failure import ExitCodeOperator, FailureAction, FailurePolicy, FailureRule, OnExitCodes
 from rljob_api.progress import EXIT_MISTAKE, EXIT_PREEMPTED, Ending
+from rljob_api.reasons import Reason
 from rljob_api.status import Failure
 
 from .. import times
@@ -15,15 +16,18 @@ from ..observed import Pod
 MESSAGE_LIMIT = 1024
 
 
-class Verdict(StrEnum):
-    MISTAKE = "Mistake"
-    """The job itself is wrong."""
-    RULE_FAILS_JOB = "FailJobRule"
-    """A rule of the user fails the job."""
-    COUNTED = "PodFailed"
-    IGNORED = "PodFailedIgnored"
-    """A rule of the user exempts it from `maxRestarts`."""
-    PREEMPTED = "Preempted"
+class Verdict(Enum):
+    """What one pod's end means; its value is the reason that is told."""
+
+    MISTAKE = Reason.MISTAKE
+    RULE_FAILS_JOB = Reason.FAIL_JOB_RULE
+    COUNTED = Reason.POD_FAILED
+    IGNORED = Reason.POD_FAILED_IGNORED
+    PREEMPTED = Reason.PREEMPTED
+
+    @property
+    def reason(self) -> Reason:
+        return Reason(self.value)
 
     @property
     def fatal(self) -> bool:
@@ -45,32 +49,40 @@ def is_mistake(pod: Pod) -> bool:
 
 
 def first_to_end(pods: list[Pod]) -> Pod:
-    """The one whose end explains the others'."""
-    return min(pods, key=lambda pod: pod.finished_at or 0.0)
+    """The one whose end explains the others'. Times are whole seconds: of several in one, those that the cluster
+    took away come first, and those that we told to go after the first had ended come last."""
+    return min(pods, key=lambda pod: (int(pod.finished_at or 0), not pod.disrupted, pod.terminating))
 
 
 def failure(pod: Pod, now: float) -> Failure:
     """The pod's end as the status lists it."""
     return Failure(
         role=pod.role.value,
-        rank=pod.last_words.rank if pod.last_words else pod.index,
+        rank=_rank(pod),
         attempt=pod.attempt,
         exit_code=pod.exit_code,
-        message=words(pod)[:MESSAGE_LIMIT],
+        message=words(pod),
         time=times.to_text(pod.finished_at or now),
     )
 
 
 def sentence(pod: Pod) -> str:
-    """For example: `trainer 0 ended with exit code 1: out of memory`."""
+    """For example: `trainer 0 ended with exit code 1: out of memory`. A trainer's number is its rank."""
     code = "without an exit code" if pod.exit_code is None else f"with exit code {pod.exit_code}"
     said = words(pod)
-    return f"{pod.role.value} {pod.index} ended {code}" + (f": {said[:MESSAGE_LIMIT]}" if said else "")
+    return f"{pod.role.value} {_rank(pod)} ended {code}" + (f": {said}" if said else "")
 
 
 def words(pod: Pod) -> str:
-    """The pod's own explanation before that of the machine that ran it."""
-    return (pod.last_words.message if pod.last_words else "") or pod.message
+    """The pod's own explanation before that of the machine that ran it, of which, if it is a log, the last line."""
+    if pod.last_words and pod.last_words.message:
+        return pod.last_words.message[:MESSAGE_LIMIT]
+    lines = [line.strip() for line in pod.message.splitlines() if line.strip()]
+    return lines[-1][:MESSAGE_LIMIT] if lines else pod.reason
+
+
+def _rank(pod: Pod) -> int:
+    return pod.last_words.rank if pod.last_words else pod.index
 
 
 def _by_rule(action: FailureAction) -> Verdict:

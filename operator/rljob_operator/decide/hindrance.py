@@ -1,0 +1,97 @@
+"""What keeps pods from running, and what a person can do about it. Read by the gang's policy and by the status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rljob_api.reasons import Reason
+
+from ..observed import Observed, Pod, PodPhase, Refusal
+
+IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+FORBIDDEN = {
+    "exceeded quota": Reason.QUOTA_EXCEEDED,
+    "PriorityClass": Reason.PRIORITY_CLASS_MISSING,
+    "error looking up service account": Reason.SERVICE_ACCOUNT_MISSING,
+    "violates PodSecurity": Reason.POD_SECURITY,
+}
+"""Words of the API server's refusal."""
+NEXT_STEP = {
+    Reason.QUOTA_EXCEEDED: "Free some quota, or ask for less; it is tried again.",
+    Reason.PRIORITY_CLASS_MISSING: "Create it, or change template.spec.priorityClassName; it is tried again.",
+    Reason.SERVICE_ACCOUNT_MISSING: "Create it, or change template.spec.serviceAccountName; it is tried again.",
+    Reason.POD_SECURITY: "Ask the namespace's administrator which part of the template is allowed.",
+    Reason.IMAGE_PULL_FAILED: "Check the image's name, and template.spec.imagePullSecrets for a private registry.",
+    Reason.CONTAINER_CANNOT_START: "Create what is missing; the pod starts by itself then.",
+    Reason.CLAIM_NOT_READY: "Check checkpoint.storage, the claim and its storage class.",
+}
+LASTING = frozenset(
+    {
+        Reason.PRIORITY_CLASS_MISSING,
+        Reason.SERVICE_ACCOUNT_MISSING,
+        Reason.POD_SECURITY,
+        Reason.NAME_TAKEN,
+        Reason.REFUSED,
+    }
+)
+"""Those that somebody must put right: the job is not accepted as it is."""
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    reason: Reason
+    message: str
+    """What is in the way, and the next step."""
+
+
+def hindrance(observed: Observed) -> Hindrance | None:
+    """What the cluster refused, else why a pod waits; None if nothing is in the way."""
+    if observed.refusal is not None:
+        return _refused(observed.refusal)
+    waiting = [pod for pod in observed.pods if pod.phase is PodPhase.PENDING and not pod.terminating]
+    stuck = [pod for pod in waiting if pod.message or pod.reason in IMAGE | CONTAINER]
+    return _stuck(stuck) if stuck else None
+
+
+def unplaced(pod: Pod) -> bool:
+    """The scheduler found no node for it."""
+    return pod.phase is PodPhase.PENDING and pod.reason == Reason.UNSCHEDULABLE and not pod.node
+
+
+def _refused(refusal: Refusal) -> Hindrance:
+    reason = _why_refused(refusal)
+    return _with_next_step(reason, f"The API server refuses {refusal.kind} {refusal.name}: {refusal.message}")
+
+
+def _why_refused(refusal: Refusal) -> Reason:
+    if refusal.reason == "AlreadyExists":
+        return Reason.NAME_TAKEN
+    known = (reason for words, reason in FORBIDDEN.items() if words in refusal.message)
+    return next(known, Reason.REFUSED)
+
+
+def _stuck(pods: list[Pod]) -> Hindrance:
+    """The first, and how many wait for the same."""
+    first = pods[0]
+    reason = _why_stuck(first)
+    alike = [pod for pod in pods if pod.role is first.role and pod.reason == first.reason]
+    who = first.name if len(alike) == 1 else f"{len(alike)} {first.role.value} pods"
+    verb = "waits" if len(alike) == 1 else "wait"
+    return _with_next_step(reason, f"{who} {verb}: {first.message or first.reason}")
+
+
+def _why_stuck(pod: Pod) -> Reason:
+    if pod.reason in IMAGE:
+        return Reason.IMAGE_PULL_FAILED
+    if pod.reason in CONTAINER:
+        return Reason.CONTAINER_CANNOT_START
+    if "persistentvolumeclaim" in pod.message.lower():
+        return Reason.CLAIM_NOT_READY
+    return Reason.UNSCHEDULABLE if unplaced(pod) else Reason.POD_WAITS
+
+
+def _with_next_step(reason: Reason, said: str) -> Hindrance:
+    """One sentence, then the next."""
+    step = NEXT_STEP.get(reason)
+    return Hindrance(reason, f"{said.rstrip('. ')}. {step}" if step else said)

@@ -1,0 +1,80 @@
+"""What keeps pods from running, in words that say what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from builders import NOW, a_rollout, a_trainer, seen
+from rljob_operator.decide.hindrance import hindrance
+from rljob_operator.observed import PodPhase, Refusal
+
+
+def stuck(reason: str, message: str = "", **facts: Any) -> dict[str, Any]:
+    return {
+        "phase": PodPhase.PENDING,
+        "ready": False,
+        "started_at": None,
+        "reason": reason,
+        "message": message,
+        **facts,
+    }
+
+
+def test_nothing_is_in_the_way_of_pods_that_run_or_only_start() -> None:
+    assert hindrance(seen(a_trainer(), a_rollout(**stuck("")))) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "expected", "step"),
+    [
+        ("ImagePullBackOff", "", "ImagePullFailed", "imagePullSecrets"),
+        ("InvalidImageName", "couldn't parse", "ImagePullFailed", "Check the image's name"),
+        ("CreateContainerConfigError", 'secret "hf" not found', "ContainerCannotStart", "Create what is"),
+        ("Unschedulable", 'persistentvolumeclaim "x" not found', "ClaimNotReady", "checkpoint.storage"),
+        ("Unschedulable", "0/3 nodes are available", "Unschedulable", "0/3 nodes"),
+        ("", "port 80 is in use", "PodWaits", "port 80"),
+    ],
+)
+def test_a_pod_that_waits(reason: str, message: str, expected: str, step: str) -> None:
+    found = hindrance(seen(a_trainer(**stuck(reason, message))))
+    assert found is not None
+    assert (found.reason, step in found.message) == (expected, True)
+    assert found.message.startswith("demo-trainer-0-1 waits: ")
+
+
+def test_pods_that_wait_for_the_same_are_counted() -> None:
+    pods = [a_trainer(node, **stuck("Unschedulable", "no room")) for node in range(3)]
+    found = hindrance(seen(*pods, a_rollout(**stuck("Unschedulable", "no room"))))
+    assert found is not None
+    assert found.message == "3 trainer pods wait: no room"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "message", "expected"),
+    [
+        (403, "Forbidden", "pods is forbidden: exceeded quota: q, requested: …", "QuotaExceeded"),
+        (
+            403,
+            "Forbidden",
+            "no PriorityClass with name research was found",
+            "PriorityClassMissing",
+        ),
+        (403, "Forbidden", "error looking up service account default/x", "ServiceAccountMissing"),
+        (403, "Forbidden", 'pods "x" is forbidden: violates PodSecurity "restricted:latest"', "PodSecurity"),
+        (409, "AlreadyExists", "there is a Service demo", "NameTaken"),
+        (422, "Invalid", "spec.tolerations[0].operator: Invalid value", "Refused"),
+    ],
+)
+def test_a_refusal_goes_before_what_pods_wait_for(
+    code: int, reason: str, message: str, expected: str
+) -> None:
+    observed = replace(
+        seen(a_trainer(**stuck("Unschedulable", "no room"))),
+        refusal=Refusal("Pod", "demo-trainer-1-1", code, reason, message, NOW),
+    )
+    found = hindrance(observed)
+    assert found is not None
+    assert (found.reason, message.rstrip(".") in found.message) == (expected, True)
