@@ -95,7 +95,7 @@ class ResumePolicy(StrEnum):
     LATEST = "Latest"
     """From the newest checkpoint of this job that verifies."""
     NEVER = "Never"
-    """From step 0, always."""
+    """From step 0, at every start and restart; checkpoints that are there are moved to `quarantine/`, never deleted."""
 
 
 class Resume(Spec):

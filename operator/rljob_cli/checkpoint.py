@@ -34,7 +34,7 @@ def list_checkpoints(job: StoredJob = None, output: OutputOption = Output.TEXT) 
         case Output.TEXT:
             Console().print(_table(rows, datetime.now(UTC)))
             for path in sorted(directory.quarantine.iterdir()):
-                typer.echo(f"set aside, because it did not verify: {path}")
+                typer.echo(f"set aside, because it did not verify or was not to be resumed: {path}")
 
 
 @app.command("verify")

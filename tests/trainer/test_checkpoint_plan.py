@@ -9,6 +9,7 @@ import pytest
 
 from rljob_api.manifest import Versions
 from rljob_api.status import Exactness
+from rljob_trainer.checkpoint import facts
 from rljob_trainer.checkpoint.directory import open_storage
 from rljob_trainer.checkpoint.plan import ResumePlan, plan_resume
 from rljob_trainer.errors import Mistake
@@ -138,4 +139,35 @@ def test_never_starts_over_and_sets_the_old_ones_aside(tmp_path: Path) -> None:
     save(a_run(tmp_path), 2)
     fresh = plan(tmp_path, resume={"policy": "Never"})
     assert (fresh.step, fresh.directory) == (0, None)
-    assert "spec.resume.policy is Never" in fresh.skipped[0]
+    assert fresh.reason == "Started from the model, at step 0: spec.resume.policy is Never."
+    assert "spec.resume.policy is Never. It was moved to " in fresh.skipped[0]
+    assert len(list((tmp_path / "quarantine").iterdir())) == 1, "nothing is deleted"
+
+
+@pytest.mark.parametrize("named", ["data.train.source", "data.validation.source", "reward.python.module"])
+def test_a_local_file_that_was_edited_in_place_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    files = {
+        "data.train.source": tmp_path / "sums.jsonl",
+        "data.validation.source": tmp_path / "held_out.jsonl",
+        "reward.python.module": tmp_path / "reward_that_changes.py",
+    }
+    for file in files.values():
+        file.write_text("{}")
+    spec: dict[str, Any] = {
+        "data": {name: {"source": str(files[f"data.{name}.source"])} for name in ("train", "validation")},
+        "reward": {"python": {"module": "reward_that_changes", "function": "score"}},
+    }
+    storage = tmp_path / "storage"
+    save(a_run(storage, **spec), 2)
+    facts._digest.cache_clear()  # as in a new process
+    assert plan(storage, **spec).exactness is Exactness.EXACT
+    files[named].write_text("[]")
+    assert plan(storage, 3, **spec).exactness is Exactness.EXACT, "what was read at the start is what counts"
+    facts._digest.cache_clear()
+    again = plan(storage, 4, **spec)
+    assert again.exactness is Exactness.LOSSLESS
+    assert f"spec.{named} (content) was sha256 44136fa355b3 and is sha256 4f53cda18c2b" in again.reason

@@ -8,6 +8,7 @@ would teach the wrong thing for days.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import math
 import numbers
@@ -119,11 +120,26 @@ def _task() -> Reward:
     return task
 
 
-def _python(python: PythonReward) -> Reward:
+def module_file(python: PythonReward) -> Path | None:
+    """The file of the user's module; None if there is none, which `load_reward` tells in a sentence."""
+    _search_here()
+    try:
+        found = importlib.util.find_spec(python.module)
+    except (ImportError, ValueError):
+        return None
+    return Path(found.origin) if found and found.origin else None
+
+
+def _search_here() -> str:
+    """With `rljob run` the working directory is the YAML's, where `my_rewards.py` stands."""
     here = str(Path.cwd())
     if here not in sys.path:
-        # With `rljob run` the working directory is the YAML's, where `my_rewards.py` stands.
         sys.path.insert(0, here)
+    return here
+
+
+def _python(python: PythonReward) -> Reward:
+    here = _search_here()
     try:
         function = getattr(importlib.import_module(python.module), python.function)
     except AttributeError as error:

@@ -1,6 +1,6 @@
-"""What a bit-exact resume depends on: the part of the spec that changes results, and the versions underneath.
+"""What a bit-exact resume depends on: what of the spec and its files changes results, and the versions underneath.
 
-Both are written into every checkpoint, so that a resume can say not only *that* something differs but *what*.
+All are written into every checkpoint, so that a resume can say not only *that* something differs but *what*.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
 from rljob_api.manifest import Versions
 from rljob_api.parallelism import Decay
+from rljob_trainer.rewards import module_file
 
 FACTS_FILE = "spec.json"
 Facts = dict[str, str]
@@ -21,7 +24,7 @@ Facts = dict[str, str]
 
 
 def result_facts(spec: JobSpec) -> Facts:
-    """Everything in the spec that changes results; when in doubt, in.
+    """Everything in the spec, and in the local files that it names, that changes results; when in doubt, in.
 
     Out: what is saved and logged, how failures are handled, how many servers there are (a sample's seed does
     not depend on the replica), images and resources (`Versions` has what matters of them).
@@ -49,7 +52,27 @@ def result_facts(spec: JobSpec) -> Facts:
             mode="json", by_alias=True, exclude={"gpu_memory_utilization", "kv_cache_mib", "max_num_seqs"}
         ),
     }
-    return _flat({path: _plain(part) for path, part in parts.items()})
+    return _flat({path: _plain(part) for path, part in parts.items()}) | _contents(spec)
+
+
+def _contents(spec: JobSpec) -> Facts:
+    """Digests of data files and of the reward's own module; what that imports in turn is not looked at."""
+    datasets = {"train": spec.data.train, "validation": spec.data.validation}
+    files = {
+        f"data.{name}.source": Path(dataset.source).expanduser()
+        for name, dataset in datasets.items()
+        if dataset is not None and dataset.is_file
+    }
+    if spec.reward.python and (module := module_file(spec.reward.python)):
+        files["reward.python.module"] = module
+    return {f"{path} (content)": _digest(file) for path, file in files.items() if file.is_file()}
+
+
+@cache
+def _digest(file: Path) -> str:
+    """Taken once: the ranks read a file when they start, and what becomes of it later has no effect."""
+    with file.open("rb") as content:
+        return f"sha256 {hashlib.file_digest(content, 'sha256').hexdigest()[:12]}"
 
 
 def _plain(part: object) -> object:

@@ -111,11 +111,12 @@ def _located(plan: ResumePlan, storage: Storage, found: CheckpointManifest) -> R
 def _from_the_start(spec: JobSpec, before: int | None) -> ResumePlan:
     if spec.checkpoint.load_rng and before:
         raise Mistake(
-            "spec.checkpoint.loadRng is true, but there is no checkpoint to load random states from. Leave"
-            " it out to"
+            "spec.checkpoint.loadRng is true, but there is no checkpoint to load random states from. Leave it out to"
             " begin at step 0."
         )
-    reason = "Started from the model, at step 0: there is no checkpoint to go on from."
+    never = spec.resume.policy is ResumePolicy.NEVER
+    why = "spec.resume.policy is Never" if never else "there is no checkpoint to go on from"
+    reason = f"Started from the model, at step 0: {why}."
     return ResumePlan(0, None, False, False, Exactness.EXACT, reason, lost_steps=before)
 
 
