@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from builders import a_job, a_status
-from rljob_api.base import Manifest
+from builders import a_job, a_status, an_attempt
+from rljob_api.base import EnvVar, Manifest
 from rljob_api.failure import RoleName
+from rljob_api.job import RLJob
 from rljob_api.run import RUN_FILE, Run
+from rljob_api.status import AttemptStatus, Status
 from rljob_operator.decide import Decision, Goal, PodStart
+from rljob_operator.pin import pinned
 from rljob_operator.render import render
 from rljob_operator.settings import JobDefaults, Settings
 
@@ -40,21 +43,83 @@ ON_GPU: dict[str, Any] = {
     },
 }
 
+EVERYTHING: dict[str, Any] = {
+    "model": {"source": "Qwen/Qwen3-8B", "tokenSecretRef": {"name": "hf", "key": "token"}},
+    "trainer": {
+        "numNodes": 2,
+        "gpusPerNode": 1,
+        "env": [{"name": "HF_HOME", "value": "/data/hf"}],
+        "resources": {"requests": {"rdma/hca": "1"}, "limits": {"rdma/hca": "1"}},
+        "volumeMounts": [{"name": "data", "mountPath": "/data", "subPath": "gsm8k", "readOnly": True}],
+        "template": {
+            "metadata": {
+                "labels": {"team": "red"},
+                "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"},
+            },
+            "spec": {
+                "serviceAccountName": "trainer",
+                "nodeSelector": {"pool": "h200"},
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+                "affinity": {
+                    "nodeAffinity": {
+                        "requiredDuringSchedulingIgnoredDuringExecution": {
+                            "nodeSelectorTerms": [
+                                {"matchExpressions": [{"key": "rack", "operator": "In", "values": ["a"]}]}
+                            ]
+                        }
+                    }
+                },
+                "topologySpreadConstraints": [
+                    {
+                        "maxSkew": 1,
+                        "topologyKey": "kubernetes.io/hostname",
+                        "whenUnsatisfiable": "DoNotSchedule",
+                    }
+                ],
+                "priorityClassName": "research",
+                "schedulerName": "kai-scheduler",
+                "runtimeClassName": "nvidia",
+                "imagePullSecrets": [{"name": "mine"}],
+                "volumes": [
+                    {"name": "data", "persistentVolumeClaim": {"claimName": "datasets"}},
+                    {"name": "settings", "configMap": {"name": "settings"}},
+                    {"name": "keys", "secret": {"secretName": "keys"}},
+                    {"name": "scratch", "emptyDir": {"sizeLimit": "10Gi"}},
+                ],
+            },
+        },
+    },
+    "rollout": {"replicas": 4, "minReplicas": 2},
+    "checkpoint": {"storage": {"retentionPolicy": {"whenDeleted": "Delete"}}},
+}
+PLAIN = JobDefaults(image="rljob-trainer:test")
+DEFAULTS = JobDefaults(
+    image="registry.example/rljob-trainer:test",
+    image_pull_policy="Always",
+    image_pull_secrets=["registry", "mine"],
+    storage_class_name="nfs",
+    node_selector={"pool": "any", "zone": "z"},
+    tolerations=[{"key": "spot", "operator": "Exists"}],
+    env=[EnvVar(name="HTTPS_PROXY", value="http://proxy.example:3128"), EnvVar(name="HF_HOME", value="/x")],
+    progress_namespaces=["rljob-system", "monitoring"],
+)
 
-def rendered(**spec: Any) -> list[Manifest]:
-    decision = Decision(Goal.RUN, "FirstAttempt", start=STARTS)
-    return render(
-        a_job(a_status(), **spec),
-        decision,
-        "control-token",
-        Settings(job_defaults=JobDefaults(image="rljob-trainer:test")),
-    )
+
+def rendered(defaults: JobDefaults = PLAIN, **spec: Any) -> list[Manifest]:
+    """What an attempt's start makes."""
+    job, settings = a_job(**spec), Settings(job_defaults=defaults)
+    attempt = pinned(job, Decision(Goal.RUN, "FirstAttempt", begin=an_attempt()), defaults).begin
+    begun = job.model_copy(update={"status": Status(attempt=attempt)})
+    return render(begun, Decision(Goal.RUN, "FirstAttempt", start=STARTS), "control-token", settings)
 
 
-@pytest.mark.parametrize(("name", "spec"), [("cpu", ON_CPU), ("gpu", ON_GPU)])
-def test_manifests_equal_their_goldens(name: str, spec: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("name", "spec", "defaults"),
+    [("cpu", ON_CPU, PLAIN), ("gpu", ON_GPU, PLAIN), ("everything", EVERYTHING, DEFAULTS)],
+)
+def test_manifests_equal_their_goldens(name: str, spec: dict[str, Any], defaults: JobDefaults) -> None:
     golden = GOLDENS / f"{name}.yaml"
-    manifests = [without_run(manifest) for manifest in rendered(**spec)]
+    manifests = [without_run(manifest) for manifest in rendered(defaults, **spec)]
     if os.environ.get("RLJOB_WRITE_GOLDENS"):
         GOLDENS.mkdir(exist_ok=True)
         yaml = YAML()
@@ -104,3 +169,42 @@ def test_the_users_environment_wins() -> None:
     pod = next(one for one in rendered(trainer={"env": env}) if one["kind"] == "Pod")
     values = [one for one in pod["spec"]["containers"][0]["env"] if one["name"] == "OMP_NUM_THREADS"]
     assert [one["value"] for one in values] == ["2"]
+
+
+def edited(attempt: AttemptStatus, **spec: Any) -> RLJob:
+    """A job whose spec changed since its status was written."""
+    job = a_job(Status(attempt=attempt, observed_generation=1), **spec)
+    return job.model_copy(update={"metadata": job.metadata.model_copy(update={"generation": 2})})
+
+
+def test_after_an_edit_the_surroundings_follow_and_no_pod_does() -> None:
+    job = edited(an_attempt(), rollout={"replicas": 3, "minReplicas": 2})
+    manifests = render(job, Decision(Goal.RUN, ""), "t", Settings())
+    kinds = ["PersistentVolumeClaim", "Service", "NetworkPolicy", "NetworkPolicy", "PodDisruptionBudget"]
+    assert [one["kind"] for one in manifests] == kinds
+
+
+@pytest.mark.parametrize(
+    ("replicas", "least", "kept"), [(1, 1, None), (2, 1, 1), (2, 2, 1), (8, 4, 4), (8, 8, 7)]
+)
+def test_a_drain_can_always_evict_one_server(replicas: int, least: int, kept: int | None) -> None:
+    rollout = {"replicas": replicas, "minReplicas": least}
+    budgets = [one for one in rendered(rollout=rollout) if one["kind"] == "PodDisruptionBudget"]
+    assert [one["spec"]["minAvailable"] for one in budgets] == ([] if kept is None else [kept])
+
+
+def test_policies_can_be_left_to_the_administrator() -> None:
+    assert "NetworkPolicy" not in [one["kind"] for one in rendered(JobDefaults(network_policies=False))]
+
+
+def test_an_attempt_keeps_the_image_and_the_claim_its_class_when_the_defaults_change() -> None:
+    before = an_attempt(trainer_image="old:1", rollout_image="old:2", storage_class_name="first")
+    defaults = JobDefaults(image="new:1", storage_class_name="second")
+    job = a_job(Status(attempt=before))
+    manifests = render(job, Decision(Goal.RUN, "", start=STARTS), "t", Settings(job_defaults=defaults))
+    images = {one["spec"]["containers"][0]["image"] for one in manifests if one["kind"] == "Pod"}
+    (claim,) = [one for one in manifests if one["kind"] == "PersistentVolumeClaim"]
+    assert (images, claim["spec"]["storageClassName"]) == ({"old:1", "old:2"}, "first")
+    after = pinned(job, Decision(Goal.RUN, "", begin=an_attempt(2)), defaults).begin
+    assert after is not None
+    assert (after.trainer_image, after.storage_class_name) == ("new:1", "first")
