@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kubernetes.aio.config import ConfigException
+from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
 from . import logs
 from .cluster.client import Client, configuration
+from .handlers import Shell
+from .job_metrics import JobMetrics
 from .leader import Leader, Terms
-from .run_cluster import lead_and_run
+from .run_cluster import Operator
 from .serving import serving
 from .settings import ENV, Settings, read_settings
 
@@ -73,7 +76,10 @@ async def _until_told(given: argparse.Namespace, settings: Settings) -> None:
         Client(await configuration(given.kubeconfig)) as client,
         serving(given.http_host, given.http_port),
     ):
-        work = asyncio.create_task(lead_and_run(client, Leader(client, terms), settings))
+        shell = Shell(client.configuration, settings.namespaces)
+        operator = Operator(client, Leader(client, terms), settings, shell)
+        REGISTRY.register(JobMetrics(lambda: operator.jobs))
+        work = asyncio.create_task(operator.run())
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
         with contextlib.suppress(asyncio.CancelledError):

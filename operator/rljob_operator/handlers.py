@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import kopf
 from kubernetes.aio.client import Configuration
@@ -30,19 +30,15 @@ Told = Callable[[str | None, Manifest], None]
 class Shell:
     """kopf in a thread. Started again when it dies: an error in the stream of events kills it."""
 
-    def __init__(
-        self,
-        configuration: Configuration,
-        namespaces: Sequence[str],
-        told: Told,
-    ) -> None:
+    def __init__(self, configuration: Configuration, namespaces: Sequence[str]) -> None:
         self._namespaces = namespaces
         self._registry = registry(configuration, self._tell)
-        self._told = told
+        self._told: Told
         self._loop: asyncio.AbstractEventLoop
 
-    async def run(self) -> None:
+    async def run(self, told: Told) -> NoReturn:
         """Until cancelled."""
+        self._told = told
         self._loop = asyncio.get_running_loop()
         pause = FIRST_PAUSE_SECONDS
         while True:

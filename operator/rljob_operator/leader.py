@@ -49,6 +49,10 @@ class Leader:
         self._seen: tuple[str, float] = ("", 0.0)
         """Version of another's lease, and since when it has not changed."""
 
+    @property
+    def identity(self) -> str:
+        return self._terms.holder
+
     def guard(self) -> None:
         """Raises `NotLeadingError` unless the lease is surely still ours."""
         if time.monotonic() >= self._sure_until:

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from pydantic import ValidationError
 
@@ -23,12 +23,12 @@ from .cluster.children import Children
 from .cluster.client import METADATA_LIST, ApiError, Client
 from .cluster.event_posts import EventPosts
 from .cluster.kubernetes import KubernetesCluster
+from .cluster.polling import Answers, Polling
 from .cluster.polling import Leader as Rank0
-from .cluster.polling import Polling, Told
 from .cluster.resources import JOBS, METADATA_KINDS, PODS
 from .cluster.throttle import ProgressThrottle
 from .cluster.writer import Writer
-from .handlers import Shell
+from .handlers import Told
 from .happenings import happenings
 from .jobs import Jobs, Stored
 from .leader import Leader, NotLeadingError
@@ -47,10 +47,18 @@ SWEEP_AFTER_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
+class JobSource(Protocol):
+    """Who tells of jobs."""
+
+    async def run(self, told: Told) -> NoReturn:
+        """Until cancelled."""
+
+
 class Term:
     """One term of leadership."""
 
-    def __init__(self, client: Client, leader: Leader, settings: Settings) -> None:
+    def __init__(self, client: Client, leader: Leader, settings: Settings, source: JobSource) -> None:
+        self._source = source
         self._events = EventPosts(client, leader.identity)
         self.jobs = Jobs(self._changed)
         self._client = client
@@ -58,7 +66,7 @@ class Term:
         self._settings = settings
         self._queue = Queue()
         self._children = Children(self._changed)
-        self._told = Told()
+        self._told = Answers()
         self._listed = asyncio.Event()
         throttle = ProgressThrottle(settings.progress_period_seconds, settings.progress_writes_per_second)
         writer = Writer(client, leader.guard)
@@ -70,10 +78,9 @@ class Term:
     async def run(self) -> None:
         """Until the lease is lost."""
         polling = Polling(self._told, self._rank0s, self._queue.add, POLL_SECONDS)
-        shell = Shell(self._client.configuration, self._settings.namespaces, self._job_told)
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
             forever = [watch.run() for watch in self._watches]
-            forever += [shell.run(), polling.run(), self._events.run(), self._sweeps()]
+            forever += [self._source.run(self._job_told), polling.run(), self._events.run(), self._sweeps()]
             forever += [self._work() for _ in range(self._settings.workers)]
             for each in forever:
                 stack.callback(tasks.create_task(each).cancel)
@@ -197,10 +204,11 @@ class Term:
 class Operator:
     """Leads and works, or waits for its turn."""
 
-    def __init__(self, client: Client, leader: Leader, settings: Settings) -> None:
+    def __init__(self, client: Client, leader: Leader, settings: Settings, source: JobSource) -> None:
         self._client = client
         self._leader = leader
         self._settings = settings
+        self._source = source
         self._term: Term | None = None
 
     @property
@@ -213,7 +221,7 @@ class Operator:
         try:
             while True:
                 await self._leader.acquire()
-                self._term = Term(self._client, self._leader, self._settings)
+                self._term = Term(self._client, self._leader, self._settings, self._source)
                 await self._term.run()
                 self._term = None
         finally:

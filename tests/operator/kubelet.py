@@ -11,6 +11,8 @@ from kube.api import Api, Manifest
 from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import PODS
 
+from .waiting import until
+
 
 @dataclass
 class Kubelet:
@@ -68,6 +70,16 @@ class Kubelet:
                 self.end(name, ending, exit_code)
             self.remove(name)
         return [pod["metadata"]["name"] for pod in going]
+
+    def reap_all(self, *names: str) -> None:
+        """Waits until all of these were asked to go, and lets them."""
+        gone: set[str] = set()
+
+        def reaped() -> bool:
+            gone.update(self.reap())
+            return gone >= set(names)
+
+        until(reaped, f"{names} are asked to go; so far {gone}")
 
     def remove(self, name: str) -> None:
         """At once, without a word."""

@@ -8,12 +8,11 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from builders import manifest
 from kube.api import Api, Manifest
@@ -24,24 +23,13 @@ from rljob_operator.cluster.resources import JOBS, LEASES, PODS
 from rljob_operator.cluster.rights import JOB_RIGHTS, LEASE_RIGHTS
 
 from .proxy import Proxy
+from .waiting import until
 
-T = TypeVar("T")
-DEADLINE_SECONDS = 30.0
 ACCOUNT = "operator"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 BROKEN: Manifest = {"parallelism": {"tensor": 64}}
 """A spec that only a rule refuses."""
-
-
-def until(condition: Callable[[], T], what: str | Callable[[], str]) -> T:
-    """What `condition` gives once it gives something; fails the test after the deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (found := condition()):
-        late = time.monotonic() > deadline
-        assert not late, f"never happened: {what if isinstance(what, str) else what()}"
-        time.sleep(0.02)
-    return found
 
 
 @dataclass
@@ -112,7 +100,8 @@ class Place:
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURAL}.{GROUP}"
         found = self.api.get(path).body
         schema = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-        before, schema["x-kubernetes-validations"] = schema.get("x-kubernetes-validations", []), wanted
+        before: list[Manifest] = schema.get("x-kubernetes-validations", [])
+        schema["x-kubernetes-validations"] = wanted
         answer = self.api.put(path, found)
         assert answer.code == 200, answer.message
         bad, code = manifest(**BROKEN) | {"metadata": {"name": "probe"}}, 422 if wanted else 201

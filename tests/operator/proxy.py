@@ -121,7 +121,7 @@ class Proxy:
         self._streams.add(copying)
         try:
             await copying
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionResetError):  # we cut it, or the operator is gone
             if request.transport is not None:
                 request.transport.abort()
         finally:

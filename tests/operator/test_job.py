@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from kube.api import Manifest
 from rljob_api.progress import Ending
-from rljob_operator.cluster.resources import JOBS, METADATA_KINDS
+from rljob_operator.cluster.resources import EVENTS, JOBS, METADATA_KINDS
 
 from .kubelet import Kubelet
-from .places import BROKEN, Place, until
+from .places import BROKEN, Place
+from .waiting import until
 
 TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
 QUICK = {"backoffSeconds": {"initial": 0, "max": 0}}
@@ -78,8 +80,7 @@ def test_suspend_stops_the_pods_and_resume_begins_another_attempt(place: Place, 
     kubelet.run(TRAINER, ROLLOUT)
     place.edit({"suspend": True})
     place.wait_for_phase("Suspending")
-    gone: set[str] = set()
-    until(lambda: gone.update(kubelet.reap()) or gone == {TRAINER, ROLLOUT}, place.told)
+    kubelet.reap_all(TRAINER, ROLLOUT)
     place.wait_for_phase("Suspended")
     place.edit({"suspend": False})
     until(lambda: "demo-trainer-0-2" in place.pods(), place.told)
@@ -147,3 +148,25 @@ def test_nothing_is_written_when_nothing_changed(place: Place, kubelet: Kubelet)
 
 def config_map(place: Place) -> bool:
     return place.api.get(METADATA_KINDS["ConfigMap"].path(place.namespace, "demo-run-1")).code == 200
+
+
+def test_events_tell_what_happened_once(place: Place, kubelet: Kubelet) -> None:
+    place.operator()
+    place.submit(failurePolicy=QUICK)
+    place.wait_for_pods(TRAINER, ROLLOUT)
+    kubelet.run(TRAINER, ROLLOUT)
+    until(lambda: "AllReady" in reasons(place), place.told)
+    kubelet.end(TRAINER, Ending.FAILED, 1, message="out of memory")
+    until(lambda: reasons(place).count("AttemptStarted") == 2, place.told)
+    assert reasons(place).count("PodFailed") == 1
+    (told,) = (event for event in events(place) if event["reason"] == "PodFailed")
+    assert (told["type"], told["regarding"]["name"]) == ("Warning", "demo")
+    assert told["note"] == "trainer 0 failed in attempt 1, exit code 1: out of memory"
+
+
+def events(place: Place) -> list[Manifest]:
+    return list(place.api.get(EVENTS.path(place.namespace)).body["items"])
+
+
+def reasons(place: Place) -> list[str]:
+    return [event["reason"] for event in events(place)]

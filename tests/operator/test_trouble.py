@@ -8,8 +8,9 @@ from kube.api import Manifest
 from rljob_operator.cluster.resources import JOBS
 
 from .kubelet import Kubelet
-from .places import Place, until
+from .places import Place
 from .proxy import WRITES, Asked, Proxy
+from .waiting import until
 
 TRAINERS = ("demo-trainer-0-1", "demo-trainer-1-1")
 ROLLOUT = "demo-rollout-0-0"
@@ -55,13 +56,12 @@ def test_a_leader_that_slept_does_no_harm_and_steps_down(place: Place, kubelet: 
         kubelet.run(*TRAINERS, ROLLOUT)
         place.wait_for_phase("Starting")
         sleeper.freeze()
-        before = len(proxy.writes)
         other = place.operator(*QUICK_LEASE)
         until(lambda: place.lease_holder() == other.name, place.told)
         place.edit({"suspend": True})
-        gone: set[str] = set()
-        until(lambda: gone.update(kubelet.reap()) or gone == {*TRAINERS, ROLLOUT}, place.told)
+        kubelet.reap_all(*TRAINERS, ROLLOUT)
         place.wait_for_phase("Suspended")
+        before = len(proxy.writes)
         sleeper.thaw()
         until(lambda: sleeper.says("the lease is lost"), place.told)
         assert place.lease_holder() == other.name
@@ -76,7 +76,8 @@ def test_a_status_that_is_out_of_date_is_not_written(place: Place) -> None:
     place.operator()
     place.submit()
     place.wait_for_pods("demo-trainer-0-1", ROLLOUT)
-    old = until(lambda: place.status().get("attempt") and place.job(), place.told)
+    until(lambda: place.status().get("attempt"), place.told)
+    old = place.job()
     place.edit({"logging": {"tensorboard": False}})
     answer = place.api.put(JOBS.path(place.namespace, "demo", "status"), old)
     assert (answer.code, answer.body["reason"]) == (409, "Conflict")

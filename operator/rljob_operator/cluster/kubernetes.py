@@ -18,7 +18,7 @@ from ..queue import Key
 from .children import Children, key_of
 from .client import ApiError
 from .lanes import in_lanes
-from .polling import Told
+from .polling import Answers
 from .resources import JOBS, PODS
 from .standing import Standing, Superfluous, signed
 from .throttle import ProgressThrottle, only_progress
@@ -35,7 +35,7 @@ class KubernetesCluster:
         writer: Writer,
         children: Children,
         jobs: Jobs,
-        told: Told,
+        told: Answers,
         throttle: ProgressThrottle,
         *,
         again_at: Callable[[Key, float], None],

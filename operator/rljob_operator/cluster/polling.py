@@ -21,7 +21,7 @@ Leader = tuple[Key, str, str]
 """A job, its UID, and the address of its rank 0."""
 
 
-class Told:
+class Answers:
     """The newest answer of each job, by UID."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Polling:
 
     def __init__(
         self,
-        told: Told,
+        told: Answers,
         leaders: Callable[[], Iterable[Leader]],
         changed: Callable[[Key], None],
         period_seconds: float,

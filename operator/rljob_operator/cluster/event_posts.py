@@ -1,0 +1,73 @@
+"""Posts happenings as Kubernetes Events, behind the passes: an Event that cannot be posted holds nothing up."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Iterable
+from typing import NoReturn
+
+from rljob_api.base import API_VERSION, KIND, Manifest
+from rljob_api.job import RLJob
+
+from .. import times
+from ..happenings import Happening
+from .client import ApiError, Client
+from .resources import EVENTS
+
+CONTROLLER = "rljob.io/operator"
+KEPT_BACK = 1000
+"""Events that wait to be posted; more are thrown away."""
+NOTE_LIMIT = 1024
+
+log = logging.getLogger(__name__)
+
+
+class EventPosts:
+    def __init__(self, client: Client, instance: str) -> None:
+        self._client = client
+        self._instance = instance
+        self._waiting: asyncio.Queue[Manifest] = asyncio.Queue(KEPT_BACK)
+
+    def put(self, job: RLJob, happenings: Iterable[Happening]) -> None:
+        for happening in happenings:
+            if not self._waiting.full():
+                self._waiting.put_nowait(event(job, happening, self._instance, time.time()))
+
+    async def run(self) -> NoReturn:
+        while True:
+            manifest = await self._waiting.get()
+            try:
+                await self._client.send("POST", EVENTS.path(manifest["metadata"]["namespace"]), manifest)
+            except ApiError as error:
+                if error.reason != "AlreadyExists":  # else it was told before
+                    log.info("an event was not posted: %s", error)
+
+
+def event(job: RLJob, happening: Happening, instance: str, now: float) -> Manifest:
+    """Its name follows from what it says: told once, even by two operators."""
+    attempt = job.status.attempt.number if job.status and job.status.attempt else 0
+    said = f"{job.metadata.uid}/{attempt}/{happening.reason}/{happening.note}"
+    digest = hashlib.sha256(said.encode()).hexdigest()[:16]
+    namespace = job.metadata.namespace
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"name": f"{job.metadata.name}.{digest}", "namespace": namespace},
+        "regarding": {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "name": job.metadata.name,
+            "namespace": namespace,
+            "uid": job.metadata.uid,
+        },
+        "type": happening.type,
+        "reason": happening.reason,
+        "action": happening.action,
+        "note": happening.note[:NOTE_LIMIT],
+        "eventTime": times.to_micro_text(now),
+        "reportingController": CONTROLLER,
+        "reportingInstance": instance,
+    }
