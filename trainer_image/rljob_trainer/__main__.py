@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+USAGE = "usage: python -m rljob_trainer train | rollout"
+
 
 def main() -> int:
     """Read the attempt's run file and hand over to the role."""
@@ -14,8 +16,11 @@ def main() -> int:
             return pod.train()
         case ["rollout"]:
             return pod.rollout()
+        case ["--help"]:
+            print(USAGE)
+            return 0
         case _:
-            sys.stderr.write("usage: python -m rljob_trainer train | rollout\n")
+            print(USAGE, file=sys.stderr)
             return 2
 
 
