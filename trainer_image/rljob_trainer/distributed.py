@@ -2,17 +2,18 @@
 
 The default process group holds training ranks only, by construction: rollout servers join a group of their own for
 weight sync. Whatever rank 0 does alone (asking vLLM, scoring, touching the volume) goes through `from_leader`, so that
-its result, its mistake or its interruption reaches every rank and nobody is left waiting in a collective.
+its result, its mistake or its interruption reaches every rank and nobody is left waiting in a collective. What each
+node needs for itself goes through `from_node_leaders`.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import Generic, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -29,7 +30,47 @@ how long generation may take is no business of a collective."""
 
 
 class LeaderFailedError(RuntimeError):
-    """Rank 0 failed; this rank only follows it."""
+    """Rank 0, or the first rank of a node, failed; this rank only follows it."""
+
+
+Told = tuple[str, object]
+"""How it came out, for the other ranks: `ok` and the result, `interrupted`, or `failed` and a sentence."""
+
+
+@dataclass(frozen=True)
+class _Attempt(Generic[T]):
+    told: Told
+    error: Exception | None = None
+
+    def result(self) -> T:
+        if self.error is not None:
+            raise self.error
+        return cast("T", self.told[1])
+
+
+def _attempt(make: Callable[[], T]) -> _Attempt[T]:
+    try:
+        return _Attempt(("ok", make()))
+    except Interrupted as interrupted:
+        return _Attempt(("interrupted", None), interrupted)
+    except Exception as failure:
+        return _Attempt(("failed", f"{type(failure).__name__}: {failure}"), failure)
+
+
+def _followed(told: Sequence[Told | None]) -> object:
+    """The last result among what others told. Raises what kept the first of them from having one."""
+    result: object = None
+    for one in told:
+        match one:
+            case ("interrupted", _):
+                raise Interrupted
+            case ("failed", sentence):
+                raise LeaderFailedError(str(sentence))
+            case ("ok", value):
+                result = value
+            case None:  # of a rank that had nothing to do
+                continue
+    return result
 
 
 @dataclass(frozen=True)
@@ -54,25 +95,25 @@ class Ranks:
         Raises on every rank if it raises on rank 0: there the error itself, elsewhere `LeaderFailedError`;
         `Interrupted` stays what it is everywhere.
         """
-        error: Exception | None = None
-        outcome: list[object] = [None, None]
-        if self.leads:
-            try:
-                outcome = ["ok", make()]
-            except Interrupted as interrupted:
-                error, outcome = interrupted, ["interrupted", None]
-            except Exception as failure:
-                error, outcome = failure, ["failed", f"{type(failure).__name__}: {failure}"]
-        dist.broadcast_object_list(outcome, src=0, group=self.control)
-        if error is not None:
-            raise error
-        match outcome[0]:
-            case "interrupted":
-                raise Interrupted
-            case "failed":
-                raise LeaderFailedError(str(outcome[1]))
-            case _:
-                return cast("T", outcome[1])
+        mine = _attempt(make) if self.leads else None
+        told = [mine.told if mine else None]
+        dist.broadcast_object_list(told, src=0, group=self.control)
+        if mine:
+            return mine.result()
+        return cast("T", _followed(told))
+
+    def from_node_leaders(self, make: Callable[[], T]) -> T:
+        """What `make()` gives on the first rank of each node, on all ranks of that node. Collective.
+
+        Raises on every rank if it raises on any node, as `from_leader` does.
+        """
+        mine = _attempt(make) if self.local_rank == 0 else None
+        told: list[Told | None] = [None] * self.world
+        dist.all_gather_object(told, mine.told if mine else None, group=self.control)
+        if mine:
+            mine.result()
+        _followed(told)
+        return cast("T", _followed(told[self.rank - self.local_rank :][:1]))
 
     def on_leader(self, make: Callable[[], T]) -> T | None:
         """As `from_leader`, for what is of no use elsewhere or cannot travel: None on the other ranks."""

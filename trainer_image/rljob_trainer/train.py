@@ -83,7 +83,7 @@ def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[
         sys.stderr.write(f"{error}\n")
         return Ending.FAILED, EXIT_FAILED, str(error)
     except LeaderFailedError as failed:
-        return Ending.FAILED, EXIT_FOLLOWED, f"rank 0 failed: {failed}"
+        return Ending.FAILED, EXIT_FOLLOWED, f"a rank that leads failed: {failed}"
     except Exception as error:
         traceback.print_exc()
         return Ending.FAILED, EXIT_FAILED, f"{type(error).__name__}: {error}"
@@ -130,7 +130,7 @@ def _prepared(
     with board.phase(TrainPhase.PREPARE):
         plan = ranks.from_leader(lambda: plan_resume(open_storage(run), run, layout_of(run), versions))
         reward = ranks.on_leader(lambda: load_reward(spec))
-        model = ranks.from_leader(lambda: whole_model(run, board.tell))
+        model = ranks.from_node_leaders(lambda: whole_model(run, board.tell))
         inputs = ranks.on_leader(lambda: _inputs(run, model))
     with board.phase(TrainPhase.LOAD):
         backend = build_backend(run, model, reference=spec.algorithm.grpo.kl_penalty > 0)
