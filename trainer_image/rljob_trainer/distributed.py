@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Generic, TypeVar, cast
+from typing import Generic, Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -33,8 +33,8 @@ class LeaderFailedError(RuntimeError):
     """Rank 0, or the first rank of a node, failed; this rank only follows it."""
 
 
-Told = tuple[str, object]
-"""How it came out, for the other ranks: `ok` and the result, `interrupted`, or `failed` and a sentence."""
+Told = tuple[Literal["ok", "interrupted", "failed"], object]
+"""How it came out, for the other ranks; with the result, nothing, or a sentence."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,16 @@ def _attempt(make: Callable[[], T]) -> _Attempt[T]:
 
 
 def _followed(told: Sequence[Told | None]) -> object:
-    """The last result among what others told. Raises what kept the first of them from having one."""
+    """The last result among what others told (None: had no part in it). Raises what kept the first of them."""
     result: object = None
-    for one in told:
-        match one:
-            case ("interrupted", _):
+    for how, value in filter(None, told):
+        match how:
+            case "interrupted":
                 raise Interrupted
-            case ("failed", sentence):
-                raise LeaderFailedError(str(sentence))
-            case ("ok", value):
+            case "failed":
+                raise LeaderFailedError(str(value))
+            case "ok":
                 result = value
-            case None:  # of a rank that had nothing to do
-                continue
     return result
 
 
