@@ -33,6 +33,7 @@ FILES = {
     ),
     "explain": Command("explain:explain", "Explain a field: type, default, bounds, children."),
     "schema": Command("schema:schema", "Print the JSON schema of RLJob, for editors."),
+    "render": Command("render:render", "Print what the operator would create for a job."),
 }
 ON_THIS_MACHINE = FILES | {
     "run": Command("run:run", "Run a job on this machine; Ctrl-C saves and stops, the same command goes on."),
