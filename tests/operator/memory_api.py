@@ -1,0 +1,241 @@
+"""An API server in memory: as much of one as the operator uses. `test_contract.py` holds it to the real one.
+
+Objects live in collections by path; each change gets the next revision and is kept for watches.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kube.api import Answer, Manifest
+
+PATH = re.compile(
+    r"(?P<root>/(?:api/v1|apis/[^/]+/[^/]+))(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)"
+    r"(?:/(?P<name>[^/]+))?(?:/(?P<sub>[a-z]+))?$"
+)
+APPLY = "application/apply-patch+yaml"
+KINDS = {
+    "pods": "Pod",
+    "configmaps": "ConfigMap",
+    "secrets": "Secret",
+    "services": "Service",
+    "persistentvolumeclaims": "PersistentVolumeClaim",
+    "networkpolicies": "NetworkPolicy",
+    "poddisruptionbudgets": "PodDisruptionBudget",
+    "rljobs": "RLJob",
+    "leases": "Lease",
+    "events": "Event",
+}
+MARKED = {"rljobs"}
+"""Their generation rises with their spec."""
+
+
+class Change(NamedTuple):
+    revision: int
+    plural: str
+    type: str
+    object: Manifest
+
+
+class Place(NamedTuple):
+    plural: str
+    namespace: str
+    name: str
+    sub: str
+
+
+@dataclass
+class MemoryApi:
+    clock: Callable[[], str]
+    """Now, as metav1.Time."""
+    changes: list[Change] = field(default_factory=list)
+    compacted: int = 0
+    """Watches from before this revision are refused."""
+    on_change: list[Callable[[Change], None]] = field(default_factory=list)
+    _objects: dict[str, dict[tuple[str, str], Manifest]] = field(default_factory=dict)
+    _uids: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def revision(self) -> int:
+        return len(self.changes) + 1
+
+    def get(self, path: str, accept: str = "") -> Answer:
+        place = _place(path)
+        if place.name:
+            return self._one(place)
+        return Answer(200, self._list(place))
+
+    def post(self, path: str, body: Manifest) -> Answer:
+        place = _place(path)
+        if place.sub == "binding":
+            return self._bind(place, body)
+        return self._create(place._replace(name=body["metadata"]["name"]), body)
+
+    def put(self, path: str, body: Manifest) -> Answer:
+        place = _place(path)
+        return self._found(place, lambda old: self._put(place, old, body))
+
+    def merge(self, path: str, body: Manifest) -> Answer:
+        place = _place(path)
+        return self._found(place, lambda old: self._store(place, old, _merged(old, body)))
+
+    def apply(self, path: str, body: Manifest) -> Answer:
+        """Server-side apply by a single manager that owns all fields."""
+        place = _place(path)
+        old = self._collection(place.plural).get((place.namespace, place.name))
+        if old is None:
+            return self._create(place, body)
+        return self._store(place, old, _merged(old, body))
+
+    def delete(self, path: str, body: Manifest | None = None) -> Answer:
+        place = _place(path)
+        return self._found(place, lambda old: self._delete(place, old, body or {}))
+
+    def send(self, method: str, path: str, body: Manifest | None = None, content_type: str = "") -> Answer:
+        match method:
+            case "GET":
+                return self.get(path)
+            case "POST":
+                return self.post(path, body or {})
+            case "PUT":
+                return self.put(path, body or {})
+            case "DELETE":
+                return self.delete(path, body)
+            case _ if content_type == APPLY:
+                return self.apply(path, body or {})
+            case _:
+                return self.merge(path, body or {})
+
+    def since(self, plural: str, revision: int) -> list[Change] | None:
+        """What a watch of all namespaces is told; None if that is too long ago."""
+        if revision < self.compacted:
+            return None
+        return [change for change in self.changes[max(0, revision - 1) :] if change.plural == plural]
+
+    def all(self, plural: str) -> list[Manifest]:
+        return list(self._collection(plural).values())
+
+    def _collection(self, plural: str) -> dict[tuple[str, str], Manifest]:
+        return self._objects.setdefault(plural, {})
+
+    def _one(self, place: Place) -> Answer:
+        return self._found(place, lambda old: Answer(200, copy.deepcopy(old)))
+
+    def _list(self, place: Place) -> Manifest:
+        inside = [
+            copy.deepcopy(one)
+            for (namespace, _), one in sorted(self._collection(place.plural).items())
+            if place.namespace in ("", namespace)
+        ]
+        return {"kind": "List", "items": inside, "metadata": {"resourceVersion": str(self.revision)}}
+
+    def _create(self, place: Place, body: Manifest) -> Answer:
+        if (place.namespace, place.name) in self._collection(place.plural):
+            return _refusal(409, "AlreadyExists")
+        new = copy.deepcopy(body)
+        new.setdefault("kind", KINDS[place.plural])
+        if place.plural == "rljobs":
+            new.pop("status", None)
+        if place.plural == "pods":
+            new["status"] = {"phase": "Pending"}
+        new["metadata"] |= {
+            "namespace": place.namespace,
+            "uid": f"uid-{next(self._uids)}",
+            "creationTimestamp": self.clock(),
+        }
+        if place.plural in MARKED:
+            new["metadata"]["generation"] = 1
+        return self._keep(place, "ADDED", new, 201)
+
+    def _put(self, place: Place, old: Manifest, body: Manifest) -> Answer:
+        said = body["metadata"].get("resourceVersion", "")
+        if said and said != old["metadata"]["resourceVersion"]:
+            return _refusal(409, "Conflict")
+        new = copy.deepcopy(old)
+        if place.sub == "status":
+            new["status"] = copy.deepcopy(body.get("status", {}))
+        else:
+            new |= {
+                key: copy.deepcopy(value) for key, value in body.items() if key not in ("metadata", "status")
+            }
+        return self._store(place, old, new)
+
+    def _store(self, place: Place, old: Manifest, new: Manifest) -> Answer:
+        """Nothing happens when nothing changed."""
+        if new == old:
+            return Answer(200, copy.deepcopy(old))
+        if place.plural in MARKED and new.get("spec") != old.get("spec"):
+            new["metadata"]["generation"] += 1
+        return self._keep(place, "MODIFIED", new, 200)
+
+    def _bind(self, place: Place, body: Manifest) -> Answer:
+        def bind(old: Manifest) -> Answer:
+            if old["spec"].get("nodeName"):
+                return _refusal(409, "Conflict")
+            new = copy.deepcopy(old)
+            new["spec"]["nodeName"] = body["target"]["name"]
+            self._store(place, old, new)
+            return Answer(201, {"kind": "Status", "status": "Success"})
+
+        return self._found(place, bind)
+
+    def _delete(self, place: Place, old: Manifest, options: Manifest) -> Answer:
+        uid = options.get("preconditions", {}).get("uid")
+        if uid and uid != old["metadata"]["uid"]:
+            return _refusal(409, "Conflict")
+        placed = place.plural == "pods" and old["spec"].get("nodeName")
+        over = old.get("status", {}).get("phase") in ("Succeeded", "Failed")
+        if placed and not over and options.get("gracePeriodSeconds") != 0:
+            new = copy.deepcopy(old)
+            new["metadata"].setdefault("deletionTimestamp", self.clock())
+            return self._store(place, old, new)
+        del self._collection(place.plural)[place.namespace, place.name]
+        self._changed(place, "DELETED", copy.deepcopy(old))
+        return Answer(200, copy.deepcopy(old))
+
+    def _keep(self, place: Place, kind: str, new: Manifest, code: int) -> Answer:
+        self._collection(place.plural)[place.namespace, place.name] = new
+        self._changed(place, kind, new)
+        return Answer(code, copy.deepcopy(new))
+
+    def _changed(self, place: Place, kind: str, new: Manifest) -> None:
+        new["metadata"]["resourceVersion"] = str(self.revision + 1)
+        change = Change(self.revision + 1, place.plural, kind, copy.deepcopy(new))
+        self.changes.append(change)
+        for hear in self.on_change:
+            hear(change)
+
+    def _found(self, place: Place, then: Callable[[Manifest], Answer]) -> Answer:
+        old = self._collection(place.plural).get((place.namespace, place.name))
+        return _refusal(404, "NotFound") if old is None else then(old)
+
+
+def _place(path: str) -> Place:
+    found = PATH.match(path)
+    assert found, path
+    return Place(found["plural"], found["namespace"] or "", found["name"] or "", found["sub"] or "")
+
+
+def _refusal(code: int, reason: str) -> Answer:
+    return Answer(
+        code, {"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason}
+    )
+
+
+def _merged(old: Manifest, patch: Manifest) -> Manifest:
+    """JSON merge patch."""
+    new = copy.deepcopy(old)
+    for key, value in patch.items():
+        if value is None:
+            new.pop(key, None)
+        elif isinstance(value, dict) and isinstance(new.get(key), dict):
+            new[key] = _merged(new[key], value)
+        else:
+            new[key] = json.loads(json.dumps(value))
+    return new
