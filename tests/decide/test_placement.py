@@ -78,9 +78,25 @@ def test_a_gang_that_holds_nodes_in_vain_gives_them_back(since: float, goal: Goa
     assert decision.wake_at == (NOW + 1 if goal is Goal.RUN else None)
 
 
-def test_servers_without_a_node_count_as_well() -> None:
-    observed = seen(a_trainer(node="a"), a_rollout(**waiting(600)))
-    assert after(begun(ago=1000), observed, trainer={}).goal is Goal.WAIT
+@pytest.mark.parametrize(("least", "goal"), [(2, Goal.WAIT), (1, Goal.RUN)])
+def test_servers_without_a_node_count_up_to_min_replicas(least: int, goal: Goal) -> None:
+    observed = seen(a_trainer(node="a"), a_rollout(0, node="a"), a_rollout(1, **waiting(600)))
+    rollout = {"replicas": 2, "minReplicas": least}
+    assert after(begun(ago=1000), observed, trainer={}, rollout=rollout).goal is goal
+
+
+def test_after_a_refusal_the_servers_beyond_min_replicas_come_later() -> None:
+    rollout = {"replicas": 4, "minReplicas": 2}
+    first = after(begun(ago=1), seen(pinned=0), trainer={}, rollout=rollout)
+    again = after(begun(ago=1), refused(a_trainer(0)), trainer={}, rollout=rollout)
+    assert [len(first.start), len(again.start)] == [5, 3]
+
+
+def test_a_refused_server_beyond_min_replicas_leaves_a_gang_that_started_alone() -> None:
+    observed = replace(refused(a_trainer(0), a_rollout(0)), run_config_maps=seen().run_config_maps)
+    decision = after(begun(ago=1000), observed, trainer={}, rollout={"replicas": 2})
+    assert (decision.goal, decision.delete) == (Goal.RUN, ())
+    assert names(decision.start) == ["demo-rollout-1-0"]
 
 
 def test_a_gang_that_holds_nothing_waits() -> None:
@@ -95,7 +111,7 @@ def test_training_that_ran_is_not_given_back_for_a_server_without_a_node() -> No
 
 def given_back(ago: float, **facts: Any) -> Status:
     back = {"given_back_time": times.to_text(NOW - ago), "given_back_reason": "QuotaExceeded"}
-    return Status(attempt=an_attempt(1, **back, **facts), message="no room")
+    return Status(attempt=an_attempt(1, **back, **facts), message="no room", observed_generation=1)
 
 
 def test_nothing_starts_while_pods_that_were_given_back_still_stop() -> None:
@@ -117,6 +133,13 @@ def test_the_next_try_comes_after_a_pause_and_counts_as_no_failure(ago: float, b
         assert decision.wake_at == NOW + 1
     else:
         assert (decision.begin.tries_in_a_row, decision.begin.failures_in_a_row) == (3, 1)
+
+
+def test_an_edit_is_tried_at_once() -> None:
+    job = a_job(given_back(ago=1))
+    metadata = job.metadata.model_copy(update={"generation": 2})
+    assert decide(job, seen(), NOW).begin is None
+    assert decide(job.model_copy(update={"metadata": metadata}), seen(), NOW).begin is not None
 
 
 def test_the_pause_doubles_up_to_five_minutes() -> None:

@@ -49,10 +49,12 @@ def _begin(job: RLJob, reason: str, now: float) -> Decision:
 
 
 def _try_again(job: RLJob, attempt: AttemptStatus, observed: Observed, now: float) -> Decision:
-    """The attempt was given back: once nothing of the job lives and the pause is over, the next one begins."""
+    """The attempt was given back: once nothing of the job lives and the pause is over, the next one begins; at once
+    after an edit, which may have made room."""
     reason, message = attempt.given_back_reason, job.status.message if job.status else ""
     living = tuple(pod for pod in observed.pods if not pod.ended)
-    due = times.to_seconds(attempt.given_back_time) + pause_before_retry(attempt)
+    edited = job.status is not None and job.status.observed_generation != job.metadata.generation
+    due = now if edited else times.to_seconds(attempt.given_back_time) + pause_before_retry(attempt)
     if living:
         return replace(waiting(Goal.WAIT, reason, message, living, now), delete=to_stop(observed.pods))
     if now < due:

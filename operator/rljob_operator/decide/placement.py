@@ -11,7 +11,7 @@ from .. import times
 from ..observed import Observed, Pod
 from .decision import Decision, GivenBack, Goal
 from .finish import to_stop
-from .hindrance import hindrance, unplaced
+from .hindrance import Hindrance, hindrance, unplaced
 
 REFUSAL_PATIENCE_SECONDS = 30
 """A quota is free again at once, or not soon."""
@@ -22,18 +22,16 @@ LONGEST_PAUSE_SECONDS = 300
 
 def give_back(job: RLJob, attempt: AttemptStatus, observed: Observed, now: float) -> Decision | None:
     """A decision if the attempt cannot be placed: what it holds goes, or when to look again."""
-    due = _due(attempt, observed)
+    due = _due(job, attempt, observed)
     if due is None or attempt.from_step is not None:
         return None
-    found = hindrance(observed)
-    message = found.message if found else ""
     if now < due:
         return Decision(Goal.RUN, attempt.reason, wake_at=due)
-    reason = found.reason if found else Reason.UNSCHEDULABLE
+    found = hindrance(observed) or Hindrance(Reason.UNSCHEDULABLE, "")
     again = times.to_text(now + pause(attempt))
-    said = f"{message} All pods were given back; the next try is at {again}."
-    back = GivenBack(reason.value, times.to_text(now))
-    return Decision(Goal.WAIT, reason, said, delete=to_stop(observed.pods), give_back=back)
+    said = f"{found.message} All pods were given back; the next try is at {again}."
+    back = GivenBack(found.reason.value, times.to_text(now))
+    return Decision(Goal.WAIT, found.reason, said, delete=to_stop(observed.pods), give_back=back)
 
 
 def pause(attempt: AttemptStatus) -> float:
@@ -41,17 +39,31 @@ def pause(attempt: AttemptStatus) -> float:
     return float(min(REFUSAL_PATIENCE_SECONDS * 2 ** min(attempt.tries_in_a_row, 16), LONGEST_PAUSE_SECONDS))
 
 
-def _due(attempt: AttemptStatus, observed: Observed) -> float | None:
-    """When patience ends; None if everything was, or may still be, placed."""
-    if observed.refusal is not None and observed.refusal.kind == "Pod":
-        begun = times.to_seconds(attempt.started_time) if attempt.started_time else observed.refusal.since
-        return max(begun, observed.refusal.since) + REFUSAL_PATIENCE_SECONDS
-    waiting = [pod for pod in _gang(attempt, observed) if unplaced(pod)]
+def refused(observed: Observed) -> bool:
+    """The cluster would not have one of the pods."""
+    return observed.refusal is not None and observed.refusal.kind == "Pod"
+
+
+def _due(job: RLJob, attempt: AttemptStatus, observed: Observed) -> float | None:
+    """When patience ends; None if the gang was, or may still be, placed."""
+    if attempt.run_config_map_name not in observed.run_config_maps:
+        return _refusal_due(attempt, observed)
+    waiting = _without_node(job, attempt, observed)
     if not waiting or not any(pod.node for pod in observed.pods if not pod.ended):
         return None  # it holds nothing that another could use
     return min(pod.created_at or 0.0 for pod in waiting) + PLACEMENT_PATIENCE_SECONDS
 
 
-def _gang(attempt: AttemptStatus, observed: Observed) -> list[Pod]:
-    """Its trainers, and all servers: too few of them let the trainers wait as well."""
-    return [pod for pod in observed.pods if pod.role is RoleName.ROLLOUT or pod.attempt == attempt.number]
+def _refusal_due(attempt: AttemptStatus, observed: Observed) -> float | None:
+    if observed.refusal is None or not refused(observed):
+        return None
+    begun = times.to_seconds(attempt.started_time) if attempt.started_time else 0.0
+    return max(begun, observed.refusal.since) + REFUSAL_PATIENCE_SECONDS
+
+
+def _without_node(job: RLJob, attempt: AttemptStatus, observed: Observed) -> list[Pod]:
+    """Pods of the gang: all trainers, and servers while fewer than `minReplicas` have a node."""
+    servers = observed.role(RoleName.ROLLOUT)
+    trainers = [pod for pod in observed.role(RoleName.TRAINER) if pod.attempt == attempt.number]
+    enough = sum(bool(pod.node) for pod in servers if not pod.ended) >= job.spec.rollout.min_replicas
+    return [pod for pod in (*trainers, *(() if enough else servers)) if unplaced(pod)]

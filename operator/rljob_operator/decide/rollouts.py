@@ -19,18 +19,24 @@ from ..observed import Observed, Pod
 from .backoff import pause
 from .decision import Decision, Goal, PodStart, also
 from .finish import fail
+from .placement import refused
 from .verdict import Verdict, failure, sentence, verdict
 
 NOTHING = Decision(Goal.RUN, "")
 
 
 def rollouts(job: RLJob, observed: Observed, now: float, *, pinned: bool) -> Decision:
-    """`pinned`: this pass creates the ConfigMap of the present attempt, which new servers mount."""
-    slots = [_slot(job, observed, index, now) for index in range(job.spec.rollout.replicas)]
+    """`pinned`: this pass creates the ConfigMap of the present attempt, which new servers mount.
+
+    If the cluster refused a pod then, the attempt first starts with `minReplicas` alone; the others come when they can.
+    """
+    rollout = job.spec.rollout
+    wanted = rollout.min_replicas if pinned and refused(observed) else rollout.replicas
+    slots = [_slot(job, observed, index, now) for index in range(wanted)]
     fatal = next((slot for slot in slots if slot.goal is Goal.FAIL), None)
     if fatal is not None:
         return fatal
-    surplus = [pod for pod in observed.role(RoleName.ROLLOUT) if pod.index >= job.spec.rollout.replicas]
+    surplus = [pod for pod in observed.role(RoleName.ROLLOUT) if pod.index >= rollout.replicas]
     decision = reduce(also, slots, Decision(Goal.RUN, "", delete=_not_yet_deleted(surplus)))
     return decision if pinned or _is_pinned(job, observed) else replace(decision, start=())
 
