@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from pathlib import Path
 
 from kube.processes import run
@@ -24,8 +23,8 @@ def python_base() -> str:
     name = f"localhost/python-base:{content[:12]}"
     if not buildah.has(name):
         say(f"making {name} of Debian's packages ...")
-        with tempfile.TemporaryDirectory(dir=buildah.folder()) as scratch:
-            _make(name, Path(scratch))
+        with buildah.scratch() as scratch:
+            _make(name, scratch)
     return name
 
 

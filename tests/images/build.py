@@ -26,7 +26,11 @@ class Image:
 
 
 OPERATOR = Image("rljob-operator", "operator/Dockerfile")
-TRAINER = Image("rljob-trainer", "trainer_image/Dockerfile", {"REQUIREMENTS": "requirements/trainer-cpu.txt"})
+TRAINER = Image(
+    "rljob-trainer",
+    "trainer_image/Dockerfile",
+    {"REQUIREMENTS": "requirements/trainer-cpu.txt", "UV_NO_CACHE": "0"},
+)
 
 
 def build(image: Image) -> str:

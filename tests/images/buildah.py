@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kube.processes import run
@@ -16,6 +19,13 @@ def folder() -> Path:
     path = cache() / "images"
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder beside the others, removed with the block."""
+    with tempfile.TemporaryDirectory(prefix="scratch-", dir=folder(), ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 def build(*arguments: str | Path) -> str:
@@ -47,7 +57,7 @@ def copy_to_layout(name: str, layout: Path) -> None:
     """Write an image as a folder in OCI's format. A blob that lies there is not written again."""
     storage = f"[overlay@{_storage()}+{RUN_ROOT}]"
     options = ["--quiet", "--insecure-policy", "--dest-oci-accept-uncompressed-layers"]
-    run("skopeo", "copy", *options, f"containers-storage:{storage}{name}", f"oci:{layout}:{name}")
+    _run("skopeo", "copy", *options, f"containers-storage:{storage}{name}", f"oci:{layout}:{name}")
 
 
 def _names() -> set[str]:
@@ -61,4 +71,11 @@ def _storage() -> Path:
 
 def _buildah(*arguments: str | Path) -> str:
     storage = ["--storage-driver=overlay", f"--root={_storage()}", f"--runroot={RUN_ROOT}"]
-    return run("buildah", *storage, *arguments)
+    return _run("buildah", *storage, *arguments)
+
+
+def _run(*command: str | Path) -> str:
+    """Temporary files, which are as large as images, lie beside what they become."""
+    temporary = folder() / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return run("env", f"TMPDIR={temporary}", *command)
