@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, cast
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -104,7 +104,10 @@ class TensorboardLog:
 
 
 class WandbLog:
-    """One run per job, gone on with by every attempt. Without `WANDB_API_KEY` it stays on the volume."""
+    """One run per job, gone on with by every attempt. Without `WANDB_API_KEY` it stays on the volume, for `wandb sync`.
+
+    wandb's own variables (`WANDB_MODE`, …) are heeded.
+    """
 
     def __init__(self, run: Run, project: str, directory: Path) -> None:
         try:
@@ -114,14 +117,14 @@ class WandbLog:
                 "spec.logging.wandb is set, but wandb is not installed: pip install 'rljob[trainer]', or"
                 " remove it."
             ) from error
-        online = bool(os.environ.get("WANDB_API_KEY"))
+        mode = os.environ.get("WANDB_MODE") or ("online" if os.environ.get("WANDB_API_KEY") else "offline")
         self._run = wandb.init(
             project=project,
             name=run.name,
             id=run.uid,
             dir=str(directory),
-            resume="allow" if online else None,
-            mode="online" if online else "offline",
+            resume="allow" if mode == "online" else None,  # wandb refuses to resume what is offline
+            mode=cast("Literal['online', 'offline', 'disabled', 'shared']", mode),
         )
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
