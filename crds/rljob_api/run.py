@@ -33,5 +33,7 @@ class Run(Record):
     master_port: int
     progress_port: int
     rollout_hosts: list[str]
-    """Host of each rollout replica, by index."""
+    """Host of each rollout replica that the attempt begins with, by index."""
+    rollout_host: str = ""
+    """Host of any replica, with `{index}` for its index: more of them may come while the attempt runs."""
     rollout_port: int

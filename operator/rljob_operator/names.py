@@ -58,6 +58,11 @@ def host(job: str, role: RoleName, index: int) -> str:
     return f"{hostname(job, role, index)}.{service(job)}"
 
 
+def rollout_host_pattern(job: str) -> str:
+    """The host of a rollout pod, with `{index}` for its index."""
+    return f"{job}-{RoleName.ROLLOUT}-{{index}}.{service(job)}"
+
+
 def trainer_pod(job: str, node: int, attempt: int) -> str:
     return f"{hostname(job, RoleName.TRAINER, node)}-{attempt}"
 

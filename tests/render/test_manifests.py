@@ -140,6 +140,7 @@ def test_the_config_map_carries_the_whole_run() -> None:
     assert (run.attempt, run.token) == (1, "1-token")
     assert run.master_addr == "demo-trainer-0.demo"
     assert run.rollout_hosts == ["demo-rollout-0.demo"]
+    assert run.rollout_host.format(index=0) == "demo-rollout-0.demo"
 
 
 def test_the_control_token_is_in_the_secret_alone() -> None:

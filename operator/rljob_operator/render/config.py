@@ -38,5 +38,6 @@ def _run(job: RLJob, attempt: AttemptStatus) -> Run:
         master_port=names.MASTER_PORT,
         progress_port=names.PROGRESS_PORT,
         rollout_hosts=[names.host(name, RoleName.ROLLOUT, index) for index in replicas],
+        rollout_host=names.rollout_host_pattern(name),
         rollout_port=names.ROLLOUT_PORT,
     )

@@ -19,6 +19,7 @@ from rljob_trainer.rollout.background import Background
 from rljob_trainer.rollout.client import Client, Seen
 from rljob_trainer.rollout.dispatch import Dispatch, Question
 from rljob_trainer.rollout.guard import control_token
+from rljob_trainer.rollout.newcomers import Newcomers
 from rljob_trainer.rollout.roster import Roster
 
 T = TypeVar("T")
@@ -62,12 +63,9 @@ class Fleet:
         self._tell = tell
         self._background = Background()
         self._session = self._background.submit(_session()).result()
-        token = control_token()
-        clients = [
-            Client(index, f"http://{_bracketed(host)}:{run.rollout_port}", token, self._session)
-            for index, host in enumerate(run.rollout_hosts)
-        ]
-        self._roster = Roster(clients)
+        self._port = run.rollout_port
+        self._newcomers = Newcomers(run.rollout_hosts, run.rollout_host)
+        self._roster = Roster([self._client(index, host) for index, host in enumerate(run.rollout_hosts)])
         self._max_model_len: int | None = None
         self._kept: dict[_Key, list[Sample]] = {}
         self._kept_version = ""
@@ -83,7 +81,7 @@ class Fleet:
 
     def look(self, poll: Poll = lambda: None) -> list[Seen]:
         """Servers that answer now and were not given up on, by index."""
-        return self.run(self._roster.look(), poll)
+        return self.run(self._look(), poll)
 
     def wait_until_up(self, poll: Poll) -> list[Seen]:
         """Servers that answer, once there are `minReplicas` of them; tells what it waits for."""
@@ -145,6 +143,15 @@ class Fleet:
     def close(self) -> None:
         self._background.submit(self._session.close()).result()
         self._background.close()
+
+    async def _look(self) -> list[Seen]:
+        clients = self._roster.clients
+        while host := await self._newcomers.host(len(clients)):
+            clients.append(self._client(len(clients), host))
+        return await self._roster.look()
+
+    def _client(self, index: int, host: str) -> Client:
+        return Client(index, f"http://{_bracketed(host)}:{self._port}", control_token(), self._session)
 
     def _serving(self, step: int, poll: Poll) -> dict[int, Seen]:
         version = wire_version(self._attempt, step)
