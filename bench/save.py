@@ -44,9 +44,10 @@ def measure(folder: Path) -> Result:
         },
         comment="`Saver.save` of the dtensor backend (model and AdamW state; written, verified, renamed, the oldest"
         " pruned) over `write + fsync + sha256` of the same bytes. In the floor that counts each rank writes and"
-        " hashes its own half, both at once. Over the floor: `torch.distributed.checkpoint` packs each tensor in an"
-        " archive of its own through many small writes, and exchanges plans between the ranks (its seconds are given"
-        " below); then every file is read again to be hashed, and the oldest checkpoint is removed.",
+        " hashes its own half, both at once. Over it: `torch.distributed.checkpoint` packs each tensor in an archive"
+        " of its own and gathers what each rank wrote (its seconds, with the writing, are given below), the oldest"
+        " checkpoint is removed, and ranks meet six times so that they fail together. Under it: files are hashed while"
+        " the disk already writes.",
     )
 
 

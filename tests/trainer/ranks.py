@@ -5,7 +5,6 @@ A fork server imports torch and transformers once, so that a rank starts in a se
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import pickle
@@ -22,6 +21,8 @@ from typing import Any, TypeVar, cast
 import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined] # public, but not in __all__
+
+from rljob_trainer.memory import freeze_imports, keep_freed_memory
 
 T = TypeVar("T")
 Place = tuple[int, int, int, str]
@@ -116,7 +117,8 @@ def _result(rank: int, end: Connection) -> object:
 
 def _rank(place: Place, job: bytes, end: Connection) -> None:
     """The life of a rank. Plain pickle, as torch's would leave tensors in memory that ends with the sender."""
-    gc.freeze()  # as the launcher does
+    keep_freed_memory()  # as the launcher does
+    freeze_imports()
     try:
         _join(*place)
         sys.path.append(REPOSITORY)

@@ -6,7 +6,6 @@ used: it exits 1 after SIGTERM even when every rank has saved, and kills ranks t
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import signal
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_PREEMPTED, Ending, LastWords
 from rljob_api.run import Run
+from rljob_trainer.memory import freeze_imports, keep_freed_memory
 from rljob_trainer.words import read_last_words, write_last_words
 
 EXIT_FOLLOWED = 120
@@ -81,7 +81,8 @@ def _import_once(run: Run) -> None:
         "transformers.models.auto.tokenization_auto",
     ):
         import_module(module)
-    gc.freeze()  # a million objects that no collection in a rank has to look through, or to copy from the parent
+    keep_freed_memory()
+    freeze_imports()
 
 
 def _fork(run: Run, rank: int, local_rank: int, reports: Path) -> int:

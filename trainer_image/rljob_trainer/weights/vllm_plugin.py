@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from rljob_trainer.memory import keep_freed_memory
+
 ENGINE = "rljob"
 """What `--weight-transfer-config` calls it."""
 
 
 def register() -> None:
     """Called by vLLM, possibly more than once in a process."""
+    keep_freed_memory()
     from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
     if ENGINE not in WeightTransferEngineFactory._registry:
