@@ -16,6 +16,11 @@ def _of_job(metric: str) -> str:
     return f"max({metric}{{{JOB}}})"
 
 
+def _vllm(name: str) -> str:
+    """Prometheus 2 is given names of vLLM with `_` where Prometheus 3 is given `:`."""
+    return f'{{__name__=~"vllm[:_]{name}",{JOB}}}'
+
+
 NOW = Row(
     "Now",
     (
@@ -94,19 +99,19 @@ ROLLOUT = Row(
         Panel(
             "Requests",
             {
-                "running": f"sum(vllm:num_requests_running{{{JOB}}})",
-                "waiting": f"sum(vllm:num_requests_waiting{{{JOB}}})",
+                "running": f"sum({_vllm('num_requests_running')})",
+                "waiting": f"sum({_vllm('num_requests_waiting')})",
             },
             "Many waiting: the servers are the bottleneck.",
         ),
         Panel(
             "Tokens per second",
-            {"{{pod}}": f"sum by (pod) (rate(vllm:generation_tokens_total{{{JOB}}}[$__rate_interval]))"},
+            {"{{pod}}": f"sum by (pod) (rate({_vllm('generation_tokens_total')}[$__rate_interval]))"},
             "By server. An idle one among busy ones is a long tail of completions.",
         ),
         Panel(
             "KV cache",
-            {"{{pod}}": f"max by (pod) (vllm:kv_cache_usage_perc{{{JOB}}})"},
+            {"{{pod}}": f"max by (pod) ({_vllm('kv_cache_usage_perc')})"},
             "Near 100 %: requests are preempted.",
             "percentunit",
         ),

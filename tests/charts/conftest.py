@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,8 @@ import pytest
 
 from kube.api import Api
 from kube.control_plane import control_plane
-from kube.programs import Unavailable, programs
+from kube.fixtures import skipped_if_unavailable
+from kube.programs import programs
 
 from .prometheus import Promtool, prometheus
 from .schemas import write_schemas
@@ -26,24 +25,16 @@ class Blank:
     kubeconfig: Path
 
 
-@contextmanager
-def or_skip() -> Iterator[None]:
-    try:
-        yield
-    except Unavailable as reason:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(reason))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def chart_programs() -> None:
-    with or_skip():
+    with skipped_if_unavailable():
         programs("helm", "kubeconform")
 
 
 @pytest.fixture(scope="session")
 def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Blank]:
     folder = tmp_path_factory.mktemp("chart")
-    with or_skip(), control_plane(folder) as api:
+    with skipped_if_unavailable(), control_plane(folder) as api:
         yield Blank(api, folder / "admin.kubeconfig")
 
 
@@ -54,6 +45,6 @@ def schemas(blank: Blank, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def promtool() -> Promtool:
-    with or_skip():
+    with skipped_if_unavailable():
         return Promtool(prometheus("promtool"))
-    raise AssertionError("or_skip left nothing to return")
+    raise AssertionError("skipped_if_unavailable left nothing to return")

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
 import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from kube.processes import running, wait_until
 from kube.programs import Unavailable, cache, say
 
 
@@ -58,3 +66,65 @@ class Promtool:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is scraped, and the labels that its series get."""
+
+    address: str
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A server that runs."""
+
+    url: str
+
+    def values(self, query: str) -> list[str]:
+        """The values that a query returns now."""
+        return [each["value"][1] for each in self._get("query", {"query": query})["result"]]
+
+    def labels(self, series: str, label: str) -> set[str]:
+        """The values that a label of a series has."""
+        return set(self._get(f"label/{label}/values", {"match[]": series}))
+
+    def is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def _get(self, path: str, parameters: dict[str, str]) -> Any:
+        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+
+@contextmanager
+def scraping(targets: list[Target], folder: Path) -> Iterator[Prometheus]:
+    """A Prometheus on loopback that scrapes `targets` several times a second.
+
+    Raises `Unavailable` where there is none, `Failure` when it does not start.
+    """
+    config = {
+        "global": {"scrape_interval": "300ms", "scrape_timeout": "300ms"},
+        "scrape_configs": [
+            {"job_name": one.address, "static_configs": [{"targets": [one.address], "labels": one.labels}]}
+            for one in targets
+        ],
+    }
+    (folder / "prometheus.yml").write_text(json.dumps(config))
+    server, log = Prometheus(f"http://127.0.0.1:{_free_port()}"), folder / "log"
+    flags = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
+    address = f"--web.listen-address={server.url.removeprefix('http://')}"
+    with running([prometheus("prometheus"), *flags, address], log) as process:
+        wait_until(server.is_ready, "Prometheus is ready", 60, process, log)
+        yield server
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])

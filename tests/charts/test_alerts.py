@@ -10,7 +10,7 @@ import pytest
 from kube.api import Manifest
 
 from .prometheus import Promtool
-from .test_monitoring import ALERTS, rules
+from .queries import ALERTS, rules
 
 Series = dict[str, str]
 """Values, in promtool's notation and a minute apart, by series."""

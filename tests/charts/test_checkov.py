@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from kube.fixtures import skipped_if_unavailable
 from kube.programs import Unavailable
 
 from .chart import CHART, DEFAULT, RELEASE, ROOT, VARIANTS, helm
-from .conftest import or_skip
 
 CHECKOV = "checkov==3.3.30"
 ACCEPTED = {
@@ -40,9 +40,9 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> set[Finding]:
         (folder / f"{values.stem}.yaml").write_text(manifests(values))
     weakened = manifests(DEFAULT)
     (folder / "weakened.yaml").write_text(weakened.replace("readOnlyRootFilesystem: true", ""))
-    with or_skip():
+    with skipped_if_unavailable():
         return checkov(folder)
-    raise AssertionError("or_skip left nothing to return")
+    raise AssertionError("skipped_if_unavailable left nothing to return")
 
 
 def manifests(values: Path) -> str:

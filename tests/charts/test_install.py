@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from api.jobs import job
 from kube.fixtures import CRDS, wait_until_established
+from kube.pods import eventually
 from rljob_api.crd import crd
 from rljob_operator.cluster.rights import JOB_RIGHTS, Right
 
@@ -29,7 +29,7 @@ def cluster(blank: Blank) -> Iterator[Blank]:
     yield blank
     helm("uninstall", RELEASE, *where(blank), "--ignore-not-found")
     blank.api.delete(CRD)
-    wait_until_gone(blank, CRD)
+    eventually(lambda: blank.api.get(CRD).code == 404, "the CRD is gone")
 
 
 def where(cluster: Blank) -> list[str]:
@@ -119,7 +119,7 @@ def test_an_uninstall_keeps_crd_and_jobs_and_a_new_install_takes_them_up(cluster
 def test_without_keep_an_uninstall_takes_the_crd_too(cluster: Blank) -> None:
     install(cluster, "--set", "crds.keep=false")
     helm("uninstall", RELEASE, *where(cluster))
-    wait_until_gone(cluster, CRD)
+    eventually(lambda: cluster.api.get(CRD).code == 404, "the CRD is gone")
 
 
 def test_a_crd_that_was_there_before_is_taken_over_when_asked(cluster: Blank) -> None:
@@ -127,10 +127,3 @@ def test_a_crd_that_was_there_before_is_taken_over_when_asked(cluster: Blank) ->
     with pytest.raises(Refused, match="cannot be imported into the current release"):
         install(cluster)
     install(cluster, "--take-ownership")
-
-
-def wait_until_gone(cluster: Blank, path: str) -> None:
-    deadline = time.monotonic() + 30
-    while cluster.api.get(path).code != 404:
-        assert time.monotonic() < deadline, f"{path} is still there"
-        time.sleep(0.05)

@@ -2,94 +2,43 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import prometheus_client
+import pytest
 from ruamel.yaml import YAML
 
-from rljob_api.progress import Progress, TrainPhase
-from rljob_api.status import CheckpointFacts
 from rljob_chart.operator_dashboard import OPERATOR
 from rljob_chart.training_dashboard import TRAINING
-from rljob_operator import metrics as operator_metrics
-from rljob_trainer.metrics import families
 
+from . import exporters
 from .chart import CHART, rendered, the
 from .prometheus import Promtool
+from .queries import ALERTS, LEARNED, QUERIES, asked, rules
 
 MONITORING = CHART / "ci" / "monitoring-values.yaml"
-ALERTS = CHART / "files" / "alerts.yaml"
-METRIC = re.compile(r"\b(?:rljob|vllm|process)[_:][a-z0-9_]+")
-STRINGS = re.compile(r'"[^"]*"')
-
-
-def rules() -> list[dict[str, Any]]:
-    return [rule for group in YAML(typ="safe").load(ALERTS)["groups"] for rule in group["rules"]]
-
-
-QUERIES = [*OPERATOR.queries, *TRAINING.queries, *(rule["expr"] for rule in rules())]
 
 
 def exported() -> set[str]:
     """Names of all series that our processes have."""
-    assert operator_metrics
-    checkpoint = CheckpointFacts(
-        step=2,
-        time="2026-01-01T00:00:00Z",
-        path="/s",
-        bytes=1,
-        verified=True,
-        has_rng=True,
-        has_optimizer=True,
-        layout="x",
-    )
-    progress = Progress(
-        attempt=1,
-        step=2,
-        total_steps=3,
-        phase=TrainPhase.TRAIN,
-        heartbeat=0.0,
-        estimated_remaining_seconds=1.0,
-        weight_version=1,
-        checkpoint=checkpoint,
-    )
-    trainer = families(progress, {TrainPhase.TRAIN: 1.0}, now=0.0)
-    return {*series(prometheus_client.REGISTRY.collect()), *series(trainer), *vllm_series()}
-
-
-def series(collected: Any) -> Iterator[str]:
-    """A counter without samples yet has its name all the same."""
-    for family in collected:
-        yield family.name
-        endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
-        yield from (family.name + ending for ending in endings.get(family.type, []))
-
-
-def vllm_series() -> Iterator[str]:
-    """From its source: importing its metrics would want a whole engine."""
-    spec = importlib.util.find_spec("vllm")
-    assert spec is not None
-    assert spec.origin is not None
-    source = (Path(spec.origin).parent / "v1" / "metrics" / "loggers.py").read_text()
-    for name in re.findall(r'"(vllm:[a-z_]+)"', source):
-        yield from (name, f"{name}_total", f"{name}_bucket")
+    ours = [exporters.operator(), exporters.trainer([])]
+    return {name for registry in ours for name in exporters.series(registry)} | set(exporters.vllm_series())
 
 
 def test_every_query_asks_for_what_is_exported() -> None:
-    known = exported()
-    asked = {name for query in QUERIES for name in METRIC.findall(STRINGS.sub("", query))}
-    assert len(asked) > 20
-    assert asked - known == set()
+    names = {name for query in QUERIES for name in asked(query)}
+    assert len(names) > 20
+    assert names - exported() == set()
 
 
 def test_a_metric_that_nobody_exports_would_be_found() -> None:
-    assert "rljob_operator_queue_dept" not in exported()
-    assert METRIC.findall('sum(rljob_operator_queue_dept{a="rljob_b"})')[0] == "rljob_operator_queue_dept"
+    assert asked('sum(rljob_operator_queue_dept{a="rljob_b"})') - exported() == {"rljob_operator_queue_dept"}
+
+
+@pytest.mark.parametrize("name", sorted(LEARNED))
+def test_a_metric_of_training_that_is_asked_for_is_one_that_a_trainer_tells(name: str) -> None:
+    sources = exporters.package("rljob_trainer").rglob("*.py")
+    assert any(f'"{name}"' in source.read_text() or f":{name}" in source.read_text() for source in sources)
 
 
 def test_promtool_takes_the_alerts(promtool: Promtool) -> None:
