@@ -6,7 +6,9 @@ libraries. A command is a function with typer's annotations, or a `typer.Typer` 
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -65,6 +67,7 @@ def command_line(arguments: list[str], program: str = "rljob") -> typer.Typer:
         no_args_is_help=True,
         add_completion=True,
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_top)
     for name, command in PROGRAMS[program].items():
@@ -77,13 +80,24 @@ def command_line(arguments: list[str], program: str = "rljob") -> typer.Typer:
 
 def main() -> NoReturn:
     """Entry point of the console scripts."""
-    program = Path(sys.argv[0]).name
+    name = Path(sys.argv[0]).name
+    program = name if name in PROGRAMS else "rljob"
     try:
-        command_line(sys.argv[1:], program if program in PROGRAMS else "rljob")()
+        command_line(words_to_complete(program, os.environ) or sys.argv[1:], program)()
     except UserMistake as mistake:
         print(mistake, file=sys.stderr)
         sys.exit(EXIT_MISTAKE)
     sys.exit(0)
+
+
+def words_to_complete(program: str, environment: Mapping[str, str]) -> list[str]:
+    """What stands behind `program` on the line that a shell wants completed; empty when nothing is to be completed."""
+    if f"_{program.replace('-', '_').upper()}_COMPLETE" not in environment:
+        return []
+    line = environment.get("_TYPER_COMPLETE_ARGS") or environment.get(
+        "COMP_WORDS", ""
+    )  # zsh and fish, or bash
+    return line.split()[1:]
 
 
 def _add(app: typer.Typer, name: str, command: Command) -> None:

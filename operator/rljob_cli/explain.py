@@ -13,9 +13,22 @@ from .output import Output, OutputOption
 from .validate import EXIT_INVALID
 
 
+def fields_like(incomplete: str) -> list[str]:
+    """Fields that begin so, for completion in a shell."""
+    parent, dot, _ = incomplete.rpartition(".")
+    try:
+        found = [child.path for child in field(parent).children] if dot else ["spec", "status"]
+    except NoSuchFieldError:
+        return []
+    return [path for path in found if path.startswith(incomplete)]
+
+
 def explain(
     path: Annotated[
-        str, typer.Argument(help="For example spec.checkpoint or spec.rollout.replicas.")
+        str,
+        typer.Argument(
+            help="For example spec.checkpoint or spec.rollout.replicas.", autocompletion=fields_like
+        ),
     ] = "spec",
     output: OutputOption = Output.TEXT,
 ) -> None:

@@ -77,7 +77,9 @@ def _below(place: Path) -> list[Path]:
 
 def _choices() -> str:
     names = ", ".join(known_jobs())
-    return f"known here: {names}" if names else f"nothing was run from here yet (no {RUNS}/*/{JOB_FILE})"
+    if names:
+        return f"known here: {names}"
+    return f"nothing was run from here yet (no {RUNS}/*/{JOB_FILE}): name a work directory, or `rljob run` a job file"
 
 
 def _listed(paths: Iterable[Path]) -> str:
