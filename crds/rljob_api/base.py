@@ -120,6 +120,13 @@ BY_NAME_SCHEMA: dict[str, JsonValue] = {
 """The same for the API server: names are unique, and server-side apply merges by name."""
 
 
+class LocalReference(Spec):
+    """An object of the job's namespace."""
+
+    name: DnsSubdomain
+    """Its name."""
+
+
 class KeyReference(Spec):
     """One key of a Secret of the job's namespace."""
 

@@ -26,8 +26,18 @@ UNSAFE_ANNOTATIONS = [
     "io.containerd.",
 ]
 """Beginnings of annotations that a runtime, or an older cluster, takes for a weaker sandbox."""
-OWN_VOLUMES = ["run", "storage", "shm", "tmp"]
-TAKEN_PATHS = ["/etc/rljob", "/var/lib/rljob", "/tmp", "/dev", "/proc", "/sys", "/run", "/var/run"]
+OWN_VOLUMES = ["run", "storage", "shm", "tmp", "reward"]
+TAKEN_PATHS = [
+    "/etc/rljob",
+    "/etc/rljob-reward",
+    "/var/lib/rljob",
+    "/tmp",
+    "/dev",
+    "/proc",
+    "/sys",
+    "/run",
+    "/var/run",
+]
 OWN_ENV = ["POD_IP", "POD_NAME"]
 OWN_ENV_PREFIX = "RLJOB_"
 PLAIN_RESOURCES = ["cpu", "memory", "ephemeral-storage"]
@@ -137,7 +147,7 @@ ROLE_RULES: list[RoleRule] = [
     RoleRule(
         "own-volumes",
         "template.spec.volumes",
-        "the names `run`, `storage`, `shm` and `tmp` are the operator's volumes: rename yours.",
+        "the names `run`, `storage`, `shm`, `tmp` and `reward` are the operator's volumes: rename yours.",
         lambda spec, role: not any(volume.name in OWN_VOLUMES for volume in role.template.spec.volumes),
         f"!self.ROLE.template.spec.volumes.exists(v, v.name in {OWN_VOLUMES})",
     ),

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from .base import Spec
+from .base import LocalReference, Spec
 
 
 class BuiltinReward(StrEnum):
@@ -27,6 +27,9 @@ class PythonReward(Spec):
     """Importable module, for example `my_rewards`; a file `my_rewards.py` beside the YAML works with `rljob run`."""
     function: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=128)
     """Name of the function in that module."""
+    config_map_ref: LocalReference | None = None
+    """ConfigMap of the job's namespace whose keys are files such as `my_rewards.py`; they are put on the module path.
+    Absent: the image has the module. Without effect on `rljob run`."""
 
 
 class Reward(Spec):

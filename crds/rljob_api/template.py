@@ -17,6 +17,7 @@ from .base import (
     DnsLabel,
     DnsSubdomain,
     LabelValue,
+    LocalReference,
     Quantity,
     ShortText,
     Spec,
@@ -31,13 +32,6 @@ class TemplateMetadata(Spec):
     """Labels; those under `rljob.io/` and `app.kubernetes.io/` are the operator's."""
     annotations: dict[str, ShortText] = Field({}, max_length=32)
     """Annotations; none that would loosen the sandbox of a container."""
-
-
-class LocalReference(Spec):
-    """An object of the job's namespace."""
-
-    name: DnsSubdomain
-    """Its name."""
 
 
 class KeyToPath(Spec):
@@ -100,7 +94,7 @@ class Volume(Spec):
     """One volume, of exactly one kind."""
 
     name: DnsLabel
-    """What `volumeMounts` call it; `run`, `storage`, `shm` and `tmp` are the operator's."""
+    """What `volumeMounts` call it; `run`, `storage`, `shm`, `tmp` and `reward` are the operator's."""
     persistent_volume_claim: ClaimSource | None = None
     """An existing claim."""
     config_map: ConfigMapSource | None = None

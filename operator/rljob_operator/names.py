@@ -34,6 +34,9 @@ WRITABLE_PLACES = {
 }
 """Environment of a container that can write nowhere else; downloads and compiled code outlive the pod on the claim."""
 
+REWARD_PATH = "/etc/rljob-reward"
+"""Where Python finds a reward that comes in a ConfigMap."""
+
 PROGRESS_URL_PATH = "/progress"
 HEALTH_URL_PATH = "/health"
 

@@ -90,6 +90,8 @@ EVERYTHING: dict[str, Any] = {
         },
     },
     "rollout": {"replicas": 4, "minReplicas": 2},
+    "reward": {"python": {"module": "mine", "function": "score", "configMapRef": {"name": "scorers"}}},
+    "logging": {"wandb": {"project": "math", "secretRef": {"name": "wandb", "key": "api-key"}}},
     "checkpoint": {"storage": {"retentionPolicy": {"whenDeleted": "Delete"}}},
 }
 PLAIN = JobDefaults(image="rljob-trainer:test")

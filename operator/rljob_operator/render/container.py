@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rljob_api.base import Manifest
 from rljob_api.failure import RoleName
@@ -27,7 +27,9 @@ class Container:
     probes: Manifest
     gpus: int
     grace_seconds: int
-    annotations: dict[str, str]
+    annotations: dict[str, str] = field(default_factory=dict)
+    volumes: tuple[Manifest, ...] = ()
+    mounts: tuple[Manifest, ...] = ()
 
 
 def container(job: RLJob, role: RoleName, facts: Container, settings: Settings) -> Manifest:
@@ -53,6 +55,7 @@ def container(job: RLJob, role: RoleName, facts: Container, settings: Settings) 
             {"name": "storage", "mountPath": names.CLAIM_PATH},
             {"name": "shm", "mountPath": names.SHM_PATH},
             {"name": "tmp", "mountPath": names.TMP_PATH},
+            *facts.mounts,
             *(mount.model_dump(by_alias=True, exclude_none=True) for mount in facts.role.volume_mounts),
         ],
     }

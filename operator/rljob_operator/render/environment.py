@@ -27,7 +27,7 @@ def _ours(job: RLJob) -> list[Manifest]:
         {"name": "RLJOB_TERMINATION_LOG", "value": names.TERMINATION_LOG},
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        {"name": names.CONTROL_TOKEN_ENV, "valueFrom": _secret(_control_token(job))},
+        {"name": names.CONTROL_TOKEN_ENV, "valueFrom": from_secret(_control_token(job))},
         *({"name": name, "value": place} for name, place in names.WRITABLE_PLACES.items()),
         *_hub_token(job),
         *([] if job.spec.on_gpu else [{"name": "OMP_NUM_THREADS", "value": "1"}]),
@@ -40,14 +40,15 @@ def _control_token(job: RLJob) -> KeyReference:
 
 def _hub_token(job: RLJob) -> list[Manifest]:
     token = job.spec.model.token_secret_ref
-    return [] if token is None else [{"name": "HF_TOKEN", "valueFrom": _secret(token)}]
+    return [] if token is None else [{"name": "HF_TOKEN", "valueFrom": from_secret(token)}]
 
 
-def _secret(reference: KeyReference) -> Manifest:
+def from_secret(reference: KeyReference) -> Manifest:
+    """The `valueFrom` of a variable."""
     return {"secretKeyRef": reference.model_dump(by_alias=True)}
 
 
 def _variable(variable: EnvVar) -> Manifest:
     if variable.value_from is None:
         return {"name": variable.name, "value": variable.value}
-    return {"name": variable.name, "valueFrom": _secret(variable.value_from.secret_key_ref)}
+    return {"name": variable.name, "valueFrom": from_secret(variable.value_from.secret_key_ref)}

@@ -55,6 +55,7 @@ def pod(
                 {"name": "storage", "persistentVolumeClaim": {"claimName": _claim(job)}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}},
                 {"name": "tmp", "emptyDir": {}},
+                *facts.volumes,
                 *template.volumes(facts.role),
             ],
         },

@@ -31,6 +31,5 @@ def rollout_pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: S
         ),
         gpus=rollout.tensor_parallel if job.spec.on_gpu else 0,
         grace_seconds=GRACE_SECONDS,
-        annotations={},
     )
     return pod(job, attempt, start, facts, settings)

@@ -10,8 +10,10 @@ from .. import names
 from ..decide import PodStart
 from ..settings import Settings
 from .container import Container
+from .environment import from_secret
 from .pod import pod
 from .probes import http_probes
+from .reward import own_reward
 
 PATIENCE_SECONDS = 600
 """The server of `/progress` shares its process with the training: a long pause there is no proof of a hang."""
@@ -26,18 +28,28 @@ DO_NOT_DISRUPT = {
 def trainer_pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: Settings) -> Manifest:
     trainer = job.spec.trainer
     leads = start.index == 0
+    reward = own_reward(job)
     facts = Container(
         role=trainer,
         image=attempt.trainer_image,
         verb="train",
-        env=({"name": "RLJOB_NODE_RANK", "value": str(start.index)},),
+        env=({"name": "RLJOB_NODE_RANK", "value": str(start.index)}, *_tracker_key(job), *reward.env),
         ports=_ports() if leads else (),
         probes=_probes() if leads else {},  # only rank 0 serves
         gpus=trainer.gpus_per_node,
         grace_seconds=job.spec.checkpoint.on_preemption.grace_period_seconds,
         annotations=DO_NOT_DISRUPT,
+        volumes=reward.volumes,
+        mounts=reward.mounts,
     )
     return pod(job, attempt, start, facts, settings)
+
+
+def _tracker_key(job: RLJob) -> list[Manifest]:
+    wandb = job.spec.logging.wandb
+    if wandb is None or wandb.secret_ref is None:
+        return []
+    return [{"name": "WANDB_API_KEY", "valueFrom": from_secret(wandb.secret_ref)}]
 
 
 def _ports() -> tuple[Manifest, ...]:
