@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,4 +20,3 @@ def cluster_with_images(nodes: int) -> Iterator[tuple[Cluster, Seed]]:
     images = seed()
     with cluster_of(nodes, images.plant) as cluster:
         yield cluster, images
-    shutil.rmtree(cluster.place.folder / "images")  # clones keep old layers alive

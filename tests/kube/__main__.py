@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from . import packages
+from . import packages, places
 from .cluster import Cluster
 from .launch import launch, running_clusters, stop
 from .processes import Failure
@@ -56,10 +56,11 @@ def up(nodes: int) -> None:
 
 
 def down() -> None:
-    """Have no cluster."""
+    """Have no cluster, and nothing left of earlier ones."""
+    places.clear_what_is_stale()
     for cluster in running_clusters():
         stop(cluster)
-        print(f"the cluster is down; its images stay in {cluster.place.folder / 'images'} for the next one")
+        print("the cluster is down, and nothing is left of it")
 
 
 def _the_cluster() -> Cluster:

@@ -7,6 +7,7 @@ firewall rules go with the other namespaces. So stopping a cluster is one kill, 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ def boot(place: Place, nodes: int) -> None:
     for each in networks[:nodes]:
         _start_node(machine, each)
     if nodes:
-        _start_services(machine)
+        _start_services(machine, networks)
     (machine.folder / "started").touch()
     _stay(machine)
 
@@ -105,7 +106,8 @@ def _start_control_plane(machine: Machine, networks: list[NodeNetwork]) -> None:
     near, on_bridge = f"https://127.0.0.1:{ports.api}", f"https://{CONTROL_PLANE}:{ports.api}"
     far = f"https://{machine.place.far}:{ports.api}"
     urls = {"admin": far, "system:kube-controller-manager": near, "system:kube-scheduler": near}
-    urls |= {"system:kube-proxy": on_bridge, "system:coredns": near}
+    urls |= {"system:kube-proxy": on_bridge}
+    urls |= {f"test:{each}": near for each in ("dns", "storage", "network-policies")}
     urls |= {f"system:node:{each.name}": on_bridge for each in networks}
     addresses = ["127.0.0.1", CONTROL_PLANE, SERVICE_ADDRESS, machine.place.far]
     write_identities(folder, urls, addresses)
@@ -119,17 +121,20 @@ def _start_control_plane(machine: Machine, networks: list[NodeNetwork]) -> None:
     machine.start("kube-scheduler", [found["kube-scheduler"], *scheduler_flags(folder)])
 
 
+def images_of(place: Place, network: NodeNetwork) -> Path:
+    """Where the node's containerd keeps images. It may have some before the cluster starts."""
+    return place.run / network.name / "images"
+
+
 def _start_node(machine: Machine, network: NodeNetwork) -> None:
     place = machine.place
-    images = place.folder / "images" / network.name
     cgroup = f"{place.cgroup}/{network.name}"
-    node = Node(network, machine.folder / network.name, images, cgroup, machine.folder)
+    node = Node(network, machine.folder / network.name, images_of(place, network), cgroup, machine.folder)
     cgroups.create(cgroup)
     node.write_files()
     name = f"containerd-{network.name}"
     containerd = machine.start(name, node.containerd())
     wait_until(lambda: _answers(node), "containerd answers", 30, containerd, machine.log(name))
-    _forget_containers(node)
     for archive in write_small_images(node.folder):
         run(*node.ctr("images", "import", archive))
     machine.start(f"kubelet-{network.name}", node.kubelet(machine.programs["kubelet"]))
@@ -137,22 +142,27 @@ def _start_node(machine: Machine, network: NodeNetwork) -> None:
     _say(f"{network.name}: containerd, kubelet and kube-proxy run")
 
 
-def _start_services(machine: Machine) -> None:
-    """What pods expect of a cluster beside the control plane: names and storage."""
-    folder = machine.folder
-    machine.start("coredns", coredns(machine.programs["coredns"], folder, folder))
-    storage: Command = [sys.executable, "-m", "kube.storage", folder / "admin.kubeconfig", folder / "volumes"]
-    machine.start("storage", storage)
+def _start_services(machine: Machine, nodes: list[NodeNetwork]) -> None:
+    """What pods expect of a cluster beside the control plane: names, storage, and a network that keeps policies."""
+    folder, python = machine.folder, Path(sys.executable)
+    dns = machine.start("coredns", coredns(machine.programs["coredns"], folder, folder))
+    storage: Command = ["-m", "kube.storage", folder / "storage.kubeconfig", folder / "volumes"]
+    machine.start("storage", [python, *storage])
+    policies: Command = ["-m", "kube.enforcer", folder / "network-policies.kubeconfig"]
+    machine.start("network-policies", [python, *policies, *(each.name for each in nodes)])
+    wait_until(_has_dns, "CoreDNS answers", 60, dns, machine.log("coredns"))
+
+
+def _has_dns() -> bool:
+    try:
+        socket.create_connection((CONTROL_PLANE, 53), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(node: Node) -> bool:
     return subprocess.run(node.ctr("version"), capture_output=True, check=False).returncode == 0
-
-
-def _forget_containers(node: Node) -> None:
-    """Of the cluster that was here before; its images stay."""
-    for container in run(*node.ctr("containers", "list", "--quiet")).split():
-        run(*node.ctr("containers", "delete", container))
 
 
 def _stay(machine: Machine) -> None:

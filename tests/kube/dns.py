@@ -17,7 +17,7 @@ def coredns(program: Path, folder: Path, identities: Path) -> Command:
   bind {CONTROL_PLANE}
   errors
   kubernetes {CLUSTER_DOMAIN} {{
-    kubeconfig {identities / "coredns.kubeconfig"}
+    kubeconfig {identities / "dns.kubeconfig"}
     ttl 1
   }}
 }}

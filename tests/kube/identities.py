@@ -14,7 +14,9 @@ GROUPS = {
     "system:kube-controller-manager": "",
     "system:kube-scheduler": "",
     "system:kube-proxy": "system:node-proxier",
-    "system:coredns": "system:masters",
+    "test:dns": "system:masters",
+    "test:storage": "system:masters",
+    "test:network-policies": "system:masters",
 }
 SERVICE_NAMES = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from . import packages, places
 from .api import Api
-from .boot import CONTROL_PLANE_PROGRAMS, NODE_PROGRAMS
+from .boot import CONTROL_PLANE_PROGRAMS, NODE_PROGRAMS, images_of
 from .cluster import Cluster
 from .network import NodeNetwork
 from .places import Place
@@ -69,7 +69,7 @@ def launch(
         place.run.mkdir(mode=0o700)
         if plant:
             for index in range(nodes):
-                plant(place.folder / "images" / NodeNetwork(index).name)
+                plant(images_of(place, NodeNetwork(index)))
         process = _unshare(place, nodes, lock, ends_with_us=ends_with_us)
     finally:
         os.close(lock)  # the first process inside holds it from now on
@@ -83,7 +83,7 @@ def launch(
 
 
 def stop(cluster: Cluster) -> None:
-    """Kill a cluster and remove all that is left of it, but for the images, which the next one will want."""
+    """Kill a cluster and remove all that is left of it."""
     with suppress(ProcessLookupError):
         os.kill(cluster.pid, signal.SIGKILL)
     _clear(cluster.place)

@@ -18,9 +18,8 @@ class Node:
 
     network: NodeNetwork
     folder: Path
-    """Thrown away with the cluster."""
     images: Path
-    """Kept for the next cluster in this place."""
+    """The root of its containerd."""
     cgroup: str
     identities: Path
 

@@ -38,7 +38,7 @@ class Place:
 
     @property
     def run(self) -> Path:
-        """All files of a running cluster but its images: these stay for the next cluster in this place."""
+        """All files of a running cluster."""
         return self.folder / "run"
 
     @property
@@ -71,21 +71,25 @@ def all_places() -> list[Place]:
 
 
 def take() -> tuple[Place, int]:
-    """A place that nobody uses, cleared, and a lock on it: a file descriptor that holds it while it is open.
+    """A place that nobody uses, and a lock on it: a file descriptor that holds it while it is open.
 
     Raises `Unavailable` when all are in use, or their paths too long.
     """
+    clear_what_is_stale()
     for place in all_places():
         if len(str(place.run)) > LONGEST_PATH:
             raise Unavailable(f"no cluster in {place.run}: set XDG_CACHE_HOME to a shorter path")
-        lock = lock_of(place)
-        if lock is None:
-            continue
-        clear(place)
-        if not _is_someone_elses(place):
+        if not _is_someone_elses(place) and (lock := lock_of(place)) is not None:
             return place, lock
-        os.close(lock)
     raise Unavailable(f"all {PLACES} places for clusters in {cache() / 'clusters'} are in use")
+
+
+def clear_what_is_stale() -> None:
+    """Remove what clusters of this user have left that were killed."""
+    for place in all_places():
+        if place.folder.exists() and (lock := lock_of(place)) is not None:
+            clear(place)
+            os.close(lock)
 
 
 def lock_of(place: Place) -> int | None:
@@ -147,7 +151,9 @@ def _remove_cgroup(folder: Path) -> None:
 
 
 def _is_someone_elses(place: Place) -> bool:
-    """Whether something here has our names and is not in our record: of another user's cluster, say."""
+    """Whether something has the names of this place, and is not ours: of another user's cluster, say."""
+    if place.record.exists():
+        return False
     return _link_exists(place.link) or any(each.exists() for each in cgroups.folders(place.cgroup))
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from .api import Api, Manifest
-from .cluster import Cluster
-from .pods import NOBODY, PODS, busybox, create, delete, eventually, finished, is_in_phase, wait_for
-from .processes import Failure, run
-from .small_images import write_small_image
-from .storage import STORAGE_CLASS
+from kube.api import Api, Manifest
+from kube.cluster import Cluster
+from kube.pods import NOBODY, PODS, busybox, create, delete, eventually, finished, is_in_phase, wait_for
+from kube.processes import Failure, run
+from kube.small_images import write_small_image
+from kube.storage import STORAGE_CLASS
 
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
 SERVICES = "/api/v1/namespaces/default/services"
