@@ -23,16 +23,19 @@ def logs(
 ) -> None:
     """Show what a job's processes said."""
     folder = find_work_dir(job).logs
-    wanted = f"*{pod}*.log"
-    found = sorted(folder.glob(wanted), key=lambda path: path.stat().st_mtime)
+    found = sorted(_logs(folder, pod), key=lambda path: path.stat().st_mtime)
     if not found and not follow:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.log"))) or "none yet"
         raise UserMistake(f"no log of a pod like `{pod}` in {folder}; there are: {known}")
     read = {path: _print_tail(path, lines) for path in found}
     while follow:
         time.sleep(POLL_SECONDS)
-        for path in folder.glob(wanted):
+        for path in _logs(folder, pod):
             read[path] = _print_from(path, read.get(path, 0))
+
+
+def _logs(folder: Path, pod: str) -> list[Path]:
+    return [path for path in folder.glob("*.log") if pod in path.stem]
 
 
 def _print_tail(path: Path, lines: int) -> int:

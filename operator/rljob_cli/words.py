@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rljob_api.progress import Progress
-from rljob_api.status import Phase, Status
+from rljob_api.status import Exactness, Phase, Status
 from rljob_operator import times
 
 METRICS = {
@@ -20,6 +20,11 @@ METRICS = {
     "tokens_per_second": "tokens/s",
 }
 """Those shown, by the trainer's key; all of them are in the status."""
+EXACTNESS = {
+    Exactness.EXACT: "exactly",
+    Exactness.LOSSLESS: "not bit for bit",
+    Exactness.BEST_EFFORT: "as well as could be",
+}
 QUIET_SECONDS = 15.0
 """A phase without a sign of life for longer is pointed out."""
 
@@ -44,6 +49,8 @@ def panel(name: str, status: Status, progress: Progress | None, now: float) -> R
     for label, value in shown_metrics(status):
         rows.add_row(label, value)
     rows.add_row("checkpoint", checkpoint_line(status, now))
+    if resumed := resume_line(status):
+        rows.add_row("resumed", resumed)
     rows.add_row("trainers", role_line(status.trainer.ready, status.trainer.restarts))
     rows.add_row("rollouts", role_line(status.rollout.ready, status.rollout.restarts))
     title = Text.assemble((name, "bold"), "  ", (status.phase.value, colour(status.phase)))
@@ -80,6 +87,15 @@ def checkpoint_line(status: Status, now: float) -> str:
     proof = "verified" if latest.verified else "not verified"
     age = duration(max(0.0, now - times.to_seconds(latest.time)))
     return f"step {latest.step}, {age} ago, {size(latest.bytes)}, {proof}; {status.checkpoint.count} kept"
+
+
+def resume_line(status: Status) -> str:
+    """What the present attempt went on from; empty for a job's first."""
+    attempt = status.attempt
+    if attempt is None or attempt.from_step is None or attempt.exactness is None:
+        return ""
+    lost = f", {attempt.lost_steps} steps lost" if attempt.lost_steps else ""
+    return f"attempt {attempt.number} from step {attempt.from_step}, {EXACTNESS[attempt.exactness]}{lost}"
 
 
 def role_line(ready: str, restarts: int) -> str:

@@ -1,0 +1,123 @@
+"""The three ways in which `rljob run` tells of a job, and `rljob status` and `rljob logs` beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from builders import NOW, a_job
+from cli.a_status import generating, training
+from rljob_api.status import Status
+from rljob_cli.__main__ import command_line
+from rljob_cli.display import Display, JsonLines, LiveDisplay, PlainLines
+from rljob_operator.cluster.workdir import WorkDir
+from rljob_operator.decide import Decision, Goal
+from rljob_operator.observed import Observed
+from rljob_operator.reconcile import Pass
+
+
+def shown(display: Display, *statuses: Status) -> None:
+    """A job's life, as the loop tells it to a display."""
+    display.open()
+    for status in statuses:
+        display.show(a_job(status), Pass(Observed(progress=generating()), Decision(Goal.RUN, ""), status))
+    display.close()
+    display.say("The end.")
+
+
+def test_json_is_the_status_whenever_it_changed_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = training(), training(restarts=2)
+    shown(JsonLines(), first, first, second)
+    out, err = capsys.readouterr()
+    assert [Status.model_validate_json(line) for line in out.splitlines()] == [first, second]
+    assert err == "The end.\n"
+    assert json.loads(out.splitlines()[0])["progress"]["totalSteps"] == 60, "named as in a cluster"
+
+
+def test_plain_lines_come_when_there_is_something_new_to_read(capsys: pytest.CaptureFixture[str]) -> None:
+    unread = training().model_copy(update={"observed_generation": 7})
+    shown(PlainLines(), training(), unread, training(restarts=2))
+    first, second, end = capsys.readouterr().out.splitlines()
+    assert first[8:] == (
+        "  demo  Training  step 24/60  generate  reward 0.6113  held-out accuracy 0.624  KL nan"
+        "  trainers 1/1  rollouts 1/2  restarts 1"
+    )
+    assert second.endswith("restarts 2")
+    assert end == "The end."
+
+
+def test_the_live_display_leaves_the_last_panel_behind(capsys: pytest.CaptureFixture[str]) -> None:
+    shown(LiveDisplay(), training(), training(restarts=2))
+    out = capsys.readouterr().out
+    assert out.count("17 of 64 prompts") >= 1
+    assert out.endswith("The end.\n")
+
+
+@pytest.fixture
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkDir:
+    """A work directory under `runs/`, with a status and two logs."""
+    monkeypatch.chdir(tmp_path)
+    work_dir = WorkDir(Path("runs/sums"))
+    work_dir.open()
+    work_dir.close()
+    (work_dir.path / "job.json").write_text("{}")
+    work_dir.write_status(training())
+    for number, (name, text) in enumerate({"trainer-0": "one\ntwo\nthree\n", "rollout-0": "up\n"}.items()):
+        log = work_dir.logs / f"sums-{name}.log"
+        log.write_text(text)
+        os.utime(log, (NOW + number, NOW + number))
+    return work_dir
+
+
+def rljob(*words: str) -> Result:
+    return CliRunner(env={"COLUMNS": "100"}).invoke(command_line(list(words)), list(words))
+
+
+def test_status_is_the_panel_or_the_status_as_it_is(job: WorkDir) -> None:
+    text = rljob("status", "sums").stdout
+    assert "step               24/60, about 1 h 2 min left" in text
+    assert Status.model_validate_json(rljob("status", "-o", "json").stdout) == training()
+
+
+def test_a_job_without_a_status_is_told_in_a_sentence(job: WorkDir) -> None:
+    (job.path / "status.json").unlink()
+    assert "has no status yet" in str(rljob("status").exception)
+
+
+def test_logs_are_the_last_lines_of_each_pod_the_newest_last(job: WorkDir) -> None:
+    assert rljob("logs", "sums", "--tail", "2").stdout.splitlines() == [
+        "==> sums-trainer-0 <==",
+        "two",
+        "three",
+        "==> sums-rollout-0 <==",
+        "up",
+    ]
+    assert rljob("logs", "--pod", "rollout").stdout == "==> sums-rollout-0 <==\nup\n"
+
+
+def test_logs_of_a_pod_that_is_not_there_name_those_that_are(job: WorkDir) -> None:
+    told = str(rljob("logs", "--pod", "trainer-7").exception)
+    assert "no log of a pod like `trainer-7`" in told
+    assert told.endswith("there are: sums-rollout-0, sums-trainer-0")
+
+
+def test_logs_can_be_followed_also_those_of_new_pods(job: WorkDir) -> None:
+    program = "from rljob_cli.__main__ import main; main()"
+    command = [sys.executable, "-u", "-c", program, "logs", "sums", "-f", "--tail", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        try:
+            assert following.stdout
+            assert [following.stdout.readline() for _ in range(2)] == [
+                "==> sums-trainer-0 <==\n",
+                "==> sums-rollout-0 <==\n",
+            ]
+            (job.logs / "sums-trainer-0-2.log").write_text("four\n")
+            assert [following.stdout.readline() for _ in range(2)] == ["==> sums-trainer-0-2 <==\n", "four\n"]
+        finally:
+            following.terminate()

@@ -1,0 +1,108 @@
+"""What people read of a job's status, letter for letter: the panel, the plain line, and their parts."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+from rich.console import Console
+
+from builders import NOW, a_status
+from cli.a_status import generating, training
+from rljob_api.progress import Progress
+from rljob_api.status import AttemptStatus, CheckpointStatus, Exactness, Phase, RoleStatus, Status
+from rljob_cli.words import duration, panel, phase_line, resume_line, role_line, size, summary
+
+
+def screen(status: Status, progress: Progress | None = None) -> str:
+    """As a terminal of 80 columns without colours shows it, where the rest of the bar is invisible."""
+    console = Console(width=80, color_system=None)
+    with console.capture() as captured:
+        console.print(panel("sums", status, progress, NOW))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def test_the_panel_of_a_job_that_trains() -> None:
+    assert screen(training(), generating()) == dedent("""\
+        sums  Training
+        ━━━━━━━━━━━━━━━━━━━━━━━━
+        phase              Generate  17 of 64 prompts
+        step               24/60, about 1 h 2 min left
+        reward             0.6113
+        held-out accuracy  0.624
+        KL                 nan
+        checkpoint         step 20, 3 min 5 s ago, 3.0 MiB, verified; 2 kept
+        resumed            attempt 2 from step 20, exactly, 3 steps lost
+        trainers           1/1 ready, restarted once
+        rollouts           1/2 ready, restarted 2 times""")
+
+
+def test_the_panel_of_a_job_that_failed_says_why_and_no_more() -> None:
+    failed = a_status().model_copy(
+        update={"phase": Phase.FAILED, "message": "rank 1 was ended by SIGKILL", "attempt": None}
+    )
+    assert screen(failed) == dedent("""\
+        sums  Failed
+
+        phase       Failed
+        step
+        checkpoint  none yet
+        trainers    0/0 ready
+        rollouts    0/0 ready
+        rank 1 was ended by SIGKILL""")
+
+
+def test_the_plain_line_has_the_same_in_short() -> None:
+    assert summary("sums", training(message="rollout 1 is being replaced")) == (
+        "sums  Training  step 24/60  generate  reward 0.6113  held-out accuracy 0.624  KL nan"
+        "  trainers 1/1  rollouts 1/2  restarts 1  rollout 1 is being replaced"
+    )
+
+
+def test_a_phase_without_a_sign_of_life_is_pointed_out() -> None:
+    assert phase_line(training(), generating(15), NOW) == "Generate  17 of 64 prompts"
+    assert phase_line(training(), generating(75), NOW).endswith("no sign of life for 1 min 15 s")
+    over = training(phase=Phase.COMPLETE)
+    assert phase_line(over, generating(75), NOW) == "Complete", "nobody is expected to give one"
+
+
+def test_a_checkpoint_that_was_not_verified_is_called_so() -> None:
+    latest = training().checkpoint.latest
+    assert latest
+    doubtful = CheckpointStatus(latest=latest.model_copy(update={"verified": False}), count=1)
+    assert "3.0 MiB, not verified; 1 kept" in screen(training(checkpoint=doubtful))
+
+
+@pytest.mark.parametrize(
+    ("exactness", "words"),
+    [
+        (Exactness.EXACT, "attempt 3 from step 7, exactly"),
+        (Exactness.LOSSLESS, "attempt 3 from step 7, not bit for bit"),
+        (Exactness.BEST_EFFORT, "attempt 3 from step 7, as well as could be"),
+        (None, ""),
+    ],
+)
+def test_a_resume_says_how_exact_it_was(exactness: Exactness | None, words: str) -> None:
+    attempt = AttemptStatus(number=3, from_step=7, lost_steps=0, exactness=exactness)
+    assert resume_line(training(attempt=attempt)) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59.9, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (31230, "8 h 40 min")],
+)
+def test_durations_are_for_people(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**30, "1.0 GiB"), (5 * 2**40, "5.0 TiB")],
+)
+def test_sizes_are_in_powers_of_1024(count: int, words: str) -> None:
+    assert size(count) == words
+
+
+def test_restarts_are_told_only_when_there_were_any() -> None:
+    told = [role_line(RoleStatus(ready="1/1", restarts=times).ready, times) for times in (0, 1, 2)]
+    assert told == ["1/1 ready", "1/1 ready, restarted once", "1/1 ready, restarted 2 times"]
