@@ -43,7 +43,6 @@ def test_the_panel_of_a_job_that_failed_says_why_and_no_more() -> None:
     )
     assert screen(failed) == dedent("""\
         sums  Failed
-
         phase       Failed
         step
         checkpoint  none yet
