@@ -17,7 +17,7 @@ from .resources import CHILD_KINDS, JOBS, Resource
 FIELD_MANAGER = "rljob-operator"
 CREATED_ONCE = frozenset({"Pod", "ConfigMap", "Secret"})
 TEMPORARY = frozenset({0, 401, 408, 429})
-"""Beside 5xx: says nothing about the object."""
+"""Beside 5xx and conflicts (two pods may meet at a quota): says nothing about the object."""
 NOT_FOUND, CONFLICT = 404, 409
 
 
@@ -47,7 +47,7 @@ class Writer:
                 return await self._create(manifest)
             return await self._apply(manifest)
         except ApiError as error:
-            if error.code in TEMPORARY or error.code >= 500:
+            if error.code in TEMPORARY or error.code >= 500 or error.reason == "Conflict":
                 raise
             raise RefusedError(manifest, error) from error
 
