@@ -13,11 +13,14 @@ from builders import a_job, a_status, an_attempt
 from rljob_api.base import EnvVar, Manifest
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
+from rljob_api.roles import Role
 from rljob_api.run import RUN_FILE, Run
 from rljob_api.status import AttemptStatus, Status
+from rljob_api.template import PodTemplate, TemplateMetadata
 from rljob_operator.decide import Decision, Goal, PodStart
 from rljob_operator.pin import pinned
 from rljob_operator.render import render
+from rljob_operator.render.template import merged_labels
 from rljob_operator.settings import JobDefaults, Settings
 
 GOLDENS = Path(__file__).with_name("goldens")
@@ -211,3 +214,9 @@ def test_an_attempt_keeps_the_image_and_the_claim_its_class_when_the_defaults_ch
     after = pinned(job, Decision(Goal.RUN, "", begin=an_attempt(2)), defaults).begin
     assert after is not None
     assert (after.trainer_image, after.storage_class_name) == ("new:1", "first")
+
+
+def test_the_operators_labels_win_even_where_no_rule_was_asked() -> None:
+    metadata = TemplateMetadata(labels={"rljob.io/name": "other", "team": "red"})
+    role = Role(template=PodTemplate(metadata=metadata))
+    assert merged_labels(role, {"rljob.io/name": "mine"}) == {"rljob.io/name": "mine", "team": "red"}
