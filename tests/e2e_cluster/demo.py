@@ -1,0 +1,72 @@
+"""`make demo-cluster`: from nothing to a trained model on a real cluster, every command in sight.
+
+A cluster is started on this machine, the operator is installed from its chart with images built from this repository,
+the example job is applied and watched until it is complete. Then all of it goes again, but for caches.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from images.build import REPOSITORY
+from images.on_cluster import cluster_with_images
+from kube import packages
+from kube.processes import Failure
+from kube.programs import Unavailable, programs
+
+from .deployment import install_command
+
+JOB = "examples/addition-cpu.yaml"
+WAIT = ["kubectl", "wait", "rljob", "--all", "--for=condition=Complete", "--timeout=20m"]
+
+
+def main() -> int:
+    """0 when the job completed."""
+    packages.install()
+    print("==> a cluster with one real node, with the images from this repository's Dockerfiles", flush=True)
+    with cluster_with_images(nodes=1) as (cluster, images):
+        os.environ["KUBECONFIG"] = str(cluster.kubeconfig)
+        show("kubectl", "get", "nodes")
+        show(*install_command(images.names))
+        show("kubectl", "apply", "-f", JOB)
+        return 0 if completes() else 1
+
+
+def completes() -> bool:
+    """Show the job until it ends; whether it is complete."""
+    watching = ["kubectl", "get", "rljobs", "--watch"]
+    say(*watching)
+    with subprocess.Popen(real(*watching), cwd=REPOSITORY) as shown:
+        complete = subprocess.run(real(*WAIT), capture_output=True, check=False).returncode == 0
+        shown.terminate()
+    show("kubectl", "get", "rljobs,pods")
+    if not complete:
+        show("kubectl", "describe", "rljobs")
+    return complete
+
+
+def show(*command: str) -> None:
+    """Run a command in sight.
+
+    Raises `Failure` when it fails.
+    """
+    say(*command)
+    if subprocess.run(real(*command), cwd=REPOSITORY, check=False).returncode:
+        raise Failure(f"`{' '.join(command[:2])}` failed; what it said is above")
+
+
+def say(*command: str) -> None:
+    print(f"\n$ {' '.join(command)}", flush=True)
+
+
+def real(program: str, *arguments: str) -> list[str]:
+    return [str(programs(program)[program]), *arguments]
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (Failure, Unavailable) as reason:
+        sys.exit(f"demo-cluster: {reason}")
