@@ -35,7 +35,8 @@ from .small_images import write_small_images
 
 CONTROL_PLANE_PROGRAMS = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
 NODE_PROGRAMS = ["kubelet", "kube-proxy", "coredns"]
-NODE_IS_LOST_AFTER_S = 12
+REAL_NODE_IS_LOST_AFTER_S = 12
+FAKE_NODE_IS_LOST_AFTER_S = 24 * 3600
 SERVICE_ADDRESS = "10.96.0.1"
 COVERED = [Path("/var/lib"), Path("/var/log")]
 """Where kubelets and network plugins write whatever they are told, beside /run."""
@@ -73,7 +74,8 @@ def boot(place: Place, nodes: int) -> None:
     networks = create_network(nodes)
     cgroups.create(place.cgroup)
     _say("network is up")
-    _start_control_plane(machine, networks)
+    lost_after_s = REAL_NODE_IS_LOST_AFTER_S if nodes else FAKE_NODE_IS_LOST_AFTER_S
+    _start_control_plane(machine, networks, lost_after_s)
     for each in networks[:nodes]:
         _start_node(machine, each)
     if nodes:
@@ -101,7 +103,7 @@ def _cover(place: Place) -> None:
     os.close(real)
 
 
-def _start_control_plane(machine: Machine, networks: list[NodeNetwork]) -> None:
+def _start_control_plane(machine: Machine, networks: list[NodeNetwork], lost_after_s: int) -> None:
     folder, ports, found = machine.folder, Ports(), machine.programs
     near, on_bridge = f"https://127.0.0.1:{ports.api}", f"https://{CONTROL_PLANE}:{ports.api}"
     far = f"https://{machine.place.far}:{ports.api}"
@@ -116,7 +118,7 @@ def _start_control_plane(machine: Machine, networks: list[NodeNetwork]) -> None:
     server = machine.start("kube-apiserver", [found["kube-apiserver"], *flags])
     wait_until_ready(Api.of(folder / "kube-scheduler.kubeconfig"), server, machine.log("kube-apiserver"))
     _say("API server is ready")
-    controllers = controller_flags(folder, NODE_IS_LOST_AFTER_S)
+    controllers = controller_flags(folder, lost_after_s)
     machine.start("kube-controller-manager", [found["kube-controller-manager"], *controllers])
     machine.start("kube-scheduler", [found["kube-scheduler"], *scheduler_flags(folder)])
 

@@ -25,7 +25,7 @@ from .cluster import Cluster
 from .network import NodeNetwork
 from .places import Place
 from .processes import DIE_WITH_PARENT, Failure, run
-from .programs import programs
+from .programs import Unavailable, programs
 
 STARTED_WITHIN_S = 180
 READY_WITHIN_S = 120
@@ -36,16 +36,30 @@ NAMESPACES = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-pr
 def cluster_of(nodes: int, plant: Callable[[Path], None] | None = None) -> Iterator[Cluster]:
     """A new cluster of so many real nodes, which ends with the block, or with this process however that ends.
 
-    `plant` makes a folder the root of a containerd that has images; it is called for each node.
+    `plant` makes a folder the root of a containerd that has images; it is called for each node. If KUBECONFIG names a
+    cluster that `make cluster` started, it is that cluster, and it stays.
 
     Raises `Unavailable` where none can be had, `Failure` when it does not start.
     """
+    if os.environ.get("KUBECONFIG"):
+        yield _given(Path(os.environ["KUBECONFIG"]), nodes, planted=plant is not None)
+        return
     cluster, process = launch(nodes, ends_with_us=True, plant=plant)
     try:
         yield cluster
     finally:
         stop(cluster)
         process.wait()
+
+
+def _given(kubeconfig: Path, nodes: int, *, planted: bool) -> Cluster:
+    for cluster in running_clusters():
+        if cluster.kubeconfig == kubeconfig and len(cluster.nodes) >= nodes and not planted:
+            return cluster
+    wanted = f"{nodes} nodes{' that have our images' if planted else ''}"
+    raise Unavailable(
+        f"KUBECONFIG={kubeconfig} names no cluster of `make cluster` with {wanted}; unset it to have one"
+    )
 
 
 def launch(

@@ -15,7 +15,7 @@ from kube import packages, places
 from kube.cgroups import folders
 from kube.cluster import Cluster
 from kube.fixtures import skipped_if_unavailable
-from kube.launch import cluster_of, running_clusters
+from kube.launch import cluster_of, running_clusters, stop
 from kube.places import Place
 from kube.pods import busybox, create, eventually, is_in_phase, wait_for
 from kube.processes import run
@@ -32,7 +32,8 @@ KINDS = ("net", "pid", "mnt")
 
 
 @pytest.fixture(autouse=True)
-def able() -> None:
+def able(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KUBECONFIG", raising=False)
     with skipped_if_unavailable():
         packages.check()
 
@@ -126,13 +127,14 @@ def other_cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         Path(folder, "rljob", "bin").symlink_to(cache() / "bin")
         monkeypatch.setenv("XDG_CACHE_HOME", folder)
         yield
+        for left in running_clusters():
+            stop(left)
 
 
 @pytest.mark.usefixtures("other_cache")
 def test_a_cluster_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """`make cluster` and `make cluster-down`."""
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
-    monkeypatch.delenv("KUBECONFIG", raising=False)
 
     def kube(*arguments: str) -> str:
         return run(sys.executable, "-m", "kube", *arguments)
@@ -144,6 +146,11 @@ def test_a_cluster_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kube("kubectl", "get", "nodes", "--output=name") == "node/node0\n"
     assert "10.244.0.1/24" in kube("run", "ip", "address", "show", "br-kube")
     [cluster] = running_clusters()
+    monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig))
+    with cluster_of(nodes=1) as given:
+        assert given.pid == cluster.pid
+    with pytest.raises(Unavailable, match="names no cluster of `make cluster` with 2 nodes"):
+        cluster_of(nodes=2).__enter__()
     own = own_namespaces(cluster.pid)
     assert "the cluster is down" in kube("down")
     assert traces(cluster.place, own) == {}
