@@ -10,11 +10,12 @@ from .base import DnsSubdomain, Quantity, Spec
 
 
 class AccessMode(StrEnum):
-    """Access modes of a claim, as in core/v1."""
+    """Access modes of a claim, as in core/v1; a mode for a single pod is of no use, for all pods mount it."""
 
     READ_WRITE_ONCE = "ReadWriteOnce"
-    READ_WRITE_ONCE_POD = "ReadWriteOncePod"
+    """All pods run on one node."""
     READ_WRITE_MANY = "ReadWriteMany"
+    """Pods may run on several nodes."""
 
 
 class WhenDeleted(StrEnum):
@@ -40,12 +41,18 @@ class Storage(Spec):
     """Size of a new claim; without effect on an existing one."""
     storage_class_name: DnsSubdomain | None = None
     """Storage class of a new claim; absent means that of the operator's settings, or the cluster's default."""
-    access_modes: list[AccessMode] = Field([AccessMode.READ_WRITE_MANY], min_length=1, max_length=3)
-    """Access modes of a new claim; several nodes need `ReadWriteMany`."""
+    access_modes: list[AccessMode] = Field([AccessMode.READ_WRITE_MANY], min_length=1, max_length=2)
+    """Access modes of a new claim. Several trainer nodes need `ReadWriteMany`; without it all pods are kept on one
+    node."""
     claim_name: DnsSubdomain | None = None
     """An existing claim to use instead of a new one."""
     retention_policy: RetentionPolicy = RetentionPolicy()
     """How long a new claim lives."""
+
+    @property
+    def on_one_node(self) -> bool:
+        """Whether only pods of one node can mount it; of an existing claim that is not known here."""
+        return self.claim_name is None and AccessMode.READ_WRITE_MANY not in self.access_modes
 
 
 class KeepTopK(Spec):

@@ -20,7 +20,7 @@ from rljob_api.template import PodTemplate, TemplateMetadata
 from rljob_operator.decide import Decision, Goal, PodStart
 from rljob_operator.pin import pinned
 from rljob_operator.render import render
-from rljob_operator.render.template import merged_labels
+from rljob_operator.render.template import REQUIRED, merged_labels
 from rljob_operator.settings import JobDefaults, Settings
 
 GOLDENS = Path(__file__).with_name("goldens")
@@ -175,6 +175,21 @@ def test_the_users_environment_wins() -> None:
     pod = next(one for one in rendered(trainer={"env": env}) if one["kind"] == "Pod")
     values = [one for one in pod["spec"]["containers"][0]["env"] if one["name"] == "OMP_NUM_THREADS"]
     assert [one["value"] for one in values] == ["2"]
+
+
+def test_pods_stay_together_if_their_claim_is_for_one_node() -> None:
+    near = {"labelSelector": {"matchLabels": {"app": "cache"}}, "topologyKey": "rack"}
+    template = {"spec": {"affinity": {"podAffinity": {REQUIRED: [near]}}}}
+    storage = {"accessModes": ["ReadWriteOnce"]}
+    manifests = rendered(trainer={"template": template}, checkpoint={"storage": storage})
+    trainer, *_, server = [one["spec"]["affinity"] for one in manifests if one["kind"] == "Pod"]
+    job = {
+        "labelSelector": {"matchLabels": {"rljob.io/name": "demo"}},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    wanted = trainer["podAffinity"][REQUIRED]
+    assert (wanted[0]["topologyKey"], wanted[1]) == ("rack", job)
+    assert server == {"podAffinity": {REQUIRED: [job]}}
 
 
 def edited(attempt: AttemptStatus, **spec: Any) -> RLJob:

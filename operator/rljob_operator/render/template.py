@@ -15,6 +15,8 @@ from rljob_api.template import TemplatePodSpec
 from .. import names
 from ..settings import JobDefaults
 
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
 
 def merged_annotations(role: Role, own: dict[str, str]) -> dict[str, str]:
     """A user may think otherwise of what autoscalers may do."""
@@ -32,7 +34,7 @@ def placement(job: RLJob, name: RoleName, role: Role, defaults: JobDefaults) -> 
         "serviceAccountName": wanted.service_account_name,
         "nodeSelector": defaults.node_selector | wanted.node_selector,
         "tolerations": [*_plain(wanted, "tolerations"), *defaults.tolerations],
-        "affinity": wanted.affinity and _dump(wanted.affinity),
+        "affinity": _affinity(job, wanted),
         "topologySpreadConstraints": _spread(job, name, wanted),
         "priorityClassName": wanted.priority_class_name,
         "schedulerName": wanted.scheduler_name,
@@ -50,6 +52,19 @@ def volumes(role: Role) -> list[Manifest]:
 def _pull_secrets(wanted: TemplatePodSpec, defaults: JobDefaults) -> list[Manifest]:
     named = [secret.name for secret in wanted.image_pull_secrets]
     return [{"name": name} for name in dict.fromkeys([*named, *defaults.image_pull_secrets])]
+
+
+def _affinity(job: RLJob, wanted: TemplatePodSpec) -> Manifest:
+    """The template's; and pods stay together if their claim can be mounted on one node only."""
+    affinity = _dump(wanted.affinity) if wanted.affinity else {}
+    if not job.spec.checkpoint.storage.on_one_node:
+        return affinity
+    together: Manifest = {
+        "labelSelector": {"matchLabels": names.job_labels(job.metadata.name)},
+        "topologyKey": "kubernetes.io/hostname",
+    }
+    near = affinity.get("podAffinity", {})
+    return affinity | {"podAffinity": near | {REQUIRED: [*near.get(REQUIRED, []), together]}}
 
 
 def _spread(job: RLJob, name: RoleName, wanted: TemplatePodSpec) -> list[Manifest]:
