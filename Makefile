@@ -47,6 +47,7 @@ test: setup ## All tests that need no GPU
 	@# Ahead of pytest, because the first build takes minutes and tests have a time limit each.
 	@PYTHONPATH=tests $(BIN)/python -m kube.programs || true
 	@PYTHONPATH=tests $(BIN)/python -m kube.packages || true
+	@PYTHONPATH=tests $(BIN)/python -m images || true
 	$(BIN)/python -m pytest -m "not gpu"
 
 .PHONY: cluster
@@ -56,6 +57,10 @@ cluster: setup ## Start a real Kubernetes cluster on this machine (SIZE=0, 1 or 
 .PHONY: cluster-down
 cluster-down: setup ## Remove that cluster and all that it left
 	@PYTHONPATH=tests $(BIN)/python -m kube down
+
+.PHONY: demo-cluster
+demo-cluster: setup ## A real cluster, the operator from its chart, the example job until it is complete; needs root
+	@PYTHONPATH=tests $(BIN)/python -m e2e_cluster.demo
 
 .PHONY: kubectl
 kubectl: setup ## Ask that cluster (ARGS="get pods")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from images.build import REPOSITORY
 from images.on_cluster import cluster_with_images
@@ -19,7 +20,8 @@ from kube.programs import Unavailable, programs
 from .deployment import install_command
 
 JOB = "examples/addition-cpu.yaml"
-WAIT = ["kubectl", "wait", "rljob", "--all", "--for=condition=Complete", "--timeout=20m"]
+NAME = "addition"
+WITHIN = "1200"
 
 
 def main() -> int:
@@ -28,6 +30,9 @@ def main() -> int:
     print("==> a cluster with one real node, with the images from this repository's Dockerfiles", flush=True)
     with cluster_with_images(nodes=1) as (cluster, images):
         os.environ["KUBECONFIG"] = str(cluster.kubeconfig)
+        os.environ["PATH"] = (
+            f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # kubectl's plugin is there
+        )
         show("kubectl", "get", "nodes")
         show(*install_command(images.names))
         show("kubectl", "apply", "-f", JOB)
@@ -39,12 +44,10 @@ def completes() -> bool:
     watching = ["kubectl", "get", "rljobs", "--watch"]
     say(*watching)
     with subprocess.Popen(real(*watching), cwd=REPOSITORY) as shown:
-        complete = subprocess.run(real(*WAIT), capture_output=True, check=False).returncode == 0
+        waited = subprocess.run(real("kubectl", "rljob", "wait", NAME, "--timeout", WITHIN), check=False)
         shown.terminate()
-    show("kubectl", "get", "rljobs,pods")
-    if not complete:
-        show("kubectl", "describe", "rljobs")
-    return complete
+    show("kubectl", "rljob", "status", NAME)
+    return waited.returncode == 0
 
 
 def show(*command: str) -> None:
