@@ -102,3 +102,30 @@ class Reason(StrEnum):
     """Something was lost, the message says what."""
     NOT_REACHED = "NotReached"
     """This has not happened."""
+
+
+IN_THE_RUNBOOK = (
+    Reason.INVALID,
+    Reason.NODE_LOST,
+    Reason.QUOTA_EXCEEDED,
+    Reason.UNSCHEDULABLE,
+    Reason.IMAGE_PULL_FAILED,
+    Reason.CONTAINER_CANNOT_START,
+    Reason.CLAIM_NOT_READY,
+    Reason.PRIORITY_CLASS_MISSING,
+    Reason.SERVICE_ACCOUNT_MISSING,
+    Reason.POD_SECURITY,
+    Reason.NAME_TAKEN,
+    Reason.REFUSED,
+    Reason.POD_WAITS,
+    Reason.BACK_OFF,
+    Reason.PREEMPTED,
+    Reason.MISTAKE,
+    Reason.FAIL_JOB_RULE,
+    Reason.MAX_RESTARTS_EXCEEDED,
+    Reason.DEADLINE_EXCEEDED,
+    Reason.PRE_RUNNING_DEADLINE_EXCEEDED,
+    Reason.NOT_VERIFIED,
+    Reason.BEST_EFFORT,
+)
+"""Those that ask something of a person: each has a section in `docs/runbook-cluster.md`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .fields import Field, below, field
+from .reasons import IN_THE_RUNBOOK
 from .schema import enum_descriptions
 
 HEADER = """# Reference
@@ -15,6 +16,7 @@ Made from the models in `crds/rljob_api` by `make crds`. `rljob explain FIELD` s
 A field without a default may be absent, and its description says what that means.
 """
 
+RUNBOOK = "runbook-cluster.md"
 REASONS = """## Reasons
 
 What `reason` says in conditions, and in `status.attempt`. The message beside it names what is meant.
@@ -28,8 +30,12 @@ def reference() -> str:
 
 
 def _reasons() -> str:
-    rows = [f"| `{reason}` | {meaning} |" for reason, meaning in _meanings().items()]
+    rows = [f"| {_with_runbook(reason)} | {meaning} |" for reason, meaning in _meanings().items()]
     return "\n".join([REASONS, "| reason | meaning, and what to do |", "|---|---|", *rows, ""])
+
+
+def _with_runbook(reason: str) -> str:
+    return f"[`{reason}`]({RUNBOOK}#{_anchor(reason)})" if reason in IN_THE_RUNBOOK else f"`{reason}`"
 
 
 def _meanings() -> dict[str, str]:
