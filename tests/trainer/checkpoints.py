@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
+from torch import nn
 from torch._C._distributed_c10d import HashStore
+from torch.distributed.checkpoint.state_dict_saver import save as save_state_dict
 
 from builders import a_job
 from rljob_api.manifest import FileEntry, Layout, Versions
@@ -89,3 +92,18 @@ def in_child(act: Callable[[], None]) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def save_model(run: Run, model: nn.Module, source: Path) -> Path:
+    """A checkpoint of `model`, which came from the Hugging Face directory `source`, by a process group of one."""
+
+    class Backend(FileBackend):
+        def save_checkpoint(self, directory: Path, **_: object) -> Written:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+                save_state_dict({"model": model.state_dict()}, checkpoint_id=directory, no_dist=True)
+            return list
+
+    alone()
+    saver = Saver(run, open_storage(run), Backend(), VERSIONS, source)  # type: ignore[arg-type]  # saves only
+    return saver.save(LoopState(step=1), rng=0).path
