@@ -77,14 +77,15 @@ class Decision:
     """Look again then, even if nothing happens: seconds since the epoch."""
 
 
-def also(first: Decision, second: Decision) -> Decision:
-    """Both; goal and reason are those of `first`, and so is its message unless it has none."""
+def also(first: Decision, *others: Decision) -> Decision:
+    """All of them; goal and reason are those of `first`, the message is the first that there is."""
+    every = (first, *others)
     return replace(
         first,
-        message=first.message or second.message,
-        delete=first.delete + second.delete,
-        start=first.start + second.start,
-        failures=first.failures + second.failures,
-        replacements=first.replacements + second.replacements,
-        wake_at=min((one.wake_at for one in (first, second) if one.wake_at is not None), default=None),
+        message=next((one.message for one in every if one.message), ""),
+        delete=tuple(pod for one in every for pod in one.delete),
+        start=tuple(start for one in every for start in one.start),
+        failures=tuple(failure for one in every for failure in one.failures),
+        replacements=tuple(replacement for one in every for replacement in one.replacements),
+        wake_at=min((one.wake_at for one in every if one.wake_at is not None), default=None),
     )

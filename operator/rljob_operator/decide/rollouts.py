@@ -5,8 +5,8 @@ A replica that failed is deleted and counted in one pass; its successor comes wh
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
-from functools import reduce
 
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
@@ -32,17 +32,24 @@ def rollouts(job: RLJob, observed: Observed, now: float, *, pinned: bool) -> Dec
     """
     rollout = job.spec.rollout
     wanted = rollout.min_replicas if pinned and refused(observed) else rollout.replicas
-    slots = [_slot(job, observed, index, now) for index in range(wanted)]
+    by_index = _by_index(observed)
+    slots = [_slot(job, observed, index, by_index[index], now) for index in range(wanted)]
     fatal = next((slot for slot in slots if slot.goal is Goal.FAIL), None)
     if fatal is not None:
         return fatal
     surplus = [pod for pod in observed.role(RoleName.ROLLOUT) if pod.index >= rollout.replicas]
-    decision = reduce(also, slots, Decision(Goal.RUN, "", delete=_not_yet_deleted(surplus)))
+    decision = also(Decision(Goal.RUN, "", delete=_not_yet_deleted(surplus)), *slots)
     return decision if pinned or _is_pinned(job, observed) else replace(decision, start=())
 
 
-def _slot(job: RLJob, observed: Observed, index: int, now: float) -> Decision:
-    pods = [pod for pod in observed.role(RoleName.ROLLOUT) if pod.index == index]
+def _by_index(observed: Observed) -> dict[int, list[Pod]]:
+    found: dict[int, list[Pod]] = defaultdict(list)
+    for pod in observed.role(RoleName.ROLLOUT):
+        found[pod.index].append(pod)
+    return found
+
+
+def _slot(job: RLJob, observed: Observed, index: int, pods: list[Pod], now: float) -> Decision:
     if not pods:
         return _fill(job, index, now)
     for pod in pods:

@@ -27,15 +27,15 @@ def _ours(job: RLJob) -> list[Manifest]:
         {"name": "RLJOB_TERMINATION_LOG", "value": names.TERMINATION_LOG},
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
         {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-        {"name": names.CONTROL_TOKEN_ENV, "valueFrom": from_secret(_control_token(job))},
+        {"name": names.CONTROL_TOKEN_ENV, "valueFrom": {"secretKeyRef": _control_token(job)}},
         *({"name": name, "value": place} for name, place in names.WRITABLE_PLACES.items()),
         *_hub_token(job),
         *([] if job.spec.on_gpu else [{"name": "OMP_NUM_THREADS", "value": "1"}]),
     ]
 
 
-def _control_token(job: RLJob) -> KeyReference:
-    return KeyReference(name=names.control_secret(job.metadata.name), key=names.CONTROL_TOKEN_KEY)
+def _control_token(job: RLJob) -> Manifest:
+    return {"name": names.control_secret(job.metadata.name), "key": names.CONTROL_TOKEN_KEY}
 
 
 def _hub_token(job: RLJob) -> list[Manifest]:
