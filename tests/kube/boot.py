@@ -24,6 +24,7 @@ from .control_plane import (
     scheduler_flags,
     wait_until_ready,
 )
+from .covers import cover
 from .dns import coredns
 from .identities import write_identities
 from .network import CONTROL_PLANE, NodeNetwork, create_network
@@ -38,8 +39,6 @@ NODE_PROGRAMS = ["kubelet", "kube-proxy", "coredns"]
 REAL_NODE_IS_LOST_AFTER_S = 12
 FAKE_NODE_IS_LOST_AFTER_S = 24 * 3600
 SERVICE_ADDRESS = "10.96.0.1"
-COVERED = [Path("/var/lib"), Path("/var/log")]
-"""Where kubelets and network plugins write whatever they are told, beside /run."""
 
 
 @dataclass
@@ -70,7 +69,7 @@ def boot(place: Place, nodes: int) -> None:
     Raises `Failure` when one of its programs does not start.
     """
     machine = Machine(place, programs(*CONTROL_PLANE_PROGRAMS, *(NODE_PROGRAMS if nodes else [])))
-    _cover(place)
+    cover(place)
     networks = create_network(nodes)
     cgroups.create(place.cgroup)
     _say("network is up")
@@ -82,25 +81,6 @@ def boot(place: Place, nodes: int) -> None:
         _start_services(machine, networks)
     (machine.folder / "started").touch()
     _stay(machine)
-
-
-def _cover(place: Place) -> None:
-    """Let all that nodes write into the machine's folders end with us, and this machine not see it."""
-    run("mount", "--make-rshared", "/")  # among ourselves: kubelets share mounts with pods
-    run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
-    real = os.open(place.folder, os.O_PATH)
-    for folder in COVERED:
-        upper, work = (
-            place.run / "covers" / folder.name / "upper",
-            place.run / "covers" / folder.name / "work",
-        )
-        upper.mkdir(parents=True)
-        work.mkdir()
-        layers = f"lowerdir={folder},upperdir={upper},workdir={work}"
-        run("mount", "-t", "overlay", "-o", layers, "overlay", folder)
-        if place.folder.is_relative_to(folder):
-            run("mount", "--no-canonicalize", "--bind", f"/proc/{os.getpid()}/fd/{real}", place.folder)
-    os.close(real)
 
 
 def _start_control_plane(machine: Machine, networks: list[NodeNetwork], lost_after_s: int) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .api import Api
+from .network import NodeNetwork
 from .places import Place
 from .processes import Command, run
 from .programs import programs
@@ -22,6 +23,11 @@ class Cluster:
     place: Place
     pid: int
     """The first process inside the cluster's namespaces, as this machine numbers it."""
+
+    @classmethod
+    def at(cls, place: Place, pid: int, nodes: int) -> Cluster:
+        names = tuple(NodeNetwork(index).name for index in range(nodes))
+        return cls(Api.of(place.run / "admin.kubeconfig"), names, place, pid)
 
     @property
     def kubeconfig(self) -> Path:

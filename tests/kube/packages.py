@@ -31,15 +31,11 @@ DEBIAN = {
     "skopeo": "skopeo",
 }
 """Package of each program."""
-SYSTEM_FOLDERS = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def missing() -> list[str]:
     """Packages that are not installed."""
-    path = f"{os.environ.get('PATH', '')}:{SYSTEM_FOLDERS}"
-    return sorted(
-        {package for program, package in DEBIAN.items() if shutil.which(program, path=path) is None}
-    )
+    return sorted({package for program, package in DEBIAN.items() if shutil.which(program) is None})
 
 
 def check() -> None:
