@@ -29,13 +29,14 @@ def conditions(
         _reached(ConditionType.FAILURE_TARGET, decision.goal is Goal.FAIL, decision),
         _reached(ConditionType.FAILED, decision.goal is Goal.FAIL and bool(facts.completion_time), decision),
     ]
-    return [_dated(job, one, now) for one in found]
+    today = times.to_text(now)
+    return [_dated(job, one, today) for one in found]
 
 
-def _dated(job: RLJob, new: Condition, now: float) -> Condition:
+def _dated(job: RLJob, new: Condition, today: str) -> Condition:
     old = condition(job.status, new.type)
     unmoved = old is not None and old.status == new.status
-    since = old.last_transition_time if old is not None and unmoved else times.to_text(now)
+    since = old.last_transition_time if old is not None and unmoved else today
     return new.model_copy(
         update={"last_transition_time": since, "observed_generation": job.metadata.generation}
     )
