@@ -59,6 +59,9 @@ class Reason(StrEnum):
     """An object of that name belongs to somebody else: delete it, or rename the job."""
     REFUSED = "Refused"
     """The API server refuses an object of the job, the message says why."""
+    SLOW_START = "SlowStart"
+    """A pod has a node and does not run after half a minute: a large image takes minutes to pull; a Secret, ConfigMap
+    or claim that does not exist takes for ever."""
     POD_WAITS = "PodWaits"
     """A pod waits for what the message says."""
 
@@ -117,6 +120,7 @@ IN_THE_RUNBOOK = (
     Reason.POD_SECURITY,
     Reason.NAME_TAKEN,
     Reason.REFUSED,
+    Reason.SLOW_START,
     Reason.POD_WAITS,
     Reason.BACK_OFF,
     Reason.PREEMPTED,

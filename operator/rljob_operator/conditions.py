@@ -17,7 +17,7 @@ def conditions(
     job: RLJob, facts: Status, observed: Observed, decision: Decision, now: float
 ) -> list[Condition]:
     """All of them, always in the same order. `facts` is the rest of the new status."""
-    in_the_way = hindrance(observed)
+    in_the_way = hindrance(job, observed, now)
     found = [
         _accepted(job, in_the_way),
         _pods_ready(job, facts, in_the_way),

@@ -36,7 +36,7 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
     facts = before.model_copy(
         update={
             "observed_generation": job.metadata.generation,
-            "message": decision.message or _in_the_way(observed),
+            "message": decision.message or _in_the_way(job, observed, now),
             "backend": job.spec.chosen_backend.value,
             "attempt": attempt,
             "trainer": _trainer(job, before, observed, decision),
@@ -178,8 +178,8 @@ def _completion(before: Status, observed: Observed, decision: Decision, now: flo
     return before.completion_time or times.to_text(now)
 
 
-def _in_the_way(observed: Observed) -> str:
-    found = hindrance(observed)
+def _in_the_way(job: RLJob, observed: Observed, now: float) -> str:
+    found = hindrance(job, observed, now)
     return found.message if found else ""
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, a_rollout, a_trainer, seen
-from rljob_operator.decide.hindrance import hindrance
-from rljob_operator.observed import PodPhase, Refusal
+from builders import NOW, a_job, a_rollout, a_status, a_trainer, seen
+from rljob_operator.decide import decide
+from rljob_operator.decide.hindrance import Hindrance, hindrance
+from rljob_operator.observed import Observed, PodPhase, Refusal
 
 
 def stuck(reason: str, message: str = "", **facts: Any) -> dict[str, Any]:
@@ -23,8 +24,12 @@ def stuck(reason: str, message: str = "", **facts: Any) -> dict[str, Any]:
     }
 
 
+def the_hindrance(observed: Observed, **spec: Any) -> Hindrance | None:
+    return hindrance(a_job(**spec), observed, NOW)
+
+
 def test_nothing_is_in_the_way_of_pods_that_run_or_only_start() -> None:
-    assert hindrance(seen(a_trainer(), a_rollout(**stuck("")))) is None
+    assert the_hindrance(seen(a_trainer(), a_rollout(**stuck("")))) is None
 
 
 @pytest.mark.parametrize(
@@ -39,7 +44,7 @@ def test_nothing_is_in_the_way_of_pods_that_run_or_only_start() -> None:
     ],
 )
 def test_a_pod_that_waits(reason: str, message: str, expected: str, step: str) -> None:
-    found = hindrance(seen(a_trainer(**stuck(reason, message))))
+    found = the_hindrance(seen(a_trainer(**stuck(reason, message))))
     assert found is not None
     assert (found.reason, step in found.message) == (expected, True)
     assert found.message.startswith("demo-trainer-0-1 waits: ")
@@ -47,7 +52,7 @@ def test_a_pod_that_waits(reason: str, message: str, expected: str, step: str) -
 
 def test_pods_that_wait_for_the_same_are_counted() -> None:
     pods = [a_trainer(node, **stuck("Unschedulable", "no room")) for node in range(3)]
-    found = hindrance(seen(*pods, a_rollout(**stuck("Unschedulable", "no room"))))
+    found = the_hindrance(seen(*pods, a_rollout(**stuck("Unschedulable", "no room"))))
     assert found is not None
     assert found.message == "3 trainer pods wait: no room"
 
@@ -75,6 +80,31 @@ def test_a_refusal_goes_before_what_pods_wait_for(
         seen(a_trainer(**stuck("Unschedulable", "no room"))),
         refusal=Refusal("Pod", "demo-trainer-1-1", code, reason, message, NOW),
     )
-    found = hindrance(observed)
+    found = the_hindrance(observed)
     assert found is not None
     assert (found.reason, message.rstrip(".") in found.message) == (expected, True)
+
+
+VOLUMES = [
+    {"name": "a", "secret": {"secretName": "keys"}},
+    {"name": "b", "configMap": {"name": "perhaps", "optional": True}},
+]
+
+
+def test_a_pod_that_has_a_node_and_does_not_run_names_what_could_be_missing() -> None:
+    slow = a_trainer(**stuck("", created_at=NOW - 30), node="n1")
+    spec: dict[str, Any] = {
+        "trainer": {"template": {"spec": {"volumes": VOLUMES}}},
+        "reward": {"python": {"module": "m", "function": "f", "configMapRef": {"name": "scorers"}}},
+        "checkpoint": {"storage": {"claimName": "mine"}},
+    }
+    found = the_hindrance(seen(slow), **spec)
+    assert found is not None
+    assert found.reason == "SlowStart"
+    assert "It mounts: claim mine, ConfigMap scorers, Secret keys." in found.message
+
+
+def test_it_is_given_half_a_minute_and_looked_at_then() -> None:
+    observed = seen(a_trainer(**stuck("", created_at=NOW - 20), node="n1"), a_rollout())
+    assert the_hindrance(observed) is None
+    assert decide(a_job(a_status()), observed, NOW).wake_at == NOW + 10

@@ -52,7 +52,7 @@ EVERYTHING: dict[str, Any] = {
         "numNodes": 2,
         "gpusPerNode": 1,
         "env": [{"name": "HF_HOME", "value": "/data/hf"}],
-        "resources": {"requests": {"rdma/hca": "1"}, "limits": {"rdma/hca": "1"}},
+        "resources": {"requests": {"rdma/hca": "1"}},
         "volumeMounts": [{"name": "data", "mountPath": "/data", "subPath": "gsm8k", "readOnly": True}],
         "template": {
             "metadata": {

@@ -10,6 +10,7 @@ from .decision import Decision, Ended, GivenBack, Goal, PodStart, also
 from .finish import completed, finished
 from .gang import gang
 from .rollouts import rollouts
+from .slow_start import until_slow
 from .suspend import suspended
 
 __all__ = ["Decision", "Ended", "GivenBack", "Goal", "PodStart", "decide"]
@@ -32,4 +33,6 @@ def _running(job: RLJob, observed: Observed, now: float) -> Decision:
     if trainers.goal in (Goal.FAIL, Goal.WAIT):
         return trainers
     servers = rollouts(job, observed, now, pinned=bool(trainers.start))
-    return servers if servers.goal is Goal.FAIL else also(trainers, servers)
+    if servers.goal is Goal.FAIL:
+        return servers
+    return also(trainers, servers, Decision(Goal.RUN, "", wake_at=until_slow(observed, now)))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rljob_api.job import RLJob
 from rljob_api.reasons import Reason
 
 from ..observed import Observed, Pod, PodPhase, Refusal
+from .slow_start import explanation, slow
 
 IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
@@ -45,13 +47,16 @@ class Hindrance:
     """What is in the way, and the next step."""
 
 
-def hindrance(observed: Observed) -> Hindrance | None:
-    """What the cluster refused, else why a pod waits; None if nothing is in the way."""
+def hindrance(job: RLJob, observed: Observed, now: float) -> Hindrance | None:
+    """What the cluster refused, else why a pod waits, else why one takes long; None if nothing is in the way."""
     if observed.refusal is not None:
         return _refused(observed.refusal)
     waiting = [pod for pod in observed.pods if pod.phase is PodPhase.PENDING and not pod.terminating]
     stuck = [pod for pod in waiting if pod.message or pod.reason in IMAGE | CONTAINER]
-    return _stuck(stuck) if stuck else None
+    if stuck:
+        return _stuck(stuck)
+    late = slow(observed, now)
+    return Hindrance(Reason.SLOW_START, explanation(job, late[0])) if late else None
 
 
 def unplaced(pod: Pod) -> bool:

@@ -27,7 +27,7 @@ def give_back(job: RLJob, attempt: AttemptStatus, observed: Observed, now: float
         return None
     if now < due:
         return Decision(Goal.RUN, attempt.reason, wake_at=due)
-    found = hindrance(observed) or Hindrance(Reason.UNSCHEDULABLE, "")
+    found = hindrance(job, observed, now) or Hindrance(Reason.UNSCHEDULABLE, "")
     again = times.to_text(now + pause(attempt))
     said = f"{found.message} All pods were given back; the next try is at {again}."
     back = GivenBack(found.reason.value, times.to_text(now))

@@ -62,8 +62,10 @@ def container(job: RLJob, role: RoleName, facts: Container, settings: Settings) 
 
 
 def _resources(job: RLJob, facts: Container) -> Manifest:
+    """Devices and huge pages cannot be overcommitted: their limit is what was asked for."""
     gpus = {job.spec.accelerator.resource_name: str(facts.gpus)} if facts.gpus else {}
-    return {
-        "requests": facts.role.resources.requests | gpus,
-        "limits": facts.role.resources.limits | gpus,
+    requests, limits = facts.role.resources.requests, facts.role.resources.limits
+    whole = {
+        name: amount for name, amount in requests.items() if "/" in name or name.startswith("hugepages-")
     }
+    return {"requests": requests | gpus, "limits": whole | limits | gpus}

@@ -1,0 +1,61 @@
+"""Pods that have a node and still do not run: a large image takes minutes, a missing Secret takes for ever.
+
+A kubelet says which only in an event, so the message names all that could be missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rljob_api.job import RLJob
+from rljob_api.roles import Role
+
+from ..observed import Observed, Pod, PodPhase
+
+PATIENCE_SECONDS = 30
+
+
+def slow(observed: Observed, now: float) -> list[Pod]:
+    """Those that have been at it for longer than patience allows."""
+    return [pod for due, pod in _starting(observed) if due <= now]
+
+
+def until_slow(observed: Observed, now: float) -> float | None:
+    """When the next pod runs out of patience."""
+    return min((due for due, _ in _starting(observed) if due > now), default=None)
+
+
+def explanation(job: RLJob, pod: Pod) -> str:
+    """What to look at."""
+    wanted = ", ".join(dict.fromkeys(_needed(job))) or "nothing of your own"
+    return (
+        f"{pod.name} has a node and still does not run: its image is pulled, or a volume is not there. It mounts: "
+        f"{wanted}. `kubectl describe pod {pod.name}` tells."
+    )
+
+
+def _starting(observed: Observed) -> Iterator[tuple[float, Pod]]:
+    for pod in observed.pods:
+        quiet = not (pod.reason or pod.message or pod.terminating)
+        if pod.phase is PodPhase.PENDING and pod.node and pod.created_at is not None and quiet:
+            yield pod.created_at + PATIENCE_SECONDS, pod
+
+
+def _needed(job: RLJob) -> Iterator[str]:
+    if claim := job.spec.checkpoint.storage.claim_name:
+        yield f"claim {claim}"
+    python = job.spec.reward.python
+    if python is not None and python.config_map_ref is not None:
+        yield f"ConfigMap {python.config_map_ref.name}"
+    for role in (job.spec.trainer, job.spec.rollout):
+        yield from _of_template(role)
+
+
+def _of_template(role: Role) -> Iterator[str]:
+    for volume in role.template.spec.volumes:
+        if volume.persistent_volume_claim is not None:
+            yield f"claim {volume.persistent_volume_claim.claim_name}"
+        if volume.config_map is not None and not volume.config_map.optional:
+            yield f"ConfigMap {volume.config_map.name}"
+        if volume.secret is not None and not volume.secret.optional:
+            yield f"Secret {volume.secret.secret_name}"
