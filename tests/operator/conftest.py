@@ -12,6 +12,9 @@ from kube.api import Api
 
 from .kubelet import Kubelet
 from .places import Place
+from .virtual_time import virtual_time
+
+__all__ = ["virtual_time"]
 
 numbers = itertools.count()
 

@@ -116,7 +116,7 @@ class MemoryApi:
         """What a watch of all namespaces is told; None if that is too long ago."""
         if revision < self.compacted:
             return None
-        return [change for change in self.changes[max(0, revision - 1) :] if change.plural == plural]
+        return [change for change in self.changes[revision - 1 :] if change.plural == plural]
 
     def all(self, plural: str) -> list[Manifest]:
         return list(self._collection(plural).values())

@@ -52,12 +52,15 @@ class Writer:
             raise RefusedError(manifest, error) from error
 
     async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Ask this very object to go; whether it is gone already or a namesake took its place is all the same."""
+        """Ask this very object to go; one that is gone already is as good.
+
+        Raises `ApiError`, with code 409 when a namesake has taken its place: the next pass will know.
+        """
         body: Manifest = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
         try:
             await self._send("DELETE", resource.path(namespace, name), body)
         except ApiError as error:
-            if error.code not in (NOT_FOUND, CONFLICT):
+            if error.code != NOT_FOUND:
                 raise
 
     async def put_status(self, manifest: Manifest) -> Manifest:

@@ -1,0 +1,149 @@
+"""The operator's client over the API server in memory, and what can go wrong between the two."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from kube.api import Manifest
+from rljob_operator.cluster.client import JSON, ApiError, Client
+from rljob_operator.cluster.resources import JOBS
+from rljob_operator.handlers import Told
+from rljob_operator.watch import Scope, Watch
+
+from .memory_api import Change, MemoryApi
+
+
+@dataclass
+class Faults:
+    """Chances, from 0 to 1, per request or per event of a watch."""
+
+    refused: float = 0.0
+    """409, 429 with Retry-After, 500 or 503 instead of an answer; nothing is done."""
+    lost: float = 0.0
+    """Done, but the answer never arrives."""
+    slow: float = 0.0
+    """Up to two seconds before it is done, and as long before it is heard of."""
+    cut: float = 0.0
+    """The stream breaks off; sometimes its place in history is gone as well."""
+    repeated: float = 0.0
+    """An event comes twice."""
+    dice: random.Random = field(default_factory=lambda: random.Random(0))
+
+    def happens(self, chance: float) -> bool:
+        return self.dice.random() < chance
+
+    async def dawdle(self) -> None:
+        if self.happens(self.slow):
+            await asyncio.sleep(self.dice.uniform(0, 2))
+
+
+CRASHED = ApiError(0, "Crashed", "this operator is no more")
+
+
+class MemoryClient(Client):
+    """Once `dead`, nothing that it is asked for happens."""
+
+    def __init__(self, api: MemoryApi, faults: Faults) -> None:
+        self.dead = False
+        self.after_write: Callable[[str, str], None] = lambda method, path: None
+        """Called when a write was done, and before it is heard of."""
+        self._api = api
+        self._faults = faults
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: Manifest | None = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+    ) -> Manifest:
+        await self._faults.dawdle()
+        self._refuse_by_chance(method)
+        self._check()
+        answer = self._api.send(method, path, body, content_type)
+        if method != "GET" and answer.code < 400:
+            self.after_write(method, path)
+        self._check()
+        await self._faults.dawdle()
+        if self._faults.happens(self._faults.lost):
+            raise ApiError(0, "TimeoutError", "the answer was lost")
+        if answer.code >= 400:
+            raise ApiError(answer.code, answer.body["reason"], answer.message)
+        return answer.body
+
+    async def lines(self, path: str, params: Mapping[str, str], accept: str = JSON) -> AsyncIterator[bytes]:
+        plural, revision = path.rsplit("/", 1)[-1], int(params["resourceVersion"])
+        news = asyncio.Event()
+        self._api.on_change.append(lambda change: news.set() if change.plural == plural else None)
+        while True:
+            self._check()
+            changes = self._api.since(plural, revision)
+            if changes is None:
+                raise ApiError(410, "Expired", "too old resource version")
+            for change in changes:
+                await self._faults.dawdle()
+                self._cut_by_chance()
+                for _ in range(1 + self._faults.happens(self._faults.repeated)):
+                    yield _event(change.type, change.object)
+                revision = change.revision
+            await news.wait()
+            news.clear()
+
+    def _check(self) -> None:
+        if self.dead:
+            raise CRASHED
+
+    def _refuse_by_chance(self, method: str) -> None:
+        if not self._faults.happens(self._faults.refused):
+            return
+        code = self._faults.dice.choice([429, 500, 503] if method == "GET" else [409, 429, 500, 503])
+        reason = {409: "Conflict", 429: "TooManyRequests"}.get(code, "InternalError")
+        raise ApiError(code, reason, "by chance", 1.0 if code == 429 else None)
+
+    def _cut_by_chance(self) -> None:
+        if not self._faults.happens(self._faults.cut):
+            return
+        if self._faults.happens(0.3):
+            self._api.compacted = self._api.revision
+        if self._faults.happens(0.3):
+            raise ApiError(500, "InternalError", "an error in the stream")
+        raise ApiError(0, "ClientPayloadError", "the stream broke off")
+
+
+def _event(kind: str, manifest: Manifest) -> bytes:
+    return json.dumps({"type": kind, "object": manifest}).encode()
+
+
+class ListedJobs:
+    """Tells of jobs as kopf does: a list shows what is there, and never what is gone."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def run(self, told: Told) -> NoReturn:
+        self._told = told
+        await Watch(self._client, Scope(JOBS, "", "", False), self).run()
+
+    def replace(self, scope: str, items: list[Manifest], version: int) -> None:
+        for item in items:
+            self._told(None, item)
+
+    def changed(self, manifest: Manifest) -> None:
+        self._told("MODIFIED", manifest)
+
+    def deleted(self, manifest: Manifest) -> None:
+        self._told("DELETED", manifest)
+
+    def reached(self, scope: str, version: int) -> None:
+        """Nothing is kept here."""
+
+
+__all__ = ["Change", "Faults", "ListedJobs", "MemoryClient"]

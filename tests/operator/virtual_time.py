@@ -1,0 +1,68 @@
+"""An event loop whose time jumps to the next thing that is due: an hour of waiting takes no time."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import pytest
+
+from rljob_operator import leader, queue, run_cluster
+from rljob_operator.cluster import event_posts, kubernetes
+
+T = TypeVar("T")
+BEGINNING = 1_700_000_000.0
+
+
+class _Selector(selectors.DefaultSelector):
+    """Never waits; tells how long it would have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "nothing will ever happen any more"
+        self.waited += max(0.0, timeout)
+        return super().select(0)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def __init__(self, selector: _Selector) -> None:
+        self._waited = selector
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self._waited.waited
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    def time(self) -> float:
+        return BEGINNING + self.monotonic()
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def text(self) -> str:
+        return datetime.fromtimestamp(self.time(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+CLOCK = Clock()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """What the coroutine gives."""
+    with asyncio.Runner(loop_factory=lambda: _Loop(_Selector())) as runner:
+        return runner.run(work)
+
+
+@pytest.fixture
+def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator goes by the loop's clock."""
+    for module in (leader, queue, run_cluster, event_posts, kubernetes):
+        monkeypatch.setattr(module, "time", CLOCK)
