@@ -35,14 +35,16 @@ def helm(*arguments: str | Path) -> str:
     return ended.stdout
 
 
-def rendered(values: Path = DEFAULT, *flags: str) -> list[Manifest]:
+def rendered(
+    values: Path = DEFAULT, *flags: str, release: str = RELEASE, namespace: str = NAMESPACE
+) -> list[Manifest]:
     """Everything that the chart makes of `values`."""
-    return list(_rendered(values, flags))
+    return list(_rendered(values, flags, release, namespace))
 
 
 @cache
-def _rendered(values: Path, flags: tuple[str, ...]) -> tuple[Manifest, ...]:
-    text = helm("template", RELEASE, CHART, "--namespace", NAMESPACE, "--values", values, *flags)
+def _rendered(values: Path, flags: tuple[str, ...], release: str, namespace: str) -> tuple[Manifest, ...]:
+    text = helm("template", release, CHART, "--namespace", namespace, "--values", values, *flags)
     return tuple(each for each in YAML(typ="safe").load_all(text) if each)
 
 

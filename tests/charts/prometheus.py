@@ -6,15 +6,16 @@ import json
 import shutil
 import socket
 import subprocess
+import sys
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kube.processes import running, wait_until
+from kube.api import Manifest
+from kube.processes import Command, Failure, run, running, wait_until
 from kube.programs import Unavailable, cache, say
 
 
@@ -69,18 +70,12 @@ class Promtool:
 
 
 @dataclass(frozen=True)
-class Target:
-    """What is scraped, and the labels that its series get."""
-
-    address: str
-    labels: dict[str, str]
-
-
-@dataclass(frozen=True)
 class Prometheus:
     """A server that runs."""
 
     url: str
+    before: Command
+    """Before commands that reach it: nothing, or what enters its network."""
 
     def values(self, query: str) -> list[str]:
         """The values that a query returns now."""
@@ -92,35 +87,32 @@ class Prometheus:
 
     def is_ready(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
+            return "Ready" in self._read("-/ready")
+        except Failure:
             return False
 
     def _get(self, path: str, parameters: dict[str, str]) -> Any:
-        url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return json.load(answer)["data"]
+        return json.loads(self._read(f"api/v1/{path}?{urllib.parse.urlencode(parameters)}"))["data"]
+
+    def _read(self, path: str) -> str:
+        return run(*self.before, sys.executable, "-I", "-c", READ, f"{self.url}/{path}")
+
+
+READ = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())"
 
 
 @contextmanager
-def scraping(targets: list[Target], folder: Path) -> Iterator[Prometheus]:
-    """A Prometheus on loopback that scrapes `targets` several times a second.
+def scraping(configs: list[Manifest], folder: Path, before: Command | None = None) -> Iterator[Prometheus]:
+    """A Prometheus on loopback that scrapes what `configs` say, twice a second.
 
     Raises `Unavailable` where there is none, `Failure` when it does not start.
     """
-    config = {
-        "global": {"scrape_interval": "300ms", "scrape_timeout": "300ms"},
-        "scrape_configs": [
-            {"job_name": one.address, "static_configs": [{"targets": [one.address], "labels": one.labels}]}
-            for one in targets
-        ],
-    }
-    (folder / "prometheus.yml").write_text(json.dumps(config))
-    server, log = Prometheus(f"http://127.0.0.1:{_free_port()}"), folder / "log"
+    pace = {"scrape_interval": "500ms", "scrape_timeout": "500ms"}
+    (folder / "prometheus.yml").write_text(json.dumps({"global": pace, "scrape_configs": configs}))
+    server, log = Prometheus(f"http://127.0.0.1:{_free_port()}", before or []), folder / "log"
     flags = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
     address = f"--web.listen-address={server.url.removeprefix('http://')}"
-    with running([prometheus("prometheus"), *flags, address], log) as process:
+    with running([*server.before, prometheus("prometheus"), *flags, address], log) as process:
         wait_until(server.is_ready, "Prometheus is ready", 60, process, log)
         yield server
 

@@ -11,13 +11,14 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from prometheus_client import CollectorRegistry, start_http_server
 
+from kube.api import Manifest
 from kube.fixtures import skipped_if_unavailable
 from kube.pods import eventually
 from rljob_chart.operator_dashboard import OPERATOR
 from rljob_chart.training_dashboard import TRAINING
 
 from . import exporters
-from .prometheus import Prometheus, Target, scraping
+from .prometheus import Prometheus, scraping
 from .queries import LEARNED
 
 JOB = {"namespace": "team", "rljob": "math"}
@@ -42,13 +43,18 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         operator = stack.enter_context(served(exporters.operator()))
         trainer = stack.enter_context(served(exporters.trainer(LEARNED)))
         vllm = stack.enter_context(served(exporters.vllm_stand_in()))
-        targets = [
-            Target(operator, {"namespace": "rljob-system", "pod": "operator-1"}),
-            Target(trainer, {**JOB, "pod": "math-trainer-0-1", "role": "trainer"}),
-            Target(vllm, {**JOB, "pod": "math-rollout-0-0", "role": "rollout"}),
+        configs = [
+            static(operator, {"namespace": "rljob-system", "pod": "operator-1"}),
+            static(trainer, {**JOB, "pod": "math-trainer-0-1", "role": "trainer"}),
+            static(vllm, {**JOB, "pod": "math-rollout-0-0", "role": "rollout"}),
         ]
         stack.enter_context(skipped_if_unavailable())
-        yield stack.enter_context(scraping(targets, tmp_path_factory.mktemp("prometheus")))
+        yield stack.enter_context(scraping(configs, tmp_path_factory.mktemp("prometheus")))
+
+
+def static(address: str, labels: dict[str, str]) -> Manifest:
+    """Scrapes one address, and gives its series these labels."""
+    return {"job_name": address, "static_configs": [{"targets": [address], "labels": labels}]}
 
 
 @pytest.mark.parametrize("query", [*OPERATOR.queries, *TRAINING.queries])

@@ -1,0 +1,107 @@
+"""The chart on a real cluster: its own test, its people's rights, and dashboards that show a job which trains."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from charts.chart import CHART, helm, of_kind, rendered
+from charts.prometheus import Prometheus, scraping
+from charts.scraping import scrape_configs
+from kube.cluster import Cluster
+from kube.fixtures import skipped_if_unavailable
+from kube.pods import eventually
+from kube.programs import programs
+from rljob_chart.operator_dashboard import OPERATOR
+from rljob_chart.training_dashboard import TRAINING
+
+from .deployment import NAMESPACE, RELEASE
+from .job import JOBS, Job, addition
+
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
+BINDINGS = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings"
+MONITORING = CHART / "ci" / "monitoring-values.yaml"
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_helm_test_passes(rljob_cluster: Cluster) -> None:
+    said = helm("test", RELEASE, "--kubeconfig", rljob_cluster.kubeconfig, "--namespace", NAMESPACE)
+    assert "Phase:          Succeeded" in said
+
+
+def test_one_of_two_replicas_leads(rljob_cluster: Cluster) -> None:
+    operators = rljob_cluster.kubectl("--namespace", NAMESPACE, "get", "pods", "--output=name").split()
+    assert len(operators) == 2
+    (lease,) = rljob_cluster.api.get(LEASES).body["items"]
+    assert f"pod/{lease['spec']['holderIdentity']}" in operators
+
+
+@pytest.mark.parametrize(
+    ("role", "verbs"),
+    [("view", {"get"}), ("edit", {"get", "create", "delete"}), ("admin", {"get", "create", "delete"})],
+)
+def test_people_may_with_jobs_what_they_may_with_the_rest_of_a_namespace(
+    rljob_cluster: Cluster, role: str, verbs: set[str]
+) -> None:
+    binding = {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": f"one-who-may-{role}"}
+    rljob_cluster.api.post(BINDINGS, {"metadata": {"name": role}, "subjects": [subject], **binding})
+
+    def may(verb: str, *flags: str) -> bool:
+        who = f"--as={subject['name']}"
+        return answer_of(rljob_cluster, "auth", "can-i", verb, "rljobs", who, *flags) == "yes"
+
+    eventually(
+        lambda: {verb for verb in ("get", "create", "delete") if may(verb)} == verbs, f"{role} may {verbs}"
+    )
+    assert not may("update", "--subresource=status")
+
+
+def answer_of(cluster: Cluster, *arguments: str) -> str:
+    """What kubectl says, whatever its exit code: `auth can-i` answers no with one."""
+    command = [str(programs("kubectl")["kubectl"]), "--kubeconfig", str(cluster.kubeconfig), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def job(rljob_cluster: Cluster) -> Iterator[Job]:
+    """One that trains, and has a checkpoint."""
+    changes = {"validation": {"source": "builtin:addition"}}
+    manifest = addition("seen", 5000, data={"train": {"source": "builtin:addition"}, **changes})
+    manifest["spec"]["algorithm"]["grpo"] |= {"validationPeriod": 2, "klPenalty": 0.01}
+    answer = rljob_cluster.api.post(JOBS, manifest)
+    assert answer.code == 201, answer.message
+    job = Job(rljob_cluster, "seen")
+    job.wait_for(lambda: job.step() >= 6, "six steps are done")
+    yield job
+    rljob_cluster.api.delete(f"{JOBS}/seen")
+    eventually(lambda: not job.pods(), "its pods are gone")
+
+
+@pytest.fixture(scope="module")
+def prometheus(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """In the cluster's network, scraping what the chart's monitors select."""
+    monitors = rendered(MONITORING, release=RELEASE, namespace=NAMESPACE)
+    monitors = [*of_kind("ServiceMonitor", monitors), *of_kind("PodMonitor", monitors)]
+    with skipped_if_unavailable():
+        configs = scrape_configs(monitors, job.cluster.api.get("/api/v1/pods").body["items"], NAMESPACE)
+        with scraping(configs, tmp_path_factory.mktemp("prometheus"), job.cluster.inside()) as server:
+            yield server
+
+
+TROUBLE = re.compile("_(refusals|reconcile_errors|watch_restarts)_")
+"""What is counted only once it happened, and on this cluster nothing did."""
+
+
+@pytest.mark.parametrize(
+    "query", [each for each in [*OPERATOR.queries, *TRAINING.queries] if not TROUBLE.search(each)]
+)
+def test_a_query_of_the_dashboards_shows_the_job_or_the_operator(query: str, prometheus: Prometheus) -> None:
+    asked = (
+        query.replace("$__rate_interval", "10s").replace("$namespace", "default").replace("$rljob", "seen")
+    )
+    eventually(lambda: bool(prometheus.values(asked)), f"{asked} returns data")
