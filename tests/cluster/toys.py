@@ -70,7 +70,7 @@ class Toys:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-                preexec_fn=None if limit_bytes is None else partial(limit_files, limit_bytes),  # noqa: PLW1509
+                preexec_fn=None if limit_bytes is None else partial(limit_files, limit_bytes),  # noqa: PLW1509 - no threads here
             )
         )
 

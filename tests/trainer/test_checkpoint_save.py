@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -56,7 +57,7 @@ def kill_everywhere(root: Path) -> tuple[int, list[str]]:
     damage: list[str] = []
     for attempt in range(2, 200):
         newest = whole_steps(root)[-1]
-        code = in_child(lambda attempt=attempt: next_attempt(root, attempt, attempt - 1))  # type: ignore[misc]
+        code = in_child(partial(next_attempt, root, attempt, attempt - 1))
         steps = Directory(root).steps()
         damage += [p for step in steps for p in verify(Directory(root).checkpoint(step))]
         assert whole_steps(root), "there is always one to go on from"

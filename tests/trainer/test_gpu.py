@@ -58,7 +58,7 @@ def train(model: Path, first: int, directory: Path, load: bool, drop_cuda_rng: b
 def _end(backend: DtensorBackend, losses: list[float]) -> End:
     digest = hashlib.sha256()
     for parameter in backend.policy.parameters():
-        digest.update(parameter.full_tensor().detach().cpu().numpy().tobytes())  # type: ignore[attr-defined]
+        digest.update(parameter.full_tensor().detach().cpu().numpy().tobytes())  # type: ignore[attr-defined] # a DTensor
     masters = {parameter.dtype for parameter in backend.policy.parameters()}
     return End(losses, digest.hexdigest(), masters, {tensor.dtype for _, tensor in backend.weights()})
 

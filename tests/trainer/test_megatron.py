@@ -157,7 +157,7 @@ def train_in_torch(model: Path, steps: int, eps: float) -> tuple[dict[str, Tenso
         batch, loss = grpo(batch, logprobs_BT.detach())
         optimizer.zero_grad()
         value, metrics = loss(logprobs_BT, batch)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call] # torch's own
         norm = torch.nn.utils.clip_grad_norm_(hf.parameters(), 1.0)
         optimizer.step()
         told = {name: metric.item() for name, metric in {**metrics, "loss": value}.items()}

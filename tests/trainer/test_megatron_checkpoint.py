@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -82,9 +83,9 @@ def step(backend: MegatronBackend, number: int) -> StepResult:
     return backend.train_step(batch, loss, lambda: None)
 
 
-def digest(tensors: object) -> str:
+def digest(tensors: Iterable[Tensor]) -> str:
     total = hashlib.sha256()
-    for tensor in tensors:  # type: ignore[attr-defined]
+    for tensor in tensors:
         total.update(tensor.detach().numpy().tobytes())
     return total.hexdigest()
 

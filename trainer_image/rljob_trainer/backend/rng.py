@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from torch import Tensor
 class RngState:
     """A copy of all streams at one moment."""
 
-    python: object
-    numpy: object
+    python: tuple[Any, ...]
+    """As `random.getstate` gives it."""
+    numpy: dict[str, Any] | tuple[Any, ...]
+    """As `numpy.random.get_state` gives it."""
     torch: Tensor
     cuda: Tensor | None
 
@@ -35,8 +38,8 @@ def read_rng() -> RngState:
 
 def write_rng(state: RngState) -> None:
     """Go on drawing from where `state` was read."""
-    random.setstate(state.python)  # type: ignore[arg-type]
-    np.random.set_state(state.numpy)  # type: ignore[arg-type]
+    random.setstate(state.python)
+    np.random.set_state(state.numpy)
     torch.set_rng_state(state.torch)
     if state.cuda is not None:
         torch.cuda.set_rng_state(state.cuda)

@@ -39,8 +39,9 @@ class Replicated(ParallelStyle):
         return distribute_module(
             module,
             device_mesh,
-            input_fn=self._enter,  # type: ignore[arg-type] # declared to return nothing, used for what it returns
-            output_fn=_leave,  # type: ignore[arg-type]
+            # Both are declared to return nothing, and used for what they return.
+            input_fn=self._enter,  # type: ignore[arg-type] # see above
+            output_fn=_leave,  # type: ignore[arg-type] # see above
         )
 
     def _enter(self, _: nn.Module, inputs: Any, mesh: DeviceMesh) -> tuple[Tensor]:
@@ -52,14 +53,14 @@ def _leave(_: nn.Module, output: Any, __: DeviceMesh) -> Tensor:
     return local
 
 
-def cut(model: nn.Module, mesh: DeviceMesh, config: Manifest) -> None:
-    """Spread `model` over `mesh` in place."""
+def cut(model: Any, mesh: DeviceMesh, config: Manifest) -> None:
+    """Spread `model`, one of transformers', over `mesh` in place."""
     tied = config["tie_word_embeddings"]
     parallelize_module(model, mesh, _root_plan())
-    for layer in model.model.layers:  # type: ignore[union-attr]
+    for layer in model.model.layers:
         parallelize_module(layer, mesh, _layer_plan(layer))
     if tied:  # both were cut alike, but each for itself
-        model.lm_head.weight = model.model.embed_tokens.weight  # type: ignore[union-attr]
+        model.lm_head.weight = model.model.embed_tokens.weight
 
 
 def refuse_uneven(config: Manifest, tensor: int) -> None:

@@ -20,4 +20,4 @@ with warnings.catch_warnings():
     import megatron.core.models.gpt.gpt_layer_specs
     import megatron.core.models.gpt.gpt_model
     import megatron.core.optimizer
-    import megatron.core.pipeline_parallel  # noqa: F401
+    import megatron.core.pipeline_parallel  # noqa: F401 - imported to be imported

@@ -70,11 +70,12 @@ def stand_in() -> Iterator[None]:
         return name.replace("torch.", "torch.cuda.", 1) if isinstance(name, str) else name
 
     try:
-        Tensor.cuda = nn.Module.cuda = _same  # type: ignore[method-assign]
-        Tensor.type = named_type  # type: ignore[method-assign, assignment]
+        # Methods of somebody else's classes, for as long as this lasts.
+        Tensor.cuda = nn.Module.cuda = _same  # type: ignore[method-assign] # see above
+        Tensor.type = named_type  # type: ignore[method-assign, assignment] # see above
         yield
     finally:
-        Tensor.cuda, nn.Module.cuda, Tensor.type = kept  # type: ignore[method-assign]
+        Tensor.cuda, nn.Module.cuda, Tensor.type = kept  # type: ignore[method-assign] # see above
 
 
 def _same(self: Any, *_: object, **__: object) -> Any:
