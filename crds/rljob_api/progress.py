@@ -41,7 +41,7 @@ class BrokenReplica(Record):
 
     index: int
     since: str
-    """Time of the failure; a server that started later is not meant."""
+    """When it last answered; a server that started later is not meant."""
     reason: str
 
 

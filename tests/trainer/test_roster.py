@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -86,6 +88,7 @@ async def two_servers() -> AsyncIterator[tuple[list[StandIn], Roster]]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.2)
     monkeypatch.setattr(roster, "GIVEN_UP_SECONDS", 0.1)
 
 
@@ -125,6 +128,37 @@ def test_a_server_that_is_gone_is_not_called_broken() -> None:
         await servers[1].stop()
         assert await used(known) == [0]
         assert known.broken == [], "its pod says itself how it ended"
+
+    run(scenario)
+
+
+def test_a_server_that_takes_no_connection_is_not_called_broken() -> None:
+    """As of a pod that is gone with its address: packets to it are lost."""
+
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        await used(known)
+        await servers[1].stop()
+        with taking_no_connection(servers[1].port):
+            assert await used(known) == [0]
+        assert known.broken == []
+
+    run(scenario)
+
+
+@contextmanager
+def taking_no_connection(port: int) -> Iterator[None]:
+    """A listener whose queue is full: the kernel drops whoever else asks."""
+    with socket.create_server(("127.0.0.1", port), backlog=0), socket.create_connection(("127.0.0.1", port)):
+        yield
+
+
+def test_a_complaint_does_not_mean_a_server_that_started_after_the_last_answer() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        await used(known)
+        last_answer = datetime.now(UTC)
+        servers[1].hangs = True
+        await used(known)
+        assert datetime.fromisoformat(known.broken[0].since) <= last_answer
 
     run(scenario)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import aiohttp
 
@@ -11,6 +12,9 @@ from rljob_trainer.rollout.guard import INSTANCE_HEADER, bearer
 
 PROBE_SECONDS = 10.0
 """A server that takes longer to say which weights it has is taken to hang."""
+CONNECT_SECONDS = 5.0
+"""A server that takes no connection in this time is gone with its pod. One that hangs takes them: its kernel does.
+Less than `PROBE_SECONDS`, to be told from it."""
 
 
 class ReplicaError(Exception):
@@ -24,7 +28,7 @@ class ReplicaError(Exception):
         self.status = status
         """HTTP status of its answer; None when no answer came."""
         self.silent = silent
-        """It neither answered nor refused in the time it had."""
+        """It took the connection, and did not answer in the time it had."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,14 @@ class Client:
                 self.url + path,
                 json=body,
                 headers={"Authorization": bearer(self.token)},
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=PROBE_SECONDS),
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
             ) as response:
                 if response.status != 200:
                     raise ReplicaError(self.index, phase, (await response.text())[:500], response.status)
                 text = await response.json() if response.content_type == "application/json" else {}
                 return Answer(text, response.headers.get(INSTANCE_HEADER, ""))
+        except aiohttp.ConnectionTimeoutError:
+            raise ReplicaError(self.index, phase, f"no connection within {CONNECT_SECONDS} s") from None
         except TimeoutError:
             raise ReplicaError(self.index, phase, f"no answer within {seconds} s", silent=True) from None
         except aiohttp.ClientError as error:
@@ -83,6 +89,8 @@ class Seen:
     """Changes when the server is replaced."""
     version: str
     """Weights that it serves with; `default` before the first push."""
+    at: datetime
+    """When it answered, so its pod had started by then."""
 
 
 async def look(client: Client, seconds: float) -> Seen | ReplicaError:
@@ -91,4 +99,4 @@ async def look(client: Client, seconds: float) -> Seen | ReplicaError:
         answer = await client.get("/weight_info", "looking for it", seconds)
     except ReplicaError as error:
         return error
-    return Seen(client, answer.instance, str(answer.body["weight_version"]))
+    return Seen(client, answer.instance, str(answer.body["weight_version"]), datetime.now(UTC))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from rljob_api.progress import BrokenReplica
 from rljob_trainer.rollout import client
@@ -29,7 +28,7 @@ class Roster:
 
     def give_up(self, server: Seen, reason: str) -> None:
         """Use this server no more; the one that replaces it is welcome."""
-        since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        since = server.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         broken = BrokenReplica(index=server.client.index, since=since, reason=reason)
         self._given_up.setdefault((server.client.index, server.instance), broken)
 
