@@ -36,14 +36,16 @@ class Pass:
 
 
 async def reconcile(job: RLJob, cluster: Cluster, settings: Settings, now: float) -> Pass:
-    """`job.status` is what the pass before wrote. An attempt's number is written before any pod of it is rendered."""
+    """`job.status` is what the pass before wrote. An attempt's number is written before any pod of it is rendered, and
+    how a pod ended before the pod is deleted: whenever this is cut short, the next pass finds out what is left to do.
+    """
     observed = await cluster.observe(job)
     decision = pinned(job, decide(job, observed, now), settings.job_defaults)
-    await cluster.delete(job, decision.delete)
     await cluster.apply(job, render(job, decision, secrets.token_urlsafe(32), settings))
     new = status(job, observed, decision, now)
+    if new != job.status and not decision.delete_job:
+        await cluster.write_status(job, new)
+    await cluster.delete(job, decision.delete)
     if decision.delete_job:
         await cluster.delete_job(job)
-    elif new != job.status:
-        await cluster.write_status(job, new)
     return Pass(observed, decision, new)

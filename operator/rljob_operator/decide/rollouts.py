@@ -52,9 +52,12 @@ def _by_index(observed: Observed) -> dict[int, list[Pod]]:
 def _slot(job: RLJob, observed: Observed, index: int, pods: list[Pod], now: float) -> Decision:
     if not pods:
         return _fill(job, index, now)
+    present = names.rollout_pod(job.metadata.name, index, replacement(job, index).serial)
     for pod in pods:
         if pod.terminating:
             continue
+        if pod.name != present:  # its end was counted in the pass before
+            return Decision(Goal.RUN, "", delete=(pod,))
         if pod.ended:
             return _replace(job, observed, pod, now)
         if report := _given_up(observed, pod):
