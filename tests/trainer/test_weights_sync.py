@@ -12,16 +12,20 @@ from typing import Any, TypeVar
 
 import pytest
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from rljob_api.algorithm import Sampling
 from rljob_api.run import Run
 from rljob_api.weights import Transport
 from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.checkpoint.export import export_checkpoint
 from rljob_trainer.rollout import client, dispatch
+from rljob_trainer.rollout.answers import completion_request, samples_of
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.rollout.seeds import prompt_seed
 from rljob_trainer.weights.sync import WeightSync
+from trainer.checkpoints import a_run as checkpoint_run
+from trainer.checkpoints import save_model
 from trainer.vllm_server import (
     Servers,
     a_run,
@@ -49,6 +53,7 @@ class Alone:
 class World:
     """Two servers, the model that is trained, and the trainer's end of everything."""
 
+    work: Path
     servers: Servers
     model: PreTrainedModel
     fleet: Fleet
@@ -109,10 +114,15 @@ def seed_of(prompt: Prompt) -> int:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     work = tmp_path_factory.mktemp("rollout")
-    model = make_model(work / "model")
+    model = make_model(work / "source")
+    checkpoint = save_model(checkpoint_run(work / "volume"), model, work / "source")
+    export_checkpoint(checkpoint, work / "model")
     run = a_run(work)
-    servers, fleet = Servers(run, work), Fleet(run)
-    world = World(servers, model, fleet, WeightSync(run, Alone(), fleet), [fleet])
+    servers, fleet = (
+        Servers(run, work, ("--load-format", "auto")),
+        Fleet(run),
+    )  # in a job they start with random ones
+    world = World(work, servers, model, fleet, WeightSync(run, Alone(), fleet), [fleet])
     try:
         for index in range(2):
             servers.start(index)
@@ -126,6 +136,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def drawn(samples: list[Sample]) -> list[tuple[list[int], list[float]]]:
     return [(sample.token_ids, sample.logprobs) for sample in samples]
+
+
+def test_vllm_loads_an_exported_checkpoint_by_itself(world: World) -> None:
+    """Before anything was pushed, the servers hold what they found in the export that they were started with."""
+    exported = AutoModelForCausalLM.from_pretrained(world.work / "model")
+    prompt = some_prompts(1)[0]
+    request = completion_request(prompt, 4, Sampling(max_new_tokens=16), seed=0)
+    for server in world.fleet.look():
+        answer = world.fleet.run(server.client.post("/v1/completions", request, "answering"), nothing)
+        assert largest_difference(exported, samples_of(answer.body, prompt, 0)) < 1e-4
 
 
 def test_after_a_push_logprobs_equal_those_of_transformers(world: World) -> None:

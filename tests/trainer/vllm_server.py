@@ -28,11 +28,16 @@ os.environ.setdefault(
     TOKEN_ENV, "secret"
 )  # a pod has it from its Secret; servers and trainers here inherit it
 START_SECONDS = 400.0
-SERVE = (
-    "import os, sys; from pathlib import Path; from rljob_api.run import Run; "
-    "from rljob_trainer.rollout.server import serve; "
-    "serve(Run.model_validate_json(Path(sys.argv[1]).read_text()), int(sys.argv[2]), sys.argv[3])"
-)
+SERVE = """
+import sys
+from pathlib import Path
+from rljob_api.run import Run
+from rljob_trainer.rollout import server
+
+arguments = server.arguments
+server.arguments = lambda *args: arguments(*args) + sys.argv[4:]
+server.serve(Run.model_validate_json(Path(sys.argv[1]).read_text()), int(sys.argv[2]), sys.argv[3])
+"""
 
 
 def nothing() -> None:
@@ -110,6 +115,8 @@ class Servers:
 
     run: Run
     work: Path
+    arguments: tuple[str, ...] = ()
+    """Of vLLM, beside those that it always gets; the last one wins."""
     processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, index: int) -> None:
@@ -117,7 +124,7 @@ class Servers:
         log = (self.work / f"server-{index}.log").open("ab")
         command = [sys.executable, "-c", SERVE, str(self.work / "run.json"), str(index)]
         self.processes[index] = subprocess.Popen(
-            [*command, self.run.rollout_hosts[index]],
+            [*command, self.run.rollout_hosts[index], *self.arguments],
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | {"OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
