@@ -25,10 +25,10 @@ class Pods:
     """A server on node0, and who asks it: a guest and a stranger on each node."""
 
     cluster: Cluster
-    address: str
+    addresses: dict[str, str]
 
-    def is_served(self, client: str, port: int) -> bool:
-        ask = ["wget", "-qO-", f"http://{self.address}:{port}"]
+    def is_served(self, client: str, port: int, by: str = "server") -> bool:
+        ask = ["wget", "-qO-", f"http://{self.addresses[by]}:{port}"]
         try:
             return self.cluster.kubectl("exec", client, "--", *ask) == "served\n"
         except Failure:
@@ -54,9 +54,9 @@ def pods(two_node_cluster: Cluster) -> Iterator[Pods]:
     create(api, busybox("server", SERVES, labels={"app": "server"}, container=port, nodeName="node0"))
     for client in CLIENTS:
         app, node = client.split("-")
-        create(api, busybox(client, "sleep 1000", labels={"app": app}, nodeName=f"node{node}"))
-    running = [wait_for(api, name, is_in_phase("Running")) for name in ("server", *CLIENTS)]
-    yield Pods(two_node_cluster, running[0]["status"]["podIP"])
+        create(api, busybox(client, SERVES, labels={"app": app}, nodeName=f"node{node}"))
+    running = {name: wait_for(api, name, is_in_phase("Running")) for name in ("server", *CLIENTS)}
+    yield Pods(two_node_cluster, {name: pod["status"]["podIP"] for name, pod in running.items()})
     for name in ("server", *CLIENTS):
         delete(api, name)
 
@@ -103,7 +103,7 @@ def test_a_namespace_is_named_by_its_labels(pods: Pods) -> None:
 
 
 def test_who_may_only_go_elsewhere_is_refused(pods: Pods) -> None:
-    elsewhere = {"ipBlock": {"cidr": "0.0.0.0/0", "except": [f"{pods.address}/32"]}}
+    elsewhere = {"ipBlock": {"cidr": "0.0.0.0/0", "except": [f"{pods.addresses['server']}/32"]}}
     with policy(pods, "guest", policyTypes=["Egress"], egress=[{"to": [elsewhere]}]):
         pods.become(served=["stranger-0", "stranger-1"], refused=["guest-0", "guest-1"])
     with policy(pods, "guest", policyTypes=["Egress"], egress=[{"to": [ANYWHERE]}]):
@@ -113,3 +113,9 @@ def test_who_may_only_go_elsewhere_is_refused(pods: Pods) -> None:
 def test_what_is_allowed_out_must_still_be_allowed_in(pods: Pods) -> None:
     with policy(pods, "guest", policyTypes=["Egress"], egress=[{}]), policy(pods, "server", ingress=[]):
         pods.become(served=[], refused=CLIENTS)
+
+
+def test_whom_nobody_may_ask_is_answered(pods: Pods) -> None:
+    with policy(pods, "guest", ingress=[]):
+        eventually(lambda: not pods.is_served("stranger-0", 8000, by="guest-0"), "nobody may ask the guest")
+        assert pods.is_served("guest-0", 8000)
