@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from .fields import Field, below, field
 from .reasons import IN_THE_RUNBOOK
+from .rules import EDIT_RULES, RULES
 from .schema import enum_descriptions
 
 HEADER = """# Reference
@@ -16,6 +17,16 @@ Made from the models in `crds/rljob_api` by `make crds`. `rljob explain FIELD` s
 A field without a default may be absent, and its description says what that means.
 """
 
+RULES_HEADER = """## Rules over several fields
+
+The API server and `rljob validate` refuse a job that breaks one, with these words.
+"""
+EDITS_HEADER = """## What may change, and when
+
+A running attempt keeps what it began with. An edit of another field than these is allowed at any time; it takes effect
+when the next attempt begins, or the next pod starts. `suspend`, the deadlines, `failurePolicy`, `rollout.replicas` and
+`checkpoint.storage.retentionPolicy` take effect at once.
+"""
 RUNBOOK = "runbook-cluster.md"
 REASONS = """## Reasons
 
@@ -26,7 +37,21 @@ What `reason` says in conditions, and in `status.attempt`. The message beside it
 def reference() -> str:
     """The whole page as Markdown: a table per section."""
     parts = [_section(each) for root in ("spec", "status") for each in _sections(field(root))]
-    return "\n".join([HEADER, *parts, _reasons()])
+    return "\n".join([HEADER, *parts, _rules(), _edits(), _reasons()])
+
+
+def _rules() -> str:
+    rows = [f"| `spec.{rule.path}` | {_words(rule.message)} |" for rule in RULES]
+    return "\n".join([RULES_HEADER, "| field | rule |", "|---|---|", *rows, ""])
+
+
+def _edits() -> str:
+    rows = [f"| `spec.{rule.path}` | {_words(rule.message)} |" for rule in EDIT_RULES]
+    return "\n".join([EDITS_HEADER, "| field | rule |", "|---|---|", *rows, ""])
+
+
+def _words(message: str) -> str:
+    return message.replace("|", "\\|")
 
 
 def _reasons() -> str:

@@ -104,7 +104,9 @@ def _without(node: Manifest, keys: set[str]) -> Manifest:
     if "properties" in node:
         kept["properties"] = {name: _without(below, keys) for name, below in node["properties"].items()}
     if "items" in node:
-        kept["items"] = _without(node["items"], keys)
+        told_apart_by = node.get("x-kubernetes-list-map-keys")
+        required = {"required": told_apart_by} if told_apart_by else {}
+        kept["items"] = _without(node["items"], keys) | required
     return kept
 
 

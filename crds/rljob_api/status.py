@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from pydantic import Field, JsonValue
+
 from .base import Record
 
 
@@ -163,13 +165,20 @@ class Failure(Record):
     time: str = ""
 
 
+BY_TYPE_SCHEMA: dict[str, JsonValue] = {
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["type"],
+}
+"""Each condition is there once, and who patches one leaves the others alone."""
+
+
 class Status(Record):
     observed_generation: int = 0
     phase: Phase = Phase.PENDING
     message: str = ""
     """What is wrong and what to do, else empty."""
     backend: str = ""
-    conditions: list[Condition] = []
+    conditions: list[Condition] = Field([], json_schema_extra=BY_TYPE_SCHEMA)
     attempt: AttemptStatus | None = None
     trainer: RoleStatus = RoleStatus()
     rollout: RolloutStatus = RolloutStatus()
