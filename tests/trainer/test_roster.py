@@ -221,3 +221,19 @@ def test_what_was_asked_of_a_server_that_hangs_is_asked_of_the_others(
         assert [broken.index for broken in known.broken] == [1]
 
     run(scenario)
+
+
+def test_an_answer_of_a_process_that_took_the_place_of_the_one_with_these_weights_is_not_taken() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        found = {seen.client.index: seen for seen in await known.look()}
+        servers[0].instance = "successor"
+        answered: list[int] = []
+        asked = Dispatch(
+            found, 1, 4, lambda question, _: answered.append(question.prompt.index), known.give_up_hung
+        )
+        assert await asked.run(questions(8)) == []
+        assert sorted(answered) == list(range(8))
+        assert "replaced by one without these weights" in str(asked.failures[0])
+        assert servers[1].asked == 8, "all of them were answered by the other"
+
+    run(scenario)
