@@ -116,6 +116,20 @@ def test_a_refusal_is_told_and_tried_again(place: Place) -> None:
     place.wait_for_pods(TRAINER, ROLLOUT)
 
 
+def test_what_belongs_to_somebody_else_is_not_taken_over(place: Place) -> None:
+    services = f"/api/v1/namespaces/{place.namespace}/services"
+    theirs = {"metadata": {"name": "demo"}, "spec": {"clusterIP": "None", "selector": {"app": "payments"}}}
+    place.made(services, theirs)
+    place.operator()
+    place.submit()
+    until(lambda: place.condition("Accepted").get("reason") == "NameTaken", place.told)
+    assert "Service demo" in place.status()["message"]
+    assert place.api.get(f"{services}/demo").body["spec"]["selector"] == {"app": "payments"}
+    assert place.pods() == {}
+    place.api.delete(f"{services}/demo")
+    place.wait_for_pods(TRAINER, ROLLOUT)
+
+
 def test_a_broken_job_says_so_and_stops_no_other(place: Place) -> None:
     """The API server keeps what it cannot know to be wrong; here a rule of ours is taken out of the CRD."""
     place.operator()

@@ -149,7 +149,8 @@ class KubernetesCluster:
         await self._writer.delete(one.resource, namespace, one.name, one.uid)
 
     async def _make_one(self, manifest: Manifest) -> None:
-        kind, answer = manifest["kind"], await self._writer.make(manifest)
+        kind = manifest["kind"]
+        answer = await self._writer.make(manifest, known=self._standing.is_known(manifest))
         if answer is not None and kind == "Pod":
             self._children.pods.written(answer)
         elif answer is not None and kind in self._children.metadata:

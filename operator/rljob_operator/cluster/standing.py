@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rljob_api.base import Manifest
 
+from .. import names
 from ..queue import Key
 from .children import APPLIED, Children
 from .objects import Known, owner_of
@@ -46,6 +47,15 @@ class Standing:
         if known is None or known.owner != owner_of(manifest):
             return False
         return kind in CREATED_ONCE or known.facts == metadata["annotations"][APPLIED]
+
+    def is_known(self, manifest: Manifest) -> bool:
+        """Whether it is there, in whatever state, and carries what we once applied."""
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        if kind not in METADATA_KINDS:
+            return False
+        key = (metadata["namespace"], manifest["metadata"]["labels"][names.LABEL_NAME])
+        known = self._children.metadata[kind].of(key).get(metadata["name"])
+        return known is not None and bool(known.facts)
 
     def is_going(self, key: Key, manifest: Manifest) -> bool:
         """Whether a pod of that name is there, but on its way out."""

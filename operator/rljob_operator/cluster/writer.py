@@ -19,6 +19,8 @@ CREATED_ONCE = frozenset({"Pod", "ConfigMap", "Secret"})
 TEMPORARY = frozenset({0, 401, 408, 429})
 """Beside 5xx and conflicts (two pods may meet at a quota): says nothing about the object."""
 NOT_FOUND, CONFLICT = 404, 409
+FIELDS_OF_ANOTHER = "Apply failed with"
+"""How the API server's answer begins when somebody else set a field to another value."""
 
 
 class RefusedError(Exception):
@@ -37,15 +39,17 @@ class Writer:
         self._client = client
         self._guard = guard
 
-    async def make(self, manifest: Manifest) -> Manifest | None:
+    async def make(self, manifest: Manifest, *, known: bool) -> Manifest | None:
         """The object as it is now; None for a Secret that was there already, for we never read one.
+
+        `known`: it stands and is the job's own, so what others changed in it is changed back.
 
         Raises `RefusedError`, and `ApiError` when it is worth to try again.
         """
         try:
             if manifest["kind"] in CREATED_ONCE:
                 return await self._create(manifest)
-            return await self._apply(manifest)
+            return await self._apply(manifest, force=known)
         except ApiError as error:
             if error.code in TEMPORARY or error.code >= 500 or error.reason == "Conflict":
                 raise
@@ -83,11 +87,17 @@ class Writer:
             raise RefusedError(manifest, _foreign(manifest))
         return found
 
-    async def _apply(self, manifest: Manifest) -> Manifest:
+    async def _apply(self, manifest: Manifest, *, force: bool) -> Manifest:
+        """Without `force` an object of somebody else, who set its fields, is left alone."""
         metadata = manifest["metadata"]
         path = CHILD_KINDS[manifest["kind"]].path(metadata["namespace"], metadata["name"])
-        params = {"fieldManager": FIELD_MANAGER, "force": "true"}
-        return await self._send("PATCH", path, manifest, params=params, content_type=APPLY)
+        params = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
+        try:
+            return await self._send("PATCH", path, manifest, params=params, content_type=APPLY)
+        except ApiError as error:
+            if error.message.startswith(FIELDS_OF_ANOTHER):
+                raise RefusedError(manifest, _foreign(manifest)) from error
+            raise
 
     async def _send(
         self,
