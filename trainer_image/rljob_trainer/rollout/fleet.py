@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -14,7 +14,7 @@ from rljob_api.algorithm import Sampling
 from rljob_api.progress import BrokenReplica
 from rljob_api.run import Run
 from rljob_trainer.batch import Prompt, Sample
-from rljob_trainer.rollout.answers import check_length, completion_request, samples_of
+from rljob_trainer.rollout.answers import check_length
 from rljob_trainer.rollout.background import Background
 from rljob_trainer.rollout.client import Client, Seen
 from rljob_trainer.rollout.dispatch import Dispatch, Question
@@ -121,17 +121,6 @@ class Fleet:
             raise ServersLostError(f"{len(left)} of {len(questions)} prompts have no server left: {failures}")
         return [replace(sample, prompt=q.prompt) for q in questions for sample in self._kept[_key(q)]]
 
-    def probe(self, prompt: Prompt, sampling: Sampling, step: int, poll: Poll) -> list[Sample]:
-        """One completion from every server that holds the weights of `step`, for the trainer to compare with its own.
-
-        Raises `ReplicaError` and `ServersLostError`.
-        """
-        request = completion_request(prompt, 1, sampling, seed=0)
-        servers = self._serving(step, poll).values()
-        asked = (server.client.post("/v1/completions", request, "answering a probe") for server in servers)
-        answers = self.run(_all(asked), poll)
-        return [sample for answer in answers for sample in samples_of(answer.body, prompt, step)]
-
     def run(self, work: Coroutine[Any, Any, T], poll: Poll) -> T:
         """Wait for `work` in the servers' event loop, polling."""
         return self._background.run(work, poll)
@@ -185,10 +174,6 @@ def _key(question: Question) -> _Key:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-async def _all(asked: Iterable[Awaitable[T]]) -> list[T]:
-    return list(await asyncio.gather(*asked))
 
 
 async def _session() -> aiohttp.ClientSession:
