@@ -14,6 +14,7 @@ from rljob_api.job import JobSpec
 from rljob_trainer.backend.dtensor.backend import DtensorBackend
 from rljob_trainer.errors import Mistake
 from trainer.ranks import run_ranks
+from trainer.test_dtensor import whole
 from trainer.tiny import make_model, make_spec
 
 LAYOUTS = [(1, 1), (2, 1), (1, 2), (2, 2)]
@@ -23,7 +24,7 @@ LAYOUTS = [(1, 1), (2, 1), (1, 2), (2, 2)]
 def loaded(spec: JobSpec, model: Path) -> dict[str, Tensor]:
     """Whole weights and the rotary buffers, as the backend has them."""
     backend = DtensorBackend(spec, model)
-    return {name: tensor.clone() for name, tensor in [*backend.weights(), *backend.policy.hf.named_buffers()]}
+    return whole(backend) | dict(backend.policy.hf.named_buffers())
 
 
 def of_transformers(model: Path) -> dict[str, Tensor]:
@@ -41,8 +42,10 @@ def _store_as(dtype: torch.dtype, model: Path) -> int:
     return 4 * sum(tensor.numel() for tensor in weights.values())
 
 
-@pytest.mark.parametrize(("kind", "tied"), [("qwen2", True), ("qwen3", False), ("llama", True)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("kind", "tied", "dtype"),
+    [("qwen2", True, torch.float32), ("qwen3", False, torch.bfloat16), ("llama", True, torch.bfloat16)],
+)
 def test_every_layout_loads_what_transformers_loads(
     tmp_path: Path, kind: str, tied: bool, dtype: torch.dtype
 ) -> None:
