@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from .network import PLUGINS
 from .programs import Unavailable, say
@@ -31,11 +32,16 @@ DEBIAN = {
     "skopeo": "skopeo",
 }
 """Package of each program."""
+DYNAMIC_LOADER = b"/ld-linux"
 
 
 def missing() -> list[str]:
     """Packages that are not installed."""
-    return sorted({package for program, package in DEBIAN.items() if shutil.which(program) is None})
+    absent = {package for program, package in DEBIAN.items() if shutil.which(program) is None}
+    busybox = shutil.which("busybox")
+    if busybox and DYNAMIC_LOADER in Path(busybox).read_bytes():
+        absent.add(DEBIAN["busybox"])  # this one needs libraries, and is to be alone in an image
+    return sorted(absent)
 
 
 def check() -> None:

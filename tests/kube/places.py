@@ -22,7 +22,7 @@ from .programs import Unavailable, cache
 PLACES = 16
 LONGEST_PATH = 64
 """Sockets of a kubelet lie up to 43 characters below a place's `run`, and Linux allows 107 in all."""
-BUSY_S = 10
+BUSY_S = 60
 """For how long the kernel may call a cgroup busy after its last process was killed."""
 
 

@@ -9,7 +9,7 @@ from .api import Api, Manifest
 from .small_images import BUSYBOX
 
 PODS = "/api/v1/namespaces/default/pods"
-WITHIN_S = 60
+WITHIN_S = 120
 NOBODY = {"runAsUser": 65532, "runAsNonRoot": True}
 
 

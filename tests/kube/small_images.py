@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import platform
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def write_small_image(folder: Path, name: str, entrypoint: list[str]) -> Path:
 def _layer() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as layer:
-        _add(layer, "bin/busybox", Path("/bin/busybox").read_bytes(), mode=0o755)
+        _add(layer, "bin/busybox", Path(shutil.which("busybox") or "").read_bytes(), mode=0o755)
         for applet in APPLETS:
             link = tarfile.TarInfo(f"bin/{applet}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"

@@ -70,7 +70,7 @@ class Start:
     def _first_process(self) -> int:
         """Its number, which is written down for whoever wants to stop the cluster."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        self._wait(children.read_text, "process inside new namespaces", 10)
+        self._wait(children.read_text, "process inside new namespaces", STARTED_WITHIN_S)
         pid = int(children.read_text())
         state = {"pid": pid, "nodes": self.nodes, "ends_with_us": self.ends_with_us}
         (self.place.run / "state.json").write_text(json.dumps(state))
