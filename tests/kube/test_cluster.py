@@ -90,6 +90,7 @@ def test_a_pod_that_wants_gpus_waits_until_the_node_has_them(cluster: Cluster) -
     cluster.give_gpus("node0", 8)
     wait_for(cluster.api, name, is_in_phase("Succeeded"))
     delete(cluster.api, name)
+    cluster.give_gpus("node0", 0)
 
 
 def test_an_imported_image_runs(cluster: Cluster, tmp_path: Path) -> None:
