@@ -50,13 +50,14 @@ def strike(world: World, dice: random.Random, blow: Callable[[str], None]) -> No
         blow(dice.choice(running))
 
 
-async def schedule(seed: int) -> World:
+async def schedule(seed: int, **forced: float) -> World:
+    """`forced` chances are not left to chance."""
     dice = random.Random(seed)
     random.seed(seed)  # the operator's own pauses are random too
     chances = {
         key: dice.choice([0.0, 0.02, 0.1, 0.3]) for key in ("refused", "lost", "slow", "cut", "repeated")
     }
-    world = World(Faults(dice=dice, **chances), training_seconds=dice.uniform(5, 40))
+    world = World(Faults(dice=dice, **chances | forced), training_seconds=dice.uniform(5, 40))
     async with world.alive():
         world.start_operator()
         world.submit("a", trainer={"numNodes": 2})
