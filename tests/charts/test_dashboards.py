@@ -45,6 +45,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         vllm = stack.enter_context(served(exporters.vllm_stand_in()))
         configs = [
             static(operator, {"namespace": "rljob-system", "pod": "operator-1"}),
+            static(operator, {"namespace": "rljob-system", "pod": "operator-2"}),
             static(trainer, {**JOB, "pod": "math-trainer-0-1", "role": "trainer"}),
             static(vllm, {**JOB, "pod": "math-rollout-0-0", "role": "rollout"}),
         ]
@@ -54,7 +55,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 def static(address: str, labels: dict[str, str]) -> Manifest:
     """Scrapes one address, and gives its series these labels."""
-    return {"job_name": address, "static_configs": [{"targets": [address], "labels": labels}]}
+    return {"job_name": labels["pod"], "static_configs": [{"targets": [address], "labels": labels}]}
 
 
 @pytest.mark.parametrize("query", [*OPERATOR.queries, *TRAINING.queries])
