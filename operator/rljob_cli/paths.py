@@ -12,23 +12,34 @@ from .errors import Problem
 
 
 def missing_paths(document: Document, job: RLJob, folder: Path) -> list[Problem]:
-    """A problem for each model directory and data file that is not there; relative paths start at `folder`."""
+    """A problem for each model directory and data file that is not there; relative paths start at `folder`.
+
+    What lies on a volume of the cluster cannot be looked for here.
+    """
     problems = [_missing_model(document, job, folder)]
     datasets = {"train": job.spec.data.train, "validation": job.spec.data.validation}
-    problems += [_missing_data(document, name, dataset, folder) for name, dataset in datasets.items()]
+    problems += [
+        _missing_data(document, name, dataset, folder)
+        for name, dataset in datasets.items()
+        if dataset is not None and not _mounted(job, dataset.source)
+    ]
     return [problem for problem in problems if problem is not None]
 
 
 def _missing_model(document: Document, job: RLJob, folder: Path) -> Problem | None:
     path = folder / Path(job.spec.model.source).expanduser()
-    if not job.spec.model.is_directory or path.is_dir():
+    if not job.spec.model.is_directory or path.is_dir() or _mounted(job, job.spec.model.source):
         return None
     message = f"no directory {path}. Name one that holds a Hugging Face checkpoint, or an id of the hub."
     return document.problem(("spec", "model", "source"), message)
 
 
-def _missing_data(document: Document, name: str, dataset: Dataset | None, folder: Path) -> Problem | None:
-    if dataset is None or not dataset.is_file:
+def _mounted(job: RLJob, path: str) -> bool:
+    return any(Path(path).is_relative_to(mount.mount_path) for mount in job.spec.trainer.volume_mounts)
+
+
+def _missing_data(document: Document, name: str, dataset: Dataset, folder: Path) -> Problem | None:
+    if not dataset.is_file:
         return None
     path = folder / Path(dataset.source).expanduser()
     if path.is_file():
