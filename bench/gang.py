@@ -16,7 +16,7 @@ from rljob_trainer.distributed import LEADER_TIMEOUT, Ranks
 from rljob_trainer.loop import Loop
 from rljob_trainer.preempt import Preemption
 from rljob_trainer.progress import ProgressBoard
-from rljob_trainer.train import _prepared
+from rljob_trainer.train import prepare
 
 
 def ranks_here() -> Ranks:
@@ -50,7 +50,7 @@ def loop_here(run: Run) -> Iterator[WatchedLoop]:
     ranks = ranks_here()
     with ExitStack() as open_things:
         preemption = Preemption(ranks.store, ranks.control)
-        loop = WatchedLoop(**vars(_prepared(run, ranks, ProgressBoard(run), preemption, open_things)))
+        loop = WatchedLoop(**vars(prepare(run, ranks, ProgressBoard(run), preemption, open_things)))
         loop.push_weights()
         yield loop
 

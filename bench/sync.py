@@ -54,9 +54,9 @@ def measure(folder: Path) -> Result:
         comment="`WeightSync.push` as the loop calls it (FSDP's shards gathered, servers paused, weights sent, loaded"
         " and verified, servers resumed, one real answer), from the dtensor backend to vLLM servers with random"
         " weights. The broadcast is one tensor in a group of the same kind between as many processes that do nothing"
-        f" else. Target: sync ≤ {FIXED_SECONDS} s + {TIMES:g} x broadcast. Over it: each tensor is gathered from its"
-        " shards, copied into a bucket, received into fresh memory and copied once more by vLLM's loader, all on the"
-        " same two cores as the broadcast itself, which is one copy through loopback.",
+        f" else. Target: sync ≤ {FIXED_SECONDS} s + {TIMES:g} x broadcast. Over it: shards come from the other rank,"
+        " are copied into a bucket, and on the server's side once more by vLLM's loader and packed for oneDNN, all on"
+        " the same two cores as the broadcast itself, which is one copy through loopback; vLLM waits 20 ms to pause.",
     )
 
 
@@ -86,9 +86,9 @@ class TimedRounds(Rounds):
 
     began: list[float] = field(default_factory=list)
 
-    def pause(self, servers: list[Seen]) -> None:
+    def pause(self, servers: list[Seen]) -> Future[None]:
         self.began.append(time.monotonic())
-        super().pause(servers)
+        return super().pause(servers)
 
     def begin(self, servers: list[Seen]) -> None:
         self.began.append(time.monotonic())
@@ -122,8 +122,8 @@ def on_rank(run: Run, folder: Path, size: int) -> Seconds:
         if ranks.leads:
             fleet = open_things.enter_context(closing(Fleet(run)))
             send = open_things.enter_context(raw_broadcast(run.spec.rollout.replicas, size))
-        sync, steps = WeightSync(run, ranks, fleet), count(1)
-        rounds = timed(sync)
+        rounds = TimedRounds(fleet, run.spec.weight_sync.timeout_seconds) if fleet else None
+        sync, steps = WeightSync(run, ranks, fleet, rounds), count(1)
         seconds = take_turns(
             {
                 "sync": lambda: together(ranks, lambda: sync.push(backend.weights, next(steps), nothing)),
@@ -132,16 +132,6 @@ def on_rank(run: Run, folder: Path, size: int) -> Seconds:
             warm_up=WARM_UP,
         )
         return seconds | (rounds.parts if rounds else {})
-
-
-def timed(sync: WeightSync) -> TimedRounds | None:
-    """The rounds of the rank that leads, from now on timed."""
-    if sync._leader is None:
-        return None
-    rounds = sync._leader._rounds
-    timed_rounds = TimedRounds(rounds.fleet, rounds.seconds)
-    sync._leader._rounds = timed_rounds
-    return timed_rounds
 
 
 def nothing() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from rljob_api.job import JobSpec
 from rljob_trainer.backend.dtensor.backend import DtensorBackend
@@ -30,7 +31,12 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def whole(backend: DtensorBackend) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in backend.weights()}
+    """A copy of every parameter, whole, on every rank."""
+    parameters = {name: parameter.detach() for name, parameter in backend.policy.hf.named_parameters()}
+    return {
+        name: (value.full_tensor() if isinstance(value, DTensor) else value).clone()
+        for name, value in parameters.items()
+    }
 
 
 def fingerprint(backend: DtensorBackend) -> str:
@@ -131,7 +137,7 @@ def test_one_step_is_that_of_plain_torch(models: dict[str, Path], on_one_rank: d
         picked_BT = logprobs_BTV.gather(-1, batch.tokens_BT[:, 1:, None])[..., 0]
         loss, _ = policy_loss(batch)(torch.nn.functional.pad(picked_BT, (1, 0)), batch)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call] # torch's own
         norm = torch.nn.utils.clip_grad_norm_(hf.parameters(), 0.5)
         optimizer.step()
         assert on_one_rank["qwen3"].results[step].metrics["loss"] == pytest.approx(

@@ -93,7 +93,7 @@ def _train(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[
     ranks = join(run, rank, local_rank)
     preemption = Preemption(ranks.store, ranks.control)
     with ExitStack() as open_things:
-        loop = _prepared(run, ranks, board, preemption, open_things)
+        loop = prepare(run, ranks, board, preemption, open_things)
         return _trained(run, ranks, board, loop)
 
 
@@ -121,10 +121,12 @@ def _leave(run: Run, loop: Loop) -> str:
     return f"told to go; step {step} is saved"
 
 
-def _prepared(
+def prepare(
     run: Run, ranks: Ranks, board: ProgressBoard, preemption: Preemption, open_things: ExitStack
 ) -> Loop:
-    """Everything that the loop needs. What a user can get wrong comes first, before anything heavy."""
+    """The loop, with everything that it needs, at the step where it goes on. Collective.
+
+    What a user can get wrong comes first, before anything heavy."""
     spec, storage = run.spec, Storage.of(run)
     versions = versions_here()
     with board.phase(TrainPhase.PREPARE):

@@ -15,7 +15,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-BUCKET_BYTES = 64 << 20
+BUCKET_BYTES = 16 << 20
 """Tensors are sent together up to this many bytes; a larger tensor travels alone."""
 
 ALIGNMENT = 64

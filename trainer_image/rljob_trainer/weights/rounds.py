@@ -38,9 +38,10 @@ class Rounds:
     fleet: Fleet
     seconds: float
 
-    def pause(self, servers: list[Seen]) -> None:
-        """Nothing is answered from here on, what is in flight is aborted, and cached prefixes are dropped."""
-        self._all(servers, lambda s: self._post(s, "/pause?mode=abort&clear_cache=true", None, "pausing"))
+    def pause(self, servers: list[Seen]) -> Future[None]:
+        """Nothing is answered once it is done, what is in flight is aborted, and cached prefixes are dropped."""
+        path = "/pause?mode=abort&clear_cache=true"
+        return self.fleet.start(_together(servers, lambda s: self._post(s, path, None, "pausing")))
 
     def leave(self, servers: list[Seen]) -> None:
         """Drop the group of an earlier membership or of a trainer that is gone."""

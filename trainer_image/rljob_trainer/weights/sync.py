@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -49,10 +50,14 @@ class Gang(Protocol):
 class WeightSync:
     """Pushes weights to the fleet. Every rank has one; only rank 0's has a fleet."""
 
-    def __init__(self, run: Run, ranks: Gang, fleet: Fleet | None) -> None:
+    def __init__(self, run: Run, ranks: Gang, fleet: Fleet | None, rounds: Rounds | None = None) -> None:
+        """`rounds` may be given on the rank that leads, to watch the calls made to servers."""
         self.transport = chosen_transport(run.spec.weight_sync.transport, run.spec.on_gpu)
         self._ranks = ranks
-        self._leader = LeaderSync(run, fleet, self.transport) if fleet is not None else None
+        self._leader: LeaderSync | None = None
+        if fleet is not None:
+            rounds = rounds or Rounds(fleet, run.spec.weight_sync.timeout_seconds)
+            self._leader = LeaderSync(run, rounds, self.transport)
 
     def push(self, weights: Weights, step: int, poll: Poll) -> None:
         """Collective. Give all servers the weights of `step`, waiting for `minReplicas` of them if need be.
@@ -80,12 +85,12 @@ class WeightSync:
 class LeaderSync:
     """Rank 0's part: who gets the weights, and whose fault it was."""
 
-    def __init__(self, run: Run, fleet: Fleet, transport: Transport) -> None:
+    def __init__(self, run: Run, rounds: Rounds, transport: Transport) -> None:
         self.succeeded = False
         self.last_failure = ""
-        self._fleet = fleet
+        self._fleet = rounds.fleet
         self._attempt = run.attempt
-        self._rounds = Rounds(fleet, run.spec.weight_sync.timeout_seconds)
+        self._rounds = rounds
         self._carrier = carrier_of(run, transport)
         self._servers: list[Seen] = []
         self._failures: Counter[tuple[int, str]] = Counter()
@@ -100,7 +105,9 @@ class LeaderSync:
         version = wire_version(self._attempt, step)
         self.succeeded = False
         try:
-            self._rounds.pause(self._servers)
+            pausing = self._rounds.pause(self._servers)
+            weights = begun(weights)
+            pausing.result()
             self._carrier.connect(self._rounds, self._servers)
             self._rounds.begin(self._servers)
             self._carrier.carry(weights, version, lambda source: self._rounds.update(self._servers, source))
@@ -128,6 +135,11 @@ class LeaderSync:
         self._failures[key] += 1
         if self._failures[key] >= FAILURES_ALLOWED:
             self._fleet.give_up(server, str(error))
+
+
+def begun(weights: Iterator[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
+    """The same, with the first tensor there and those after it on their way."""
+    return chain([*islice(weights, 1)], weights)
 
 
 def carrier_of(run: Run, transport: Transport) -> Carrier:

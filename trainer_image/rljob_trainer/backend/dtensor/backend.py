@@ -10,11 +10,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 
 from rljob_api.job import JobSpec
 from rljob_api.manifest import Layout
 from rljob_trainer.backend.dtensor import checkpoint
+from rljob_trainer.backend.dtensor.gather import gather
 from rljob_trainer.backend.dtensor.model import ModelOptions, build_policy, make_mesh
 from rljob_trainer.backend.dtensor.optimizer import build_optimizer, update
 from rljob_trainer.backend.dtensor.policy import Policy
@@ -71,10 +71,8 @@ class DtensorBackend:
         return StepResult(metrics, norm, rate)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        dtype = self._serving_dtype()
-        for name, parameter in self.policy.hf.named_parameters():  # a tied head is not named a second time
-            value = parameter.detach()
-            yield name, (value.full_tensor() if isinstance(value, DTensor) else value).to(dtype)
+        # A tied head is not named a second time.
+        return gather(self.policy.hf.named_parameters(), self._serving_dtype())
 
     def save_checkpoint(self, directory: Path, *, optimizer: bool, rng: object, background: bool) -> Written:
         chosen = self.optimizer if optimizer else None
