@@ -79,9 +79,9 @@ def run_config_map(job: str, attempt: int) -> str:
     return f"{job}-run-{attempt}"
 
 
-def control_secret(job: str) -> str:
-    """Its one key guards vLLM's control routes."""
-    return f"{job}-control"
+def control_secret(job: str, uid: str) -> str:
+    """Its one key guards vLLM's control routes. A namesake's, which may be on its way out, has another name."""
+    return f"{job}-control-{uid[:8]}"
 
 
 def claim(job: str) -> str:

@@ -45,7 +45,7 @@ def trainer(work_dir: WorkDir) -> Container:
     job = a_job(Status(attempt=an_attempt()), **SPEC)
     start = PodStart(RoleName.TRAINER, 0, names.trainer_pod("demo", 0, 1))
     manifests = render(job, Decision(Goal.RUN, "", start=(start,)), "token", Settings())
-    secret = work_dir.config / names.control_secret("demo")
+    secret = work_dir.config / names.control_secret("demo", job.metadata.uid)
     secret.mkdir()
     (secret / names.CONTROL_TOKEN_KEY).write_text("token")
     places = machine_places("demo", work_dir, work_dir.path / "cache", addresses(job, work_dir.path))

@@ -35,7 +35,8 @@ def _ours(job: RLJob) -> list[Manifest]:
 
 
 def _control_token(job: RLJob) -> Manifest:
-    return {"name": names.control_secret(job.metadata.name), "key": names.CONTROL_TOKEN_KEY}
+    name = names.control_secret(job.metadata.name, job.metadata.uid)
+    return {"name": name, "key": names.CONTROL_TOKEN_KEY}
 
 
 def _hub_token(job: RLJob) -> list[Manifest]:

@@ -14,7 +14,7 @@ def control_secret(job: RLJob, token: str) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": child(job, names.control_secret(job.metadata.name)),
+        "metadata": child(job, names.control_secret(job.metadata.name, job.metadata.uid)),
         "immutable": True,
         "type": "Opaque",
         "stringData": {names.CONTROL_TOKEN_KEY: token},
