@@ -13,15 +13,19 @@ from .. import names
 from ..settings import JobDefaults
 from .owner import child
 
+LAST_PORT = 65535
+
 
 def network_policies(job: RLJob, defaults: JobDefaults) -> list[Manifest]:
-    """Ranks and servers reach each other on any port, for their collectives choose their own."""
+    """Collectives choose ports of their own, and join servers to each other; only trainers reach their HTTP port."""
     name = job.metadata.name
     whole_job = {"podSelector": {"matchLabels": names.job_labels(name)}}
     trainers = {"podSelector": {"matchLabels": names.role_labels(name, RoleName.TRAINER)}}
+    servers = {"podSelector": {"matchLabels": names.role_labels(name, RoleName.ROLLOUT)}}
+    chosen = {"protocol": "TCP", "port": names.ROLLOUT_PORT + 1, "endPort": LAST_PORT}
     return [
         _policy(job, RoleName.TRAINER, [{"from": [whole_job]}, *_readers(defaults)]),
-        _policy(job, RoleName.ROLLOUT, [{"from": [trainers]}]),
+        _policy(job, RoleName.ROLLOUT, [{"from": [trainers]}, {"from": [servers], "ports": [chosen]}]),
     ]
 
 
