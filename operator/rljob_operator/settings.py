@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from rljob_api.base import EnvVar, Manifest, Spec
+from rljob_api.base import DnsLabel, DnsSubdomain, EnvVar, LabelValue, Spec
+from rljob_api.placement import Toleration
 
 ENV = "RLJOB_SETTINGS_FILE"
 
@@ -22,19 +23,19 @@ class JobDefaults(Spec):
     """Image of trainers and rollouts."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """As in core/v1."""
-    image_pull_secrets: list[str] = Field([])
+    image_pull_secrets: list[DnsSubdomain] = Field([])
     """Names of Secrets in the job's namespace."""
-    storage_class_name: str | None = None
+    storage_class_name: DnsSubdomain | None = None
     """Storage class of new claims; absent means the cluster's default."""
-    node_selector: dict[str, str] = Field({})
+    node_selector: dict[str, LabelValue] = Field({})
     """Labels that nodes must have."""
-    tolerations: list[Manifest] = Field([])
+    tolerations: list[Toleration] = Field([])
     """As in core/v1; added to the job's own."""
     env: list[EnvVar] = Field([])
     """Environment of all pods, for example a proxy; the job's own wins."""
     network_policies: bool = True
     """Let only a job's own pods, and `progressNamespaces`, connect to its pods."""
-    progress_namespaces: list[str] = Field([])
+    progress_namespaces: list[DnsLabel] = Field([])
     """Namespaces whose pods may read a job's progress and metrics, for example that of the monitoring; the chart adds
     the operator's own."""
 

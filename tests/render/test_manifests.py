@@ -13,6 +13,7 @@ from builders import a_job, a_status, an_attempt
 from rljob_api.base import EnvVar, Manifest
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
+from rljob_api.placement import Toleration
 from rljob_api.roles import Role
 from rljob_api.run import RUN_FILE, Run
 from rljob_api.status import AttemptStatus, Status
@@ -104,7 +105,7 @@ DEFAULTS = JobDefaults(
     image_pull_secrets=["registry", "mine"],
     storage_class_name="nfs",
     node_selector={"pool": "any", "zone": "z"},
-    tolerations=[{"key": "spot", "operator": "Exists"}],
+    tolerations=[Toleration(key="spot", operator="Exists")],
     env=[EnvVar(name="HTTPS_PROXY", value="http://proxy.example:3128"), EnvVar(name="HF_HOME", value="/x")],
     progress_namespaces=["rljob-system", "monitoring"],
 )

@@ -33,7 +33,7 @@ def placement(job: RLJob, name: RoleName, role: Role, defaults: JobDefaults) -> 
     fields: Manifest = {
         "serviceAccountName": wanted.service_account_name,
         "nodeSelector": defaults.node_selector | wanted.node_selector,
-        "tolerations": [*_plain(wanted, "tolerations"), *defaults.tolerations],
+        "tolerations": [*_plain(wanted, "tolerations"), *map(_dump, defaults.tolerations)],
         "affinity": _affinity(job, wanted),
         "topologySpreadConstraints": _spread(job, name, wanted),
         "priorityClassName": wanted.priority_class_name,
