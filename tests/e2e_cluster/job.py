@@ -17,7 +17,7 @@ NAMESPACE = "default"
 JOBS = f"/apis/{GROUP}/v1alpha1/namespaces/{NAMESPACE}/rljobs"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 POLL_S = 0.2
-WITHIN_S = 420
+WITHIN_S = 600
 """On two busy cores vLLM takes a minute or more to start."""
 
 

@@ -33,7 +33,7 @@ TRAINER = Image(
 )
 
 
-def build(image: Image) -> str:
+def build(image: Image, repository: Path = REPOSITORY) -> str:
     """Build an image from what lies in the repository now; the name it got, which says what is in it.
 
     Raises `Failure` with the end of what the build said.
@@ -45,7 +45,7 @@ def build(image: Image) -> str:
         "--network=host",
         *(f"--build-arg={name}={value}" for name, value in arguments.items()),
         *(f"--volume={volume}" for volume in _volumes()),
-        *("--file", REPOSITORY / image.dockerfile, REPOSITORY),
+        *("--file", repository / image.dockerfile, repository),
     )
     name = f"localhost/{image.name}:{found[:12]}"
     buildah.tag(found, name)

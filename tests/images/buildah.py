@@ -43,6 +43,13 @@ def has(name: str) -> bool:
     return name in _names()
 
 
+def layers(name: str) -> list[str]:
+    """Digests of an image's layers, the lowest first."""
+    return _buildah(
+        "inspect", "--type=image", "--format={{range .OCIv1.RootFS.DiffIDs}}{{.}} {{end}}", name
+    ).split()
+
+
 def tag(image: str, name: str) -> None:
     _buildah("tag", image, name)
 

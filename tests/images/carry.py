@@ -25,7 +25,7 @@ LAYER_LABEL = "containerd.io/gc.ref.content.l."
 def carry(name: str, layout: Path, target: Containerd) -> None:
     """Let containerd have an image of buildah's storage. `layout` belongs to the same containerd for good."""
     (layout / "index.json").unlink(missing_ok=True)  # else this image would be added to the last one
-    known = set(_blobs(layout))
+    known = _blobs(layout)
     buildah.copy_to_layout(name, layout)
     manifest = _only(json.loads((layout / "index.json").read_text())["manifests"])["digest"]
     content = json.loads((layout / _path_of(manifest)).read_text())
@@ -35,7 +35,13 @@ def carry(name: str, layout: Path, target: Containerd) -> None:
     for layer in layers:
         _make_hole(layout / _path_of(layer))
     _import(target, layout, described)
-    _forget_layers(target, manifest)
+    _free_layers(target, manifest)
+
+
+def forget_layers(layout: Path, but: list[str]) -> None:
+    """To be called when containerd has forgotten them."""
+    for digest in _blobs(layout) - set(but):
+        (layout / _path_of(digest)).unlink()
 
 
 def _import(target: Containerd, layout: Path, blobs: set[str], *options: str) -> None:
@@ -54,7 +60,7 @@ def _import(target: Containerd, layout: Path, blobs: set[str], *options: str) ->
         raise Failure(f"containerd did not take the image: {complaints}")
 
 
-def _forget_layers(target: Containerd, manifest: str) -> None:
+def _free_layers(target: Containerd, manifest: str) -> None:
     """After that, `collect_garbage` frees what the layers took before they were unpacked."""
     labels = [name for name in target.labels(manifest) if name.startswith(LAYER_LABEL)]
     run(*target.ctr("content", "label", manifest, *(f"{name}=" for name in labels)))
@@ -66,8 +72,8 @@ def _make_hole(file: Path) -> None:
     os.truncate(file, size)
 
 
-def _blobs(layout: Path) -> list[str]:
-    return [f"sha256:{path.name}" for path in layout.glob("blobs/sha256/*")]
+def _blobs(layout: Path) -> set[str]:
+    return {f"sha256:{path.name}" for path in layout.glob("blobs/sha256/*")}
 
 
 def _path_of(digest: str) -> str:

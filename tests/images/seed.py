@@ -22,12 +22,15 @@ from kube.programs import Unavailable, say
 from . import buildah
 from .base import python_base
 from .build import OPERATOR, TRAINER, build
-from .carry import carry
+from .carry import carry, forget_layers
 from .containerd import containerd
 
 IMAGES = [OPERATOR, TRAINER]
 NEEDED_DISK_GB = 30
 """While the image with vLLM and torch is built, carried and unpacked for the first time, with room to spare."""
+
+KEPT = 3
+"""Seeds, with the one that is wanted: another process may be about to plant an older one. They share their files."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Seed:
         shutil.rmtree(root, ignore_errors=True)
         root.parent.mkdir(parents=True, exist_ok=True)
         with _alone():
-            _clone(self.root, root)
+            clone(self.root, root)
 
 
 def seed() -> Seed:
@@ -74,25 +77,26 @@ def seed() -> Seed:
 
 def _grow(wanted: Seed) -> None:
     """From the last seed, if there is one. Under another name, so that one that was cut off is not taken for whole."""
-    partial = Seed(wanted.folder.with_name("partial"), wanted.names)
+    partial = Seed(buildah.folder() / "partial", wanted.names)
     shutil.rmtree(partial.folder, ignore_errors=True)
-    last = next((Seed(folder, {}) for folder in _seeds().iterdir()), None)
     partial.layout.mkdir(parents=True)
-    if last:
-        _clone(last.root, partial.root)
+    for folder in _by_age()[:1]:
+        last = Seed(folder, {})
+        clone(last.root, partial.root)
         shutil.copytree(last.layout, partial.layout, copy_function=os.link, dirs_exist_ok=True)
+    wanted_names = set(wanted.names.values())
     with containerd(partial.root) as target:
-        wanted_names = set(wanted.names.values())
         for name in wanted_names - target.images():
             say(f"unpacking {name} ...")
             carry(name, partial.layout, target)
         for name in target.images() - wanted_names:
             run(*target.ctr("images", "delete", name))
         target.collect_garbage()
+    forget_layers(partial.layout, but=[layer for name in wanted_names for layer in buildah.layers(name)])
     partial.folder.rename(wanted.folder)
 
 
-def _clone(source: Path, target: Path) -> None:
+def clone(source: Path, target: Path) -> None:
     """Hard links but for databases, which are written to."""
     run("cp", "--archive", "--link", source, target)
     for database in source.glob("io.containerd.*/*.db"):
@@ -102,14 +106,19 @@ def _clone(source: Path, target: Path) -> None:
 
 
 def _remove_what_is_old(wanted: Seed) -> None:
-    for folder in _seeds().iterdir():
-        if folder != wanted.folder:
-            shutil.rmtree(folder)
+    os.utime(wanted.folder)
+    for folder in _by_age()[KEPT:]:
+        shutil.rmtree(folder)
     buildah.remove_all_but([python_base(), *wanted.names.values()])
 
 
+def _by_age() -> list[Path]:
+    """Seeds, the one that was used last first."""
+    return sorted(_seeds().iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+
+
 def _check_disk() -> None:
-    if any(_seeds().iterdir()):
+    if _by_age():
         return  # what is large is there
     free = shutil.disk_usage(_seeds()).free / 1e9
     if free < NEEDED_DISK_GB:
