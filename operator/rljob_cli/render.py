@@ -24,7 +24,8 @@ from .document import read_document
 from .errors import UserMistake
 from .load import parse_job
 
-UID = "the-uid-of-the-job"
+UID = "00000000-0000-0000-0000-000000000000"
+"""A job that was not created has none yet."""
 TOKEN = "made when the job is created"
 
 
