@@ -28,13 +28,17 @@ from .settings import ENV, Settings, read_settings
 EXIT_MISTAKE = 2
 
 
+class WrongSettingsError(Exception):
+    """Says the file, each field, and what is allowed."""
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """The exit code: 0 when told to stop, 2 after a mistake in what was given."""
     given = _arguments().parse_args(words)
     logs.set_up(given.log_level)
     try:
         asyncio.run(_until_told(given, _settings(given)))
-    except (ValidationError, ConfigException, OSError) as error:
+    except (WrongSettingsError, ConfigException, OSError) as error:
         print(f"rljob-operator: {error}", file=sys.stderr)
         return EXIT_MISTAKE
     return 0
@@ -63,7 +67,13 @@ def _arguments() -> argparse.ArgumentParser:
 
 def _settings(given: argparse.Namespace) -> Settings:
     file = given.settings or (Path(os.environ[ENV]) if os.environ.get(ENV) else None)
-    settings = read_settings(file)
+    try:
+        settings = read_settings(file)
+    except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors()
+        )
+        raise WrongSettingsError(f"{file}: {told}") from error
     return settings.model_copy(update={"namespaces": given.namespace}) if given.namespace else settings
 
 

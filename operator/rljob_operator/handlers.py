@@ -68,14 +68,17 @@ class Shell:
                 await asyncio.shield(ended.wait())
 
     async def _operator(self, stop: threading.Event) -> None:
-        await kopf.operator(
-            registry=self._registry,
-            settings=settings(),
-            standalone=True,
-            namespaces=list(self._namespaces),
-            clusterwide=not self._namespaces,
-            stop_flag=stop,
-        )
+        try:
+            await kopf.operator(
+                registry=self._registry,
+                settings=settings(),
+                standalone=True,
+                namespaces=list(self._namespaces),
+                clusterwide=not self._namespaces,
+                stop_flag=stop,
+            )
+        finally:
+            stop.set()  # a thread of kopf's waits for it, and the loop does not end before its threads
 
     def _tell(self, kind: str | None, job: Manifest) -> None:
         self._loop.call_soon_threadsafe(self._told, kind, job)

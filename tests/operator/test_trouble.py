@@ -125,3 +125,16 @@ def test_a_job_deleted_while_nobody_watched_is_forgotten(place: Place, kubelet: 
         place.submit("other")
         place.wait_for_pods(ROLLOUT, "other-trainer-0-1", "other-rollout-0-0")
     assert all(one.method in WRITES for one in proxy.writes)
+
+
+def test_an_error_in_the_stream_of_jobs_kills_kopf_and_not_the_operator(place: Place) -> None:
+    with place.proxied() as proxy:
+        operator = place.operator(proxy=proxy)
+        place.submit()
+        place.wait_for_pods("demo-trainer-0-1", ROLLOUT)
+        proxy.refuse_watch_of, proxy.refuse_watch = "/rljobs", status(500, "InternalError")
+        proxy.cut_watches()
+        until(lambda: operator.says("is started again"), place.told)
+        place.submit("other")
+        until(lambda: "other-trainer-0-1" in place.pods(), place.told)
+    assert operator.process.poll() is None
