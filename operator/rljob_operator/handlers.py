@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import kopf
+from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from kubernetes.aio.client import Configuration
 
 from rljob_api.base import GROUP, VERSION, Manifest
@@ -72,6 +73,7 @@ class Shell:
             await kopf.operator(
                 registry=self._registry,
                 settings=settings(),
+                memories=Forgetful(),
                 standalone=True,
                 namespaces=list(self._namespaces),
                 clusterwide=not self._namespaces,
@@ -82,6 +84,13 @@ class Shell:
 
     def _tell(self, kind: str | None, job: Manifest) -> None:
         self._loop.call_soon_threadsafe(self._told, kind, job)
+
+
+class Forgetful(ResourceMemories):
+    """Of each object kopf would keep 20 KB for handlers that we do not have."""
+
+    async def recall(self, raw_body: kopf.RawBody, **more: Any) -> ResourceMemory:
+        return await super().recall(raw_body, **more | {"ephemeral": True})
 
 
 def registry(
