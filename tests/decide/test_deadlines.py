@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, a_job, a_rollout, a_status, a_trainer, failed, seen, true
+from builders import NOW, a_job, a_rollout, a_status, a_trainer, complete, failed, seen, true
 from rljob_api.status import ConditionType
 from rljob_operator import times
 from rljob_operator.decide import Decision, Goal, decide
@@ -59,13 +59,23 @@ def test_a_job_that_is_over_is_deleted_after_its_time_to_live(
     assert (decision.delete_job, decision.wake_at) == (deleted, wake_at)
 
 
-@pytest.mark.parametrize(
-    ("ended", "spec"), [("", {"ttlSecondsAfterFinished": 0}), (times.to_text(NOW - 1e6), {})]
-)
-def test_it_stays_while_its_trainers_stop_and_without_such_a_time(ended: str, spec: dict[str, Any]) -> None:
-    status = a_status(conditions=[true(ConditionType.FAILURE_TARGET)], completion_time=ended)
-    decision = decide(a_job(status, **spec), seen(a_trainer(terminating=True)), NOW)
+def test_it_stays_while_its_trainers_stop() -> None:
+    status = a_status(conditions=[true(ConditionType.FAILURE_TARGET)])
+    job = a_job(status, ttlSecondsAfterFinished=0)
+    assert not decide(job, seen(a_trainer(terminating=True)), NOW).delete_job
+
+
+def test_without_such_a_time_it_stays_for_ever() -> None:
+    ended = times.to_text(NOW - 1e6)
+    status = a_status(conditions=[true(ConditionType.COMPLETE)], completion_time=ended)
+    decision = decide(a_job(status), seen(), NOW)
     assert (decision.delete_job, decision.wake_at) == (False, None)
+
+
+def test_the_pass_that_sees_the_end_looks_out_for_the_deletion_for_no_change_may_follow() -> None:
+    job = a_job(a_status(), ttlSecondsAfterFinished=60)
+    decision = decide(job, seen(a_trainer(**complete())), NOW)
+    assert (decision.goal, decision.wake_at) == (Goal.COMPLETE, NOW + 60)
 
 
 def test_after_the_end_servers_go_and_trainers_stay_to_be_read() -> None:

@@ -61,6 +61,7 @@ def test_then_all_pods_are_given_back_the_servers_too() -> None:
     assert (decision.goal, decision.reason, decision.start) == (Goal.WAIT, "QuotaExceeded", ())
     assert names(decision.delete) == ["demo-trainer-0-1", "demo-rollout-0-0"]
     assert decision.give_back is not None
+    assert decision.wake_at == NOW + 30
     assert "exceeded quota: q" in decision.message
 
 
@@ -75,7 +76,7 @@ def test_a_gang_that_holds_nodes_in_vain_gives_them_back(since: float, goal: Goa
     observed = seen(a_trainer(0, node="a"), a_trainer(1, **waiting(since)), a_rollout(node="b"))
     decision = after(begun(ago=1000), observed)
     assert (decision.goal, bool(decision.delete)) == (goal, goal is Goal.WAIT)
-    assert decision.wake_at == (NOW + 1 if goal is Goal.RUN else None)
+    assert decision.wake_at == NOW + (1 if goal is Goal.RUN else 30)
 
 
 @pytest.mark.parametrize(("least", "goal"), [(2, Goal.WAIT), (1, Goal.RUN)])

@@ -12,19 +12,21 @@ from .gang import gang
 from .rollouts import rollouts
 from .slow_start import until_slow
 from .suspend import suspended
+from .time_to_live import with_time_to_live
 
 __all__ = ["Decision", "Ended", "GivenBack", "Goal", "PodStart", "decide"]
 
 
 def decide(job: RLJob, observed: Observed, now: float) -> Decision:
     """What to do next. `job.status` is what the pass before wrote; `now` is in seconds since the epoch."""
-    return (
-        finished(job, observed, now)
+    decision = (
+        finished(job, observed)
         or completed(job, observed)
         or suspended(job, observed, now)
         or overdue(job, observed, now)
         or until_deadline(job, _running(job, observed, now))
     )
+    return with_time_to_live(job, decision, now)
 
 
 def _running(job: RLJob, observed: Observed, now: float) -> Decision:

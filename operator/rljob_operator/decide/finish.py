@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.reasons import Reason
 from rljob_api.status import ConditionType, Failure
 
-from .. import times
 from ..observed import Observed, Pod
 from ..status_reading import condition
 from .decision import Decision, Goal
@@ -21,23 +18,13 @@ OVER = (
 )
 
 
-def finished(job: RLJob, observed: Observed, now: float) -> Decision | None:
+def finished(job: RLJob, observed: Observed) -> Decision | None:
     """A job that is Complete, or is to fail, starts nothing any more."""
     for goal, kind in OVER:
         found = condition(job.status, kind)
         if found is not None and found.status == "True":
-            over = Decision(goal, found.reason, found.message, delete=_superfluous(observed.pods))
-            return _until_deleted(job, over, now)
+            return Decision(goal, found.reason, found.message, delete=_superfluous(observed.pods))
     return None
-
-
-def _until_deleted(job: RLJob, over: Decision, now: float) -> Decision:
-    """`spec.ttlSecondsAfterFinished`, from the moment when nothing trained any more."""
-    ttl, ended = job.spec.ttl_seconds_after_finished, job.status.completion_time if job.status else ""
-    if ttl is None or not ended:
-        return over
-    due = times.to_seconds(ended) + ttl
-    return replace(over, delete_job=True) if now >= due else replace(over, wake_at=due)
 
 
 def completed(job: RLJob, observed: Observed) -> Decision | None:

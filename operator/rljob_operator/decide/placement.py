@@ -28,10 +28,11 @@ def give_back(job: RLJob, attempt: AttemptStatus, observed: Observed, now: float
     if now < due:
         return Decision(Goal.RUN, attempt.reason, wake_at=due)
     found = hindrance(job, observed, now) or Hindrance(Reason.UNSCHEDULABLE, "")
-    again = times.to_text(now + pause(attempt))
-    said = f"{found.message} All pods were given back; the next try is at {again}."
+    again = now + pause(attempt)
+    said = f"{found.message} All pods were given back; the next try is at {times.to_text(again)}."
     back = GivenBack(found.reason.value, times.to_text(now))
-    return Decision(Goal.WAIT, found.reason, said, delete=to_stop(observed.pods), give_back=back)
+    pods = to_stop(observed.pods)
+    return Decision(Goal.WAIT, found.reason, said, delete=pods, give_back=back, wake_at=again)
 
 
 def pause(attempt: AttemptStatus) -> float:
