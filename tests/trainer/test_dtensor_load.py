@@ -107,7 +107,7 @@ def _peak() -> int:
 
 @pytest.mark.parametrize(("data", "tensor"), [(4, 1), (2, 2)])
 def test_a_rank_never_holds_more_than_a_part_of_the_model(tmp_path: Path, data: int, tensor: int) -> None:
-    model = make_model(tmp_path, "qwen3", vocabulary=2**16, hidden_size=512)
+    model = make_model(tmp_path, "qwen3", vocab_size=2**16, hidden_size=512)
     whole = _store_as(torch.bfloat16, model)
     for ours, theirs in run_ranks(4, peak_growth, make_spec(data=data, tensor=tensor), model):
         assert ours < 0.65 * whole, "a quarter as shards, its pages of the file, and one slice on its way"

@@ -19,36 +19,24 @@ from rljob_trainer.backend.protocol import Interrupted, LossFunction, NonFiniteG
 from rljob_trainer.batch import Batch
 from rljob_trainer.errors import Mistake
 from rljob_trainer.losses import grpo_loss
+from trainer import tiny
 from trainer.ranks import run_ranks
 
 LAYOUTS = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (2, 1, 2)]
 """Tensor, pipeline, data."""
 VOCAB = 67  # odd on purpose: two tensor ranks need a column that only fills up
+SIZES = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.2,
+}
 
 
 def make_model(directory: Path, kind: str, *, tied: bool) -> Path:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    torch.manual_seed(1)
-    config = AutoConfig.for_model(
-        kind,
-        vocab_size=VOCAB,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=64,
-        tie_word_embeddings=tied,
-        initializer_range=0.2,
-    )
-    model = AutoModelForCausalLM.from_config(config)
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias") or "norm" in name:
-            torch.nn.init.normal_(parameter, mean=0.5, std=0.3)
-    model.save_pretrained(directory)
-    return directory
+    return tiny.make_model(directory, kind, tied=tied, **SIZES)
 
 
 def make_spec(

@@ -17,26 +17,23 @@ from rljob_trainer.batch import Batch
 VOCAB = 512
 
 
-def make_model(
-    directory: Path, kind: str, *, tied: bool = False, vocabulary: int = VOCAB, hidden_size: int = 64
-) -> Path:
-    """Weights large enough, and norms and biases uneven enough, that a wrong cut shows."""
+def make_model(directory: Path, kind: str, *, tied: bool = False, **sizes: Any) -> Path:
+    """Weights large enough, and norms and biases uneven enough, that a wrong cut shows. `sizes` go to the config."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(1)
-    config = AutoConfig.for_model(
-        kind,
-        vocab_size=vocabulary,
-        hidden_size=hidden_size,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32 if kind != "qwen2" else 16,
-        max_position_embeddings=128,
-        tie_word_embeddings=tied,
-        initializer_range=0.1,
-    )
+    usual = {
+        "vocab_size": VOCAB,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 32 if kind != "qwen2" else 16,
+        "max_position_embeddings": 128,
+        "initializer_range": 0.1,
+    }
+    config = AutoConfig.for_model(kind, tie_word_embeddings=tied, **usual | sizes)
     model = AutoModelForCausalLM.from_config(config)
     for name, parameter in model.named_parameters():
         if name.endswith("bias") or "norm" in name:
