@@ -11,12 +11,15 @@ import pytest
 from charts.chart import CHART, helm, of_kind, rendered
 from charts.prometheus import Prometheus, scraping
 from charts.scraping import scrape_configs
+from kube.api import Manifest
 from kube.cluster import Cluster
 from kube.fixtures import skipped_if_unavailable
 from kube.pods import eventually
+from kube.processes import Failure
 from kube.programs import programs
 from rljob_chart.operator_dashboard import OPERATOR
 from rljob_chart.training_dashboard import TRAINING
+from rljob_operator import names
 
 from .deployment import NAMESPACE, RELEASE
 from .job import JOBS, Job, addition
@@ -80,6 +83,28 @@ def job(rljob_cluster: Cluster) -> Iterator[Job]:
     yield job
     rljob_cluster.api.delete(f"{JOBS}/seen")
     eventually(lambda: not job.pods(), "its pods are gone")
+
+
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)"
+
+
+def test_the_operator_reaches_progress_and_nothing_else_of_a_job(job: Job) -> None:
+    """With the policies of chart and job in force: a job's status has shown steps, and this asks port by port."""
+    (trainer,), (server,) = job.pods("trainer").values(), job.pods("rollout").values()
+    assert connects(job.cluster, trainer, names.PROGRESS_PORT)
+    assert not connects(job.cluster, trainer, names.MASTER_PORT)
+    assert not connects(job.cluster, server, names.ROLLOUT_PORT)
+
+
+def connects(cluster: Cluster, pod: Manifest, port: int) -> bool:
+    """Whether an operator's pod can open a connection."""
+    where = [pod["status"]["podIP"], str(port)]
+    command = ["exec", "deployment/rljob-operator", "--", "python", "-c", CONNECT, *where]
+    try:
+        cluster.kubectl("--namespace", NAMESPACE, *command)
+    except Failure:
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")
