@@ -167,12 +167,16 @@ class LocalJob:
         return {address for pid in trainers if (address := _environment(pid).get("POD_IP"))}
 
     def losses(self) -> dict[int, float]:
-        """Step → loss, from the curves."""
+        """Step → loss."""
+        return self.curve("loss")
+
+    def curve(self, name: str) -> dict[int, float]:
+        """Step → a metric, from the curves."""
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         events = EventAccumulator(str(self.storage / "tensorboard"))
         events.Reload()
-        return {event.step: event.value for event in events.Scalars("loss")}
+        return {event.step: event.value for event in events.Scalars(name)}
 
     def samples(self) -> dict[int, str]:
         """Step → everything that was drawn in it."""
