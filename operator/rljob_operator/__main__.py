@@ -82,12 +82,14 @@ async def _until_told(given: argparse.Namespace, settings: Settings) -> None:
     terms = Terms(
         given.lease_namespace, given.lease, given.identity, given.lease_seconds, given.lease_seconds / 3
     )
+    account = await configuration(given.kubeconfig)
     async with (
-        Client(await configuration(given.kubeconfig)) as client,
+        Client(account) as client,
+        Client(account) as own,  # no wait for jobs' requests may cost the lease
         serving(given.http_host, given.http_port),
     ):
         shell = Shell(client.configuration, settings.namespaces)
-        operator = Operator(client, Leader(client, terms), settings, shell)
+        operator = Operator(client, Leader(own, terms), settings, shell)
         REGISTRY.register(JobMetrics(lambda: operator.jobs))
         work = asyncio.create_task(operator.run())
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -139,7 +139,7 @@ class KubernetesCluster:
         rest = [manifest for manifest in missing if manifest["kind"] not in ("Pod", "ConfigMap", "Secret")]
         # Secrets are not watched, for that would be to read them; only new pods can need one.
         secrets = [manifest for manifest in missing if manifest["kind"] == "Secret" and pods]
-        for stage in ([*rest, *secrets, *pods], records):
+        for stage in ([*rest, *secrets], pods, records):
             await in_lanes(self._make_one, stage)
         await in_lanes(
             partial(self._remove, key[0]), self._standing.superfluous(key, job.metadata.uid, wanted)
