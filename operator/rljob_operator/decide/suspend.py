@@ -20,5 +20,5 @@ def suspended(job: RLJob, observed: Observed, now: float) -> Decision | None:
         message = "Pods save and stop because spec.suspend is true."
         decision = waiting(Goal.SUSPEND, Reason.SUSPENDING, message, observed.pods, now)
         return replace(decision, delete=to_stop(observed.pods))
-    message = "Suspended; set spec.suspend to false (or `rljob run` again) to go on from the newest checkpoint."
+    message = "Suspended; to go on from the newest checkpoint, set spec.suspend to false or run it again."
     return Decision(Goal.SUSPENDED, Reason.SUSPENDED, message, delete=observed.pods)
