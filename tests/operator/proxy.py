@@ -11,6 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 
 import aiohttp
 from aiohttp import web
@@ -37,12 +38,23 @@ class Asked:
         return self.method in WRITES and "/leases" not in self.path
 
 
+class Fate(Enum):
+    ANSWERED = 200
+    CONFLICT = 409
+    TOO_MANY = 429
+    FAILED = 500
+    LOST = 0
+    """Done, but the connection breaks before the answer."""
+
+
 @dataclass
 class Proxy:
     api: Api
     asked: list[Asked] = field(default_factory=list)
     after: Callable[[Asked], None] = lambda _: None
     """Called when the API server has done what was asked for, and before the operator hears of it."""
+    fate: Callable[[Asked], Fate] = lambda _: Fate.ANSWERED
+    """What becomes of a request that is no watch."""
     refuse_watch: Manifest | None = None
     """What a watch is told instead of events, once."""
     refuse_watch_of: str = "/pods"
@@ -97,6 +109,9 @@ class Proxy:
         if watch and self.refuse_watch is not None and self.refuse_watch_of in request.path:
             told, self.refuse_watch = self.refuse_watch, None
             return web.Response(text=json.dumps({"type": "ERROR", "object": told}) + "\n")
+        fate = Fate.ANSWERED if watch else self.fate(asked)
+        if fate not in (Fate.ANSWERED, Fate.LOST):
+            return _refusal(fate)
         headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
         timeout = aiohttp.ClientTimeout(total=None)
         async with self._session.request(
@@ -106,6 +121,8 @@ class Proxy:
             data=await request.read() or None,
             timeout=timeout,
         ) as answer:
+            if fate is Fate.LOST and request.transport is not None:
+                request.transport.abort()
             return await (self._stream(request, answer) if watch else self._whole(asked, answer))
 
     async def _whole(self, asked: Asked, answer: aiohttp.ClientResponse) -> web.StreamResponse:
@@ -127,6 +144,19 @@ class Proxy:
         finally:
             self._streams.discard(copying)
         return response
+
+
+def _refusal(fate: Fate) -> web.Response:
+    reason = {Fate.CONFLICT: "Conflict", Fate.TOO_MANY: "TooManyRequests"}.get(fate, "InternalError")
+    told = {
+        "kind": "Status",
+        "status": "Failure",
+        "code": fate.value,
+        "reason": reason,
+        "message": "by chance",
+    }
+    headers = {"Retry-After": "1"} if fate is Fate.TOO_MANY else {}
+    return web.json_response(told, status=fate.value, headers=headers)
 
 
 async def _copy(answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
