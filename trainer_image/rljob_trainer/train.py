@@ -126,7 +126,8 @@ def prepare(
 ) -> Loop:
     """The loop, with everything that it needs, at the step where it goes on. Collective.
 
-    What a user can get wrong comes first, before anything heavy."""
+    What a user can get wrong comes first, before anything heavy.
+    """
     spec, storage = run.spec, Storage.of(run)
     versions = versions_here()
     with board.phase(TrainPhase.PREPARE):
