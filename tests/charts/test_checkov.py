@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -55,7 +56,9 @@ def checkov(folder: Path) -> set[Finding]:
 
     Raises `Unavailable` where it cannot be had.
     """
-    uv = shutil.which("uv") or str(ROOT / ".venv-uv" / "bin" / "uv")
+    uv = shutil.which("uv", path=f"{os.environ['PATH']}:{ROOT / '.venv-uv' / 'bin'}")
+    if uv is None:
+        raise Unavailable("no uv here to get checkov with: `make setup` installs it")
     flags = ["--framework", "kubernetes", "--skip-download", "--quiet", "--compact", "--output", "json"]
     command = [
         uv,
