@@ -23,7 +23,7 @@ from .cluster.children import Children
 from .cluster.client import METADATA_LIST, ApiError, Client
 from .cluster.event_posts import EventPosts
 from .cluster.kubernetes import KubernetesCluster
-from .cluster.polling import Answers, Polling
+from .cluster.polling import Answers, News, Polling
 from .cluster.polling import Leader as Rank0
 from .cluster.resources import JOBS, METADATA_KINDS, PODS
 from .cluster.throttle import ProgressThrottle
@@ -77,7 +77,7 @@ class Term:
 
     async def run(self) -> None:
         """Until the lease is lost."""
-        polling = Polling(self._told, self._rank0s, self._queue.add, POLL_SECONDS)
+        polling = Polling(self._told, self._rank0s, self._heard, POLL_SECONDS)
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
             forever = [watch.run() for watch in self._watches]
             forever += [self._source.run(self._job_told), polling.run(), self._events.run(), self._sweeps()]
@@ -160,6 +160,13 @@ class Term:
 
     def _changed(self, key: Key) -> None:
         self._queue.add(key)
+
+    def _heard(self, key: Key, news: News) -> None:
+        """Of rank 0. That a training is further on is worth a pass only as often as it is worth a write."""
+        if news is News.TURN:
+            self._queue.add(key)
+        else:
+            self._queue.add_at(key, time.time() + self._settings.progress_period_seconds)
 
     def _job_told(self, kind: str | None, manifest: Manifest) -> None:
         metadata = manifest["metadata"]

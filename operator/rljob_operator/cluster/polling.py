@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from enum import Enum
 from typing import NoReturn
 
 import aiohttp
 
-from rljob_api.progress import Progress
+from rljob_api.progress import Progress, TrainPhase
 
 from .. import names
 from ..queue import Key
+from ..status import SETTING_UP
 from .progress import parse
 
 TIMEOUT_SECONDS = 3.0
@@ -19,6 +21,17 @@ AT_A_TIME = 32
 
 Leader = tuple[Key, str, str]
 """A job, its UID, and the address of its rank 0."""
+
+
+class News(Enum):
+    """What an answer says that the one before did not."""
+
+    NONE = "none"
+    """A sign of life at most."""
+    ADVANCE = "advance"
+    """The training is further on: that can wait."""
+    TURN = "turn"
+    """Something that is to be told or acted on at once."""
 
 
 class Answers:
@@ -30,10 +43,12 @@ class Answers:
     def get(self, uid: str) -> Progress | None:
         return self._newest.get(uid)
 
-    def put(self, uid: str, progress: Progress) -> bool:
-        """Whether it says anything new."""
+    def put(self, uid: str, progress: Progress) -> News:
         before, self._newest[uid] = self._newest.get(uid), progress
-        return before is None or _substance(before) != _substance(progress)
+        if before is None or _turn(before) != _turn(progress):
+            return News.TURN
+        same = before == progress.model_copy(update={"heartbeat": before.heartbeat})
+        return News.NONE if same else News.ADVANCE
 
     def keep(self, uids: set[str]) -> None:
         """Forget all other jobs."""
@@ -41,18 +56,18 @@ class Answers:
 
 
 class Polling:
-    """`leaders` says whom to ask; `changed` is called with each job that told something new."""
+    """`leaders` says whom to ask; `heard` is called with each job that told something new."""
 
     def __init__(
         self,
         told: Answers,
         leaders: Callable[[], Iterable[Leader]],
-        changed: Callable[[Key], None],
+        heard: Callable[[Key, News], None],
         period_seconds: float,
     ) -> None:
         self._told = told
         self._leaders = leaders
-        self._changed = changed
+        self._heard = heard
         self._period = period_seconds
         self._slots = asyncio.Semaphore(AT_A_TIME)
 
@@ -76,10 +91,11 @@ class Polling:
             except (aiohttp.ClientError, TimeoutError):
                 return  # not there yet, or busy: its probes tell which
         progress = parse(answer)
-        if progress is not None and self._told.put(uid, progress):
-            self._changed(key)
+        if progress is not None and (news := self._told.put(uid, progress)) is not News.NONE:
+            self._heard(key, news)
 
 
-def _substance(progress: Progress) -> Progress:
-    """Without the sign of life: a heartbeat alone is no news."""
-    return progress.model_copy(update={"heartbeat": 0.0})
+def _turn(progress: Progress) -> tuple[object, ...]:
+    """What changes a few times in the life of an attempt."""
+    phase = progress.phase if progress.phase in (*SETTING_UP, TrainPhase.DONE) else None
+    return progress.attempt, phase, progress.resumed, progress.broken_replicas, progress.skipped_checkpoints
