@@ -44,7 +44,10 @@ def completes() -> bool:
     watching = ["kubectl", "get", "rljobs", "--watch"]
     say(*watching)
     with subprocess.Popen(real(*watching), cwd=REPOSITORY) as shown:
-        waited = subprocess.run(real("kubectl", "rljob", "wait", NAME, "--timeout", WITHIN), check=False)
+        waiting = real("kubectl", "rljob", "wait", NAME, "--timeout", WITHIN)
+        waited = subprocess.run(
+            waiting, stdout=subprocess.DEVNULL, check=False
+        )  # its lines would repeat the others
         shown.terminate()
     show("kubectl", "rljob", "status", NAME)
     return waited.returncode == 0

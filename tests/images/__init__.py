@@ -8,4 +8,5 @@ our code only the last small layer is built and carried on: seconds.
     containerd.py  a containerd of our own, and what it says
     carry.py       buildah's storage -> containerd, only what is new
     seed.py        a containerd root that has the images; each node of a test cluster starts from a clone of it
+    on_cluster.py  such a cluster, for tests
 """
