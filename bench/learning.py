@@ -69,8 +69,8 @@ def measure(folder: Path) -> Result:
         " at temperature 1 on all 2000 held-out sums. The controls change one thing each; shuffled means that"
         " every training sample gets the true reward of a sample of another prompt. Curves are those of loss, reward,"
         " gradient norm, mismatch and entropy; peak memory is VmHWM, shared pages counted in each process."
-        " With shuffled rewards nothing is gained, but accuracy does not stay either: chance decides every update, and"
-        " updates as large as this tiny model's learning rate makes them soon destroy what it knew.",
+        " With shuffled rewards chance decides every update: what keeps the model where it was is the KL penalty"
+        " (without one, accuracy fell from 0.445 to 0.010).",
     )
 
 
