@@ -64,7 +64,7 @@ def show(*command: str) -> None:
 
 
 def say(*command: str) -> None:
-    print(f"\n$ {' '.join(command)}", flush=True)
+    print(f"\n$ {' '.join(command)}".replace(f"{REPOSITORY}/", ""), flush=True)
 
 
 def real(program: str, *arguments: str) -> list[str]:
