@@ -24,9 +24,7 @@ def fill(model: nn.Module, hf: Any, source: Path, device: torch.device, group: P
     Weights of any type on disk become what the model's are. `group` is gloo. Raises `Mistake` on all ranks for a
     directory without safetensors, or with a tensor missing or of another shape.
     """
-    model.to_empty(device=device)
-    if hf.config.tie_word_embeddings:  # each of the two names was given memory of its own
-        hf.lm_head.weight = hf.model.embed_tokens.weight
+    model.to_empty(device=device)  # a tied head stays tied
     _make_buffers(hf, device)
     reader = HuggingFaceStorageReader(str(source))
     parameters = dict(hf.named_parameters())
