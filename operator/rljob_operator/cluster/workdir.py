@@ -113,7 +113,9 @@ def reopened(status: Status, changed: bool) -> Status:
 
     So does a complete one whose spec has changed since.
     """
-    over = {ConditionType.FAILED, ConditionType.FAILURE_TARGET} | ({ConditionType.COMPLETE} if changed else set())
+    over = {ConditionType.FAILED, ConditionType.FAILURE_TARGET} | (
+        {ConditionType.COMPLETE} if changed else set()
+    )
     if not any(one.type in over and one.status == "True" for one in status.conditions):
         return status
     kept = [one for one in status.conditions if one.type not in over | {ConditionType.SUSPENDED}]
