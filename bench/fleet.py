@@ -15,12 +15,12 @@ from pathlib import Path
 from statistics import median, quantiles
 
 import aiohttp
-from tests.operator.kubelet import Kubelet
-from tests.operator.waiting import until
 
 from bench.operators import Field, Operator, rss_mib
 from bench.result import Result, at_most
 from rljob_operator.cluster.resources import JOBS, PODS
+from shell.kubelet import Kubelet
+from shell.waiting import until
 
 FLEET = int(os.environ.get("BENCH_JOBS", "1000"))
 CHANGES = 200

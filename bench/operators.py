@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from tests.operator.places import Operator, Place
-from tests.operator.waiting import until
 
 from builders import manifest
 from kube.api import Manifest
 from kube.control_plane import control_plane
 from kube.fixtures import install_crd
 from rljob_operator.cluster.resources import JOBS, PODS
+from shell.places import Operator, Place
+from shell.waiting import until
 
 NAMESPACE = "bench"
 
@@ -52,7 +52,7 @@ class Field(Place):
         return self.body(name, trainer={"numNodes": pods - 1}, algorithm={"grpo": grpo})
 
     def url(self, path: str) -> str:
-        return self.api.url + path
+        return f"{self.api.url}{path}"
 
     def session(self) -> aiohttp.ClientSession:
         tls: ssl.SSLContext | bool = self.api.tls or False
