@@ -17,6 +17,15 @@ def _rate(counter: str, label: str) -> dict[str, str]:
 JOBS = Row(
     "Jobs",
     (
+        Panel("Jobs", {"{{phase}}": "sum by (phase) (rljob_jobs)"}, "By phase."),
+        Panel(
+            "Restarts",
+            {
+                "{{job_namespace}}/{{rljob}}": "max by (job_namespace, rljob) (rljob_job_restarts)",
+                "{{job_namespace}}/{{rljob}}, preempted": "max by (job_namespace, rljob) (rljob_job_preemptions)",
+            },
+            "Of the trainer gang, since the job began; how many of them the cluster asked for.",
+        ),
         Panel(
             "Progress",
             {

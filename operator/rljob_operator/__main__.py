@@ -83,12 +83,12 @@ async def _until_told(given: argparse.Namespace, settings: Settings) -> None:
         given.lease_namespace, given.lease, given.identity, given.lease_seconds, given.lease_seconds / 3
     )
     account = await configuration(given.kubeconfig)
+    shell = Shell(account, settings.namespaces)
     async with (
         Client(account) as client,
         Client(account) as own,  # no wait for jobs' requests may cost the lease
-        serving(given.http_host, given.http_port),
+        serving(given.http_host, given.http_port, lambda: shell.well),
     ):
-        shell = Shell(client.configuration, settings.namespaces)
         operator = Operator(client, Leader(own, terms), settings, shell)
         REGISTRY.register(JobMetrics(lambda: operator.jobs))
         work = asyncio.create_task(operator.run())

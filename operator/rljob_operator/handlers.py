@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -19,8 +20,14 @@ from kubernetes.aio.client import Configuration
 from rljob_api.base import GROUP, VERSION, Manifest
 from rljob_api.crd import PLURAL
 
+from .metrics import WATCH_RESTARTS
+
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
+SOUND_SECONDS = 60.0
+"""One that lived for so long did not die of how it was started."""
+EARLY_DEATHS = 3
+"""In a row, after which it is said to be unwell."""
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +43,29 @@ class Shell:
         self._registry = registry(configuration, self._tell)
         self._told: Told
         self._loop: asyncio.AbstractEventLoop
+        self._began = 0.0
+        self._early_deaths = 0
+
+    @property
+    def well(self) -> bool:
+        """False when it dies again and again, so that jobs are not heard of."""
+        return self._early_deaths < EARLY_DEATHS or self._lived()
 
     async def run(self, told: Told) -> NoReturn:
         """Until cancelled."""
         self._told = told
         self._loop = asyncio.get_running_loop()
-        pause = FIRST_PAUSE_SECONDS
         while True:
+            self._began = time.monotonic()
             await self._once()
+            WATCH_RESTARTS.labels(PLURAL, "kopf ended").inc()
+            self._early_deaths = 0 if self._lived() else self._early_deaths + 1
+            pause = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0**self._early_deaths)
             log.warning("the watch of jobs died and is started again in %.1f s", pause)
             await asyncio.sleep(pause)
-            pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+
+    def _lived(self) -> bool:
+        return time.monotonic() - self._began >= SOUND_SECONDS
 
     async def _once(self) -> None:
         stop, ended = threading.Event(), asyncio.Event()

@@ -15,7 +15,8 @@ from rljob_api.base import Manifest
 from . import times
 from .jobs import Jobs
 
-LABELS = ("namespace", "job")
+LABELS = ("job_namespace", "rljob")
+"""Prometheus keeps `namespace` and `job` for what it scrapes, which is the operator."""
 
 
 class JobMetrics(Collector):

@@ -10,11 +10,15 @@ from pathlib import Path
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from prometheus_client.registry import Collector
 
+from builders import manifest
 from rljob_api.progress import Progress, TrainPhase
 from rljob_api.status import CheckpointFacts
 from rljob_operator import metrics
+from rljob_operator.job_metrics import JobMetrics
+from rljob_operator.jobs import Jobs
 from rljob_trainer.metrics import BoardCollector
 
+METADATA = {"namespace": "team", "name": "math", "uid": "1", "resourceVersion": "1"}
 ENDINGS = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
 
 
@@ -27,7 +31,12 @@ def operator() -> CollectorRegistry:
     metrics.RECONCILE_SECONDS.observe(0.01)
     metrics.QUEUE_SECONDS.observe(0.01)
     metrics.LEADING.set(1)
-    return REGISTRY
+    registry = CollectorRegistry()
+    jobs = Jobs(lambda _: None)
+    jobs.put(manifest() | {"metadata": METADATA, "status": {"phase": "Training", "restarts": 1}})
+    registry.register(REGISTRY)
+    registry.register(JobMetrics(lambda: jobs))
+    return registry
 
 
 def trainer(learned: Iterable[str]) -> CollectorRegistry:

@@ -24,8 +24,18 @@ def network_policies(job: RLJob, defaults: JobDefaults) -> list[Manifest]:
     servers = {"podSelector": {"matchLabels": names.role_labels(name, RoleName.ROLLOUT)}}
     chosen = {"protocol": "TCP", "port": names.ROLLOUT_PORT + 1, "endPort": LAST_PORT}
     return [
-        _policy(job, RoleName.TRAINER, [{"from": [whole_job]}, *_readers(defaults)]),
-        _policy(job, RoleName.ROLLOUT, [{"from": [trainers]}, {"from": [servers], "ports": [chosen]}]),
+        _policy(job, RoleName.TRAINER, [{"from": [whole_job]}, *_readers(defaults, names.PROGRESS_PORT)]),
+        _policy(
+            job,
+            RoleName.ROLLOUT,
+            [
+                {"from": [trainers]},
+                {"from": [servers], "ports": [chosen]},
+                *_readers(
+                    defaults, names.ROLLOUT_PORT
+                ),  # without the token they get no further than /metrics
+            ],
+        ),
     ]
 
 
@@ -43,8 +53,8 @@ def _policy(job: RLJob, role: RoleName, ingress: list[Manifest]) -> Manifest:
     }
 
 
-def _readers(defaults: JobDefaults) -> list[Manifest]:
-    """The namespaces whose pods read `/progress` and `/metrics` of rank 0."""
+def _readers(defaults: JobDefaults, port: int) -> list[Manifest]:
+    """The namespaces whose pods read what rank 0 and the servers tell."""
     if not defaults.progress_namespaces:
         return []
     by_name = {
@@ -55,6 +65,6 @@ def _readers(defaults: JobDefaults) -> list[Manifest]:
     return [
         {
             "from": [{"namespaceSelector": {"matchExpressions": [by_name]}}],
-            "ports": [{"protocol": "TCP", "port": names.PROGRESS_PORT}],
+            "ports": [{"protocol": "TCP", "port": port}],
         }
     ]
