@@ -1,5 +1,5 @@
 """What all tests may ask for."""
 
-from kube.fixtures import api_server, cluster, two_node_cluster
+from kube.fixtures import api_server
 
-__all__ = ["api_server", "cluster", "two_node_cluster"]
+__all__ = ["api_server"]

@@ -1,4 +1,7 @@
-"""Fixtures: a real API server that knows RLJob, and real clusters. `tests/conftest.py` offers them to all tests."""
+"""Fixtures: a real API server that knows RLJob, and real clusters.
+
+`tests/conftest.py` offers the first to all tests, `tests/kube/conftest.py` the others to its own.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +32,14 @@ def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         yield api
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
     """A cluster with one real node, bare: whoever needs RLJob installs it."""
     with skipped_if_unavailable(), cluster_of(nodes=1) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def two_node_cluster() -> Iterator[Cluster]:
     """A cluster with two real nodes, bare."""
     with skipped_if_unavailable(), cluster_of(nodes=2) as cluster:

@@ -15,6 +15,7 @@ PAGE = resource.getpagesize()
 
 
 def faults_of_a_second_copy() -> int:
+    torch.set_num_threads(1)  # threads of before the fork are not there any more
     content = torch.ones(BYTES, dtype=torch.uint8)
     content.clone()  # and freed
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
