@@ -44,10 +44,9 @@ def measure(folder: Path) -> Result:
         comment="A step is `Loop.step` and the weight sync after it, on 2 ranks and 2 servers. Its floor: two vLLM"
         " engines without a server draw the same tokens from the same seeds (the count is asserted), then two"
         " processes with the whole, unsharded model each compute log-probabilities of half of the batch and run"
-        " forward and backward over it; no sync, no optimizer, no gradient exchange. Over the floor: mostly"
-        " generation, where two servers of two processes each (HTTP and engine) and our client share two cores, while"
-        " each engine of the floor has a core for itself; then FSDP's gathers and the sync. What of it is vLLM's server"
-        " and what our client was not told apart.",
+        " forward and backward over it; no sync, no optimizer, no gradient exchange. Over the floor:"
+        " training, by FSDP's gathers and the optimizer; generation, by HTTP and by four processes of servers on two"
+        " cores; then the sync.",
     )
 
 
