@@ -10,8 +10,8 @@ import aiohttp
 from rljob_api.base import Manifest
 from rljob_trainer.rollout.guard import INSTANCE_HEADER, bearer
 
-PROBE_SECONDS = 10.0
-"""A server that takes longer to say which weights it has is taken to hang."""
+PROBE_SECONDS = 30.0
+"""A server that takes longer to say which weights it has is taken to hang: a busy machine lets a sound one wait."""
 CONNECT_SECONDS = 5.0
 """A server that takes no connection in this time is gone with its pod. One that hangs takes them: its kernel does.
 Less than `PROBE_SECONDS`, to be told from it."""
