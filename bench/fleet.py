@@ -20,7 +20,7 @@ from bench.operators import Field, Operator, rss_mib
 from bench.result import Result, at_most
 from rljob_operator.cluster.resources import JOBS, PODS
 from shell.kubelet import Kubelet
-from shell.waiting import until
+from waiting import until
 
 FLEET = int(os.environ.get("BENCH_JOBS", "1000"))
 CHANGES = 200

@@ -17,7 +17,6 @@ from kube.control_plane import control_plane
 from kube.fixtures import install_crd
 from rljob_operator.cluster.resources import JOBS, PODS
 from shell.places import Operator, Place
-from shell.waiting import until
 
 NAMESPACE = "bench"
 
@@ -64,9 +63,6 @@ class Field(Place):
     def pods_of(self, job: str) -> list[Manifest]:
         selector = f"?labelSelector=rljob.io/name={job}"
         return list(self.api.get(PODS.path(self.namespace) + selector).body["items"])
-
-    def wait_for_all(self, job: str, number: int) -> None:
-        until(lambda: len(self.pods_of(job)) == number, f"{number} pods of {job}")
 
     def remove(self, job: str) -> None:
         """The job and its pods, for no garbage collector is at work."""

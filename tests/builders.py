@@ -8,7 +8,7 @@ from rljob_api.base import Manifest
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.progress import Ending, LastWords, Progress, TrainPhase
-from rljob_api.status import AttemptStatus, Condition, ConditionType, Status
+from rljob_api.status import AttemptStatus, CheckpointFacts, Condition, ConditionType, Status
 from rljob_operator import names
 from rljob_operator.observed import Observed, Pod, PodPhase
 
@@ -30,6 +30,23 @@ def manifest(**spec: Any) -> Manifest:
         "metadata": {"name": JOB, "uid": "1111-2222"},
         "spec": least | spec,
     }
+
+
+def addition(name: str, max_steps: int, **spec: Any) -> Manifest:
+    """The example job, smaller: really trains, eight prompts of eight completions each; `spec` replaces sections."""
+    grpo = {
+        "maxSteps": max_steps,
+        "promptsPerStep": 8,
+        "generationsPerPrompt": 8,
+        "learningRate": 5e-4,
+        "validationPeriod": 0,
+    }
+    job = manifest(
+        algorithm={"grpo": grpo, "sampling": {"maxNewTokens": 4}},
+        trainer={"numProcPerNode": 2},
+        rollout={"replicas": 1, "vllm": {"maxModelLen": 64}},
+    )
+    return job | {"metadata": {"name": name}, "spec": job["spec"] | spec}
 
 
 def a_job(status: Status | None = None, **spec: Any) -> RLJob:
@@ -89,6 +106,13 @@ def complete() -> dict[str, Any]:
 
 def last_words(ending: Ending, **facts: Any) -> LastWords:
     return LastWords(ending=ending, role="trainer", **facts)
+
+
+def a_checkpoint(step: int = 2, **facts: Any) -> CheckpointFacts:
+    """What is told of a verified checkpoint."""
+    least: dict[str, Any] = {"time": "2026-01-01T00:00:00Z", "path": "/s", "bytes": 1, "layout": "x"}
+    whole = {"verified": True, "has_rng": True, "has_optimizer": True}
+    return CheckpointFacts(step=step, **least | whole | facts)
 
 
 def a_progress(step: int = 3, attempt: int = 1, **facts: Any) -> Progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,9 +9,6 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from rljob_api.base import Manifest
-
-from . import times
 from .jobs import Jobs
 
 LABELS = ("job_namespace", "rljob")
@@ -36,25 +32,15 @@ class JobMetrics(Collector):
             labels=LABELS,
         )
         count: Counter[str] = Counter()
-        for key, status in self._statuses():
-            count[status.get("phase", "Pending")] += 1
-            restarts.add_metric(key, status.get("restarts", 0))
-            preemptions.add_metric(key, status.get("preemptions", 0))
-            replaced.add_metric(key, status.get("rollout", {}).get("restarts", 0))
-            if (saved := _saved(status)) is not None:
-                age.add_metric(key, max(0.0, time.time() - saved))
+        jobs = self._jobs()
+        for key, stored in jobs.items() if jobs is not None else ():
+            told = stored.told
+            count[told.phase] += 1
+            restarts.add_metric(key, told.restarts)
+            preemptions.add_metric(key, told.preemptions)
+            replaced.add_metric(key, told.rollout_restarts)
+            if told.saved_at is not None:
+                age.add_metric(key, max(0.0, time.time() - told.saved_at))
         for phase, number in count.items():
             phases.add_metric((phase,), number)
         yield from (phases, restarts, preemptions, replaced, age)
-
-    def _statuses(self) -> Iterator[tuple[tuple[str, str], Manifest]]:
-        jobs = self._jobs()
-        for key, stored in jobs.items() if jobs is not None else ():
-            yield key, json.loads(stored.text).get("status") or {}
-
-
-def _saved(status: Manifest) -> float | None:
-    """When the newest checkpoint was saved; only while a job runs is its age of any concern."""
-    latest = status.get("checkpoint", {}).get("latest")
-    over = status.get("completionTime") or status.get("phase") == "Suspended"
-    return times.to_seconds(latest["time"]) if latest and not over else None

@@ -9,7 +9,20 @@ from dataclasses import dataclass
 from rljob_api.base import Manifest
 from rljob_api.job import RLJob
 
+from . import times
 from .queue import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a job's status says that metrics are made of."""
+
+    phase: str
+    restarts: int
+    preemptions: int
+    rollout_restarts: int
+    saved_at: float | None
+    """When the newest checkpoint was saved; None once the job stands still, for then its age is of no concern."""
 
 
 @dataclass(slots=True)
@@ -19,6 +32,7 @@ class Stored:
     uid: str
     version: int
     deleting: bool
+    told: Told
     text: str
 
     def parse(self) -> RLJob:
@@ -84,4 +98,21 @@ def _stored(manifest: Manifest) -> tuple[Key, Stored]:
     text = json.dumps({**manifest, "metadata": metadata}, separators=(",", ":"))
     key = (metadata["namespace"], metadata["name"])
     deleting = "deletionTimestamp" in metadata
-    return key, Stored(metadata["uid"], int(metadata["resourceVersion"]), deleting, text)
+    told = _told(manifest.get("status") or {})
+    return key, Stored(metadata["uid"], int(metadata["resourceVersion"]), deleting, told, text)
+
+
+def _told(status: Manifest) -> Told:
+    return Told(
+        phase=status.get("phase", "Pending"),
+        restarts=status.get("restarts", 0),
+        preemptions=status.get("preemptions", 0),
+        rollout_restarts=status.get("rollout", {}).get("restarts", 0),
+        saved_at=_saved_at(status),
+    )
+
+
+def _saved_at(status: Manifest) -> float | None:
+    latest = status.get("checkpoint", {}).get("latest")
+    still = status.get("completionTime") or status.get("phase") == "Suspended"
+    return times.to_seconds(latest["time"]) if latest and not still else None

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from rljob_api.base import Manifest
 
@@ -18,8 +19,6 @@ from . import times
 from .cluster.client import ApiError, Client
 from .cluster.resources import LEASES
 from .metrics import LEADING
-
-NOT_FOUND, CONFLICT = 404, 409
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +98,7 @@ class Leader:
                 self._sure_until = 0.0
                 return False
         except ApiError as error:
-            level = logging.INFO if error.code == CONFLICT else logging.WARNING
+            level = logging.INFO if error.code == HTTPStatus.CONFLICT else logging.WARNING
             log.log(level, "the lease was not taken: %s", error)
             return False
         self._sure_until = began + self._terms.duration * 2 / 3
@@ -109,7 +108,7 @@ class Leader:
         try:
             return await self._client.send("GET", self._path())
         except ApiError as error:
-            if error.code != NOT_FOUND:
+            if error.code != HTTPStatus.NOT_FOUND:
                 raise
             return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rljob_api.base import GROUP
 from rljob_api.failure import RoleName
 
@@ -99,6 +101,11 @@ def disruption_budget(job: str) -> str:
 def job_labels(job: str) -> dict[str, str]:
     """What selects everything of a job."""
     return {LABEL_NAME: job}
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    """As the API server takes it."""
+    return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def role_labels(job: str, role: RoleName) -> dict[str, str]:

@@ -84,11 +84,10 @@ def _trainer(job: RLJob, before: Status, observed: Observed, decision: Decision)
 
 def _rollout(job: RLJob, before: Status, observed: Observed, decision: Decision) -> RolloutStatus:
     progress = observed.progress
-    selector = names.role_labels(job.metadata.name, RoleName.ROLLOUT)
     restarts = before.rollout.restarts + len(decision.replacements)
     return RolloutStatus(
         **_counts(job.spec.rollout.replicas, list(observed.role(RoleName.ROLLOUT)), restarts),
-        selector=",".join(f"{key}={value}" for key, value in selector.items()),
+        selector=names.selector(names.role_labels(job.metadata.name, RoleName.ROLLOUT)),
         weight_version=progress.weight_version if progress else before.rollout.weight_version,
         transport=(progress.transport if progress else "") or before.rollout.transport,
         replacements=_replacements(before.rollout.replacements, decision.replacements),

@@ -10,6 +10,7 @@ import json
 import logging
 import random
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import NoReturn, Protocol
 
 from rljob_api.base import Manifest
@@ -22,7 +23,6 @@ PAGE = 500
 STREAM_SECONDS = 300
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 15.0
-GONE = 410
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ class Watch:
             async for line in self._client.lines(self._path(), params, accept):
                 version = self._hear(json.loads(line))
         except ApiError as error:
-            if error.code == GONE:
+            if error.code == HTTPStatus.GONE:
                 raise
             await self._rest(error)
         return version

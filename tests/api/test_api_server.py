@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from api.jobs import job, spec
 from api.mistakes import SCHEMA_MISTAKES, TOLERATED
 from api.rule_cases import CASES, EDITS, Edit
+from builders import a_checkpoint
 from kube.api import Answer, Api
 from kube.fixtures import wait_until_established
 from rljob_api.base import Manifest
@@ -185,22 +186,12 @@ def test_a_status_is_written_apart_from_the_spec_and_shown_in_columns(api_server
 
 
 def test_a_whole_status_of_the_models_is_accepted(api_server: Api) -> None:
-    from rljob_api.status import AttemptStatus, CheckpointFacts, CheckpointStatus, Condition, Failure, Status
+    from rljob_api.status import AttemptStatus, CheckpointStatus, Condition, Failure, Status
 
-    facts = CheckpointFacts(
-        step=2,
-        time="2026-01-01T00:00:00Z",
-        path="/s",
-        bytes=1,
-        verified=True,
-        has_rng=True,
-        has_optimizer=True,
-        layout="x",
-    )
     status = Status(
         attempt=AttemptStatus(number=1, exactness="Exact"),
         conditions=[Condition(type="Accepted", status="True", reason="Fine")],
-        checkpoint=CheckpointStatus(latest=facts),
+        checkpoint=CheckpointStatus(latest=a_checkpoint()),
         failures=[Failure(role="trainer", rank=0, attempt=1)],
     ).model_dump(mode="json", by_alias=True, exclude_none=True)
     created(api_server, "whole", spec())

@@ -10,9 +10,8 @@ from pathlib import Path
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 from prometheus_client.registry import Collector
 
-from builders import manifest
+from builders import a_checkpoint, manifest
 from rljob_api.progress import Progress, TrainPhase
-from rljob_api.status import CheckpointFacts
 from rljob_operator import metrics
 from rljob_operator.job_metrics import JobMetrics
 from rljob_operator.jobs import Jobs
@@ -41,16 +40,6 @@ def operator() -> CollectorRegistry:
 
 def trainer(learned: Iterable[str]) -> CollectorRegistry:
     """Rank 0's, in the middle of a run that tells these metrics of training."""
-    checkpoint = CheckpointFacts(
-        step=2,
-        time="2026-01-01T00:00:00Z",
-        path="/s",
-        bytes=1,
-        verified=True,
-        has_rng=True,
-        has_optimizer=True,
-        layout="x",
-    )
     progress = Progress(
         attempt=1,
         step=2,
@@ -60,7 +49,7 @@ def trainer(learned: Iterable[str]) -> CollectorRegistry:
         metrics=dict.fromkeys(learned, 1.0),
         estimated_remaining_seconds=1.0,
         weight_version=1,
-        checkpoint=checkpoint,
+        checkpoint=a_checkpoint(),
     )
     registry = CollectorRegistry()
     registry.register(BoardCollector(lambda: progress, lambda: {TrainPhase.TRAIN: 1.0}, lambda: 10.0))

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from builders import a_job
-from cluster.toys import Toys, alive, until
+from cluster.toys import DEADLINE_SECONDS, Toys, alive
 from rljob_api.status import Phase
 from rljob_operator.names import ROLLOUT_PORT
+from waiting import until
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -71,7 +72,7 @@ def test_nothing_survives_the_death_of_the_parent(toys: Toys) -> None:
     pids = until_hermits(toys, 2)
     toys.send(signal.SIGKILL)
     toys.end()
-    until(lambda: not any(alive(pid) for pid in pids), "all are gone")
+    until(lambda: not any(alive(pid) for pid in pids), "all are gone", DEADLINE_SECONDS)
 
     toys.start()
     now = toys.wait(lambda now: now.attempt is not None and now.attempt.number == 2, "attempt 2")
@@ -174,7 +175,7 @@ def with_hermits(toys: Toys) -> None:
 
 
 def until_hermits(toys: Toys, count: int) -> set[int]:
-    until(lambda: len(list(toys.storage.glob("*.hermit"))) == count, "the hermits live")
+    until(lambda: len(list(toys.storage.glob("*.hermit"))) == count, "the hermits live", DEADLINE_SECONDS)
     return toys.pids()
 
 

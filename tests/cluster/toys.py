@@ -8,12 +8,11 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
@@ -23,19 +22,10 @@ from rljob_api.status import Status
 from rljob_operator import names
 from rljob_operator.cluster.addresses import addresses
 from rljob_operator.cluster.workdir import WorkDir
+from waiting import until
 
-T = TypeVar("T")
 DEADLINE_SECONDS = 60.0
 QUICK = {"backoffSeconds": {"initial": 0, "max": 0}}
-
-
-def until(condition: Callable[[], T], what: str) -> T:
-    """What `condition` gives once it gives something; fails the test after the deadline."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.02)
-    return found
 
 
 @dataclass
@@ -112,11 +102,11 @@ class Toys:
             now = self.status
             return [now] if condition(now) else []
 
-        return until(holding, what)[0]
+        return until(holding, what, DEADLINE_SECONDS)[0]
 
     def pid(self, pod: str) -> int:
         path = self.storage / f"{JOB}-{pod}.pid"
-        return int(until(lambda: path.exists() and path.read_text(), f"{pod} lives"))
+        return int(until(lambda: path.exists() and path.read_text(), f"{pod} lives", DEADLINE_SECONDS))
 
     def control_token_of(self, pod: str) -> str:
         environment = Path("/proc", str(self.pid(pod)), "environ").read_text().split("\0")

@@ -14,6 +14,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+import builders
 from rljob_api.progress import Progress
 from rljob_api.status import Status
 
@@ -22,34 +23,14 @@ POLL_SECONDS = 0.01
 
 
 def addition(max_steps: int, **changes: Any) -> dict[str, Any]:
-    """The example job, small: two ranks and two servers, four prompts of four completions each."""
-    job: dict[str, Any] = {
-        "apiVersion": "rljob.io/v1alpha1",
-        "kind": "RLJob",
-        "metadata": {"name": "addition"},
-        "spec": {
-            "model": {"source": "builtin:addition"},
-            "data": {"train": {"source": "builtin:addition"}},
-            "reward": {"builtin": "exactMatch"},
-            "algorithm": {
-                "grpo": {
-                    "maxSteps": max_steps,
-                    "promptsPerStep": 8,
-                    "generationsPerPrompt": 8,
-                    "learningRate": 5e-4,
-                    "validationPeriod": 0,
-                },
-                "sampling": {"maxNewTokens": 4},
-            },
-            "dtensor": {"attentionDropout": 0.1},
-            "trainer": {"numProcPerNode": 2},
-            "rollout": {"replicas": 2, "vllm": {"maxModelLen": 64}},
-            "checkpoint": {"savePeriod": 2},
-            "failurePolicy": {"maxRestarts": 100, "backoffSeconds": {"initial": 0, "max": 0}},
-        },
+    """Two ranks and two servers; dropout draws from the random state at every step."""
+    own: dict[str, Any] = {
+        "dtensor": {"attentionDropout": 0.1},
+        "rollout": {"replicas": 2, "vllm": {"maxModelLen": 64}},
+        "checkpoint": {"savePeriod": 2},
+        "failurePolicy": {"maxRestarts": 100, "backoffSeconds": {"initial": 0, "max": 0}},
     }
-    job["spec"] |= changes
-    return job
+    return builders.addition("addition", max_steps, **own | changes)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import builders
 from kube.api import Manifest
 from kube.cluster import Cluster
 from kube.processes import Failure
@@ -22,32 +23,12 @@ WITHIN_S = 600
 
 
 def addition(name: str, max_steps: int, **changes: Any) -> Manifest:
-    """The example, smaller: two ranks and a server, eight prompts of eight completions each."""
-    spec: Manifest = {
-        "model": {"source": "builtin:addition"},
-        "data": {"train": {"source": "builtin:addition"}},
-        "reward": {"builtin": "exactMatch"},
-        "algorithm": {
-            "grpo": {
-                "maxSteps": max_steps,
-                "promptsPerStep": 8,
-                "generationsPerPrompt": 8,
-                "learningRate": 5e-4,
-                "validationPeriod": 0,
-            },
-            "sampling": {"maxNewTokens": 4},
-        },
-        "trainer": {"numProcPerNode": 2},
-        "rollout": {"replicas": 1, "vllm": {"maxModelLen": 64}},
+    """Two ranks and a server, which saves often and restarts at once."""
+    own: Manifest = {
         "checkpoint": {"savePeriod": 5, "storage": {"size": "1Gi"}},
         "failurePolicy": {"backoffSeconds": {"initial": 0, "max": 0}},
     }
-    return {
-        "apiVersion": f"{GROUP}/v1alpha1",
-        "kind": "RLJob",
-        "metadata": {"name": name},
-        "spec": spec | changes,
-    }
+    return builders.addition(name, max_steps, **own | changes)
 
 
 @dataclass(frozen=True)

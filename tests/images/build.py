@@ -14,6 +14,8 @@ from .base import python_base
 
 REPOSITORY = Path(__file__).parents[2]
 CERTIFICATES = Path("/etc/ssl/certs")
+DOWNLOADS_IN_BUILD = Path("/", "root", ".cache", "uv")
+"""Where uv looks for them in a build, which runs as root of the image."""
 
 
 @dataclass(frozen=True)
@@ -57,4 +59,4 @@ def _volumes() -> list[str]:
     """What a build here shares with this machine: whom to trust, and what uv has downloaded."""
     downloads = Path(os.environ.get("UV_CACHE_DIR") or cache().parent / "uv")
     downloads.mkdir(parents=True, exist_ok=True)
-    return [f"{CERTIFICATES}:{CERTIFICATES}:ro", f"{downloads}:/root/.cache/uv"]
+    return [f"{CERTIFICATES}:{CERTIFICATES}:ro", f"{downloads}:{DOWNLOADS_IN_BUILD}"]

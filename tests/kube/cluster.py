@@ -44,7 +44,8 @@ class Cluster:
 
         The process is otherwise like any of ours: same files, same process ids, ours to kill.
         """
-        return ["nsenter", f"--net=/proc/{self.pid}/root/run/netns/{node}", "--"]
+        namespace = Path("/proc", str(self.pid), "root", "run", "netns", node)
+        return ["nsenter", f"--net={namespace}", "--"]
 
     def on_node(self, node: str = "node0") -> Command:
         """Before a command: run it where the node's own programs run, with their mounts and process ids as well."""

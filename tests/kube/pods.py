@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from waiting import until
+
 from .api import Api, Manifest
 from .small_images import BUSYBOX
 
@@ -65,10 +67,7 @@ def eventually(happens: Callable[[], bool], what: str) -> None:
 
     Raises `AssertionError` when it does not.
     """
-    deadline = time.monotonic() + WITHIN_S
-    while not happens():
-        assert time.monotonic() < deadline, f"not so within {WITHIN_S} s: {what}"
-        time.sleep(0.1)
+    until(happens, what, WITHIN_S, 0.1)
 
 
 def is_in_phase(*phases: str) -> Callable[[Manifest], bool]:

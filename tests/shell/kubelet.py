@@ -10,8 +10,7 @@ from builders import last_words
 from kube.api import Api, Manifest
 from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import PODS
-
-from .waiting import until
+from waiting import until
 
 
 @dataclass

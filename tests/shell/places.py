@@ -21,9 +21,9 @@ from rljob_api.base import GROUP
 from rljob_api.crd import PLURAL
 from rljob_operator.cluster.resources import JOBS, LEASES, PODS
 from rljob_operator.cluster.rights import JOB_RIGHTS, LEASE_RIGHTS
+from waiting import until
 
 from .proxy import Proxy
-from .waiting import until
 
 ACCOUNT = "operator"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"

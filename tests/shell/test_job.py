@@ -5,10 +5,10 @@ from __future__ import annotations
 from kube.api import Manifest
 from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import EVENTS, JOBS, METADATA_KINDS
+from waiting import until
 
 from .kubelet import Kubelet
 from .places import BROKEN, Place
-from .waiting import until
 
 TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
 QUICK = {"backoffSeconds": {"initial": 0, "max": 0}}

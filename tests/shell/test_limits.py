@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rljob_operator.cluster.resources import JOBS
+from waiting import until
 
 from .kubelet import Kubelet
 from .places import Place
-from .waiting import until
 
 TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
 

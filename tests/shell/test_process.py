@@ -16,10 +16,10 @@ from builders import a_progress
 from rljob_api.progress import Progress, TrainPhase
 from rljob_operator import names
 from rljob_operator.__main__ import EXIT_MISTAKE, main
+from waiting import until
 
 from .kubelet import Kubelet
 from .places import Place
-from .waiting import until
 
 TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
 ADDRESS = "127.0.77.1"

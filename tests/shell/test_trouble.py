@@ -10,11 +10,11 @@ import pytest
 from kube.api import Manifest
 from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import JOBS
+from waiting import until
 
 from .kubelet import Kubelet
 from .places import Place
 from .proxy import WRITES, Asked, Fate, Proxy
-from .waiting import until
 
 TRAINERS = ("demo-trainer-0-1", "demo-trainer-1-1")
 ROLLOUT = "demo-rollout-0-0"

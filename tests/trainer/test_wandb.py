@@ -10,7 +10,7 @@ import pytest
 
 from rljob_trainer.metrics import MetricsLog
 from trainer.checkpoints import a_run
-from trainer.vllm_server import eventually
+from waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -57,9 +57,8 @@ def test_without_a_key_every_attempt_leaves_its_part_of_one_run_on_the_volume(tm
         {1: {"reward": 0.1}, 2: {"reward": 0.2}},
         {2: {"reward": 0.2}, 3: {"reward": 0.3}},
     ]
-    eventually(
-        lambda: [history(file) for file in files] == expected
-    )  # wandb's own process writes the end later
+    # wandb's own process writes the end later
+    until(lambda: [history(file) for file in files] == expected, "both parts are written", pause_s=0.05)
 
 
 def test_wandb_s_own_mode_is_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

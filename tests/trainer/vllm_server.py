@@ -7,8 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.builtin.addition.tokenizer import make_tokenizer
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.rollout.guard import TOKEN_ENV
+from waiting import until
 
 os.environ.setdefault(
     TOKEN_ENV, "secret"
@@ -141,7 +140,7 @@ class Servers:
                     raise RuntimeError((self.work / f"server-{index}.log").read_text()[-4000:])
             return {server.client.index for server in fleet.look()} >= indices
 
-        eventually(up, START_SECONDS)
+        until(up, f"servers {sorted(indices)} answer", START_SECONDS, 0.05)
 
     def kill(self, index: int) -> None:
         """As when its node is lost: no word, no clean-up; its engine process goes too."""
@@ -159,15 +158,6 @@ class Servers:
     def stop(self) -> None:
         for index in list(self.processes):
             self.kill(index)
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait until `condition()` holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {condition}")
-        time.sleep(0.05)
 
 
 def some_prompts(count: int, seed: int = 0) -> list[Prompt]:

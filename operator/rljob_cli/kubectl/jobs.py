@@ -97,7 +97,7 @@ class Jobs:
                 yield event["object"]
 
     def pods(self, name: str) -> list[Manifest]:
-        selector = ",".join(f"{key}={value}" for key, value in names.job_labels(name).items())
+        selector = names.selector(names.job_labels(name))
         with told(name, self.namespace):
             return _items(
                 self._core.list_namespaced_pod(

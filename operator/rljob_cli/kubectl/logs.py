@@ -36,10 +36,11 @@ def logs(
     chosen = started(jobs.pods(job), role)
     if not chosen and not follow:
         raise UserMistake(f"no pod of {job} has started yet; see `kubectl rljob status {job}`")
-    for pod in () if follow else chosen:
-        _print_log(jobs, pod, follow=False, tail=tail)
     if follow:
         _follow(jobs, job, role, tail)
+        return
+    for pod in chosen:
+        _print_log(jobs, pod, follow=False, tail=tail)
 
 
 def started(pods: list[Manifest], role: str) -> list[str]:

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from rljob_api.base import Manifest
-
 from ..document import read_document
 from ..load import parse_job
 from .jobs import Context, Jobs, Namespace
@@ -26,15 +24,10 @@ def submit(
     """Create a job in the cluster."""
     document = read_document(file)
     job = parse_job(document)  # every mistake with its line, before the API server sees it
-    jobs = Jobs(namespace or written_namespace(document.data), context)
+    jobs = Jobs(namespace or document.data["metadata"].get("namespace"), context)
     jobs.create(document.data)
     name = job.metadata.name
     print(f"rljob.rljob.io/{name} created in namespace {jobs.namespace}", flush=True)
     if wait:
         raise typer.Exit(wait_until_over(jobs, name))
     print(f"Watch it: kubectl rljob status {name} -n {jobs.namespace}")
-
-
-def written_namespace(manifest: Manifest) -> str | None:
-    found: str | None = manifest["metadata"].get("namespace")
-    return found

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from http import HTTPStatus
 
 from rljob_api.base import API_VERSION, KIND, Manifest
 from rljob_api.job import RLJob
@@ -22,7 +23,7 @@ from .polling import Answers
 from .resources import JOBS, PODS
 from .standing import Standing, Superfluous, signed
 from .throttle import ProgressThrottle, only_progress
-from .writer import NOT_FOUND, RefusedError, Writer
+from .writer import RefusedError, Writer
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class KubernetesCluster:
         try:
             answer = await self._writer.put_status(body)
         except ApiError as error:
-            if error.code != NOT_FOUND:
+            if error.code != HTTPStatus.NOT_FOUND:
                 raise
             self._jobs.drop(key, stored.uid)  # deleted meanwhile
         else:

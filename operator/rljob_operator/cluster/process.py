@@ -173,7 +173,7 @@ class PodProcess(threading.Thread):
     def _set(self, **changes: object) -> None:
         with self._snapshot:  # `terminate` is called from another thread
             old = self.pod
-            self.pod = replace(old, **changes)  # type: ignore[arg-type]
+            self.pod = replace(old, **changes)  # type: ignore[arg-type]  # the callers name fields
             moved = self.pod != old
         if moved:
             self._changed()

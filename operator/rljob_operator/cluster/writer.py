@@ -7,6 +7,7 @@ no answer for now (the pass is tried again).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 
 from rljob_api.base import Manifest
 
@@ -18,7 +19,6 @@ FIELD_MANAGER = "rljob-operator"
 CREATED_ONCE = frozenset({"Pod", "ConfigMap", "Secret"})
 TEMPORARY = frozenset({0, 401, 408, 429})
 """Beside 5xx and conflicts (two pods may meet at a quota): says nothing about the object."""
-NOT_FOUND, CONFLICT = 404, 409
 FIELDS_OF_ANOTHER = "Apply failed with"
 """How the API server's answer begins when somebody else set a field to another value."""
 
@@ -64,7 +64,7 @@ class Writer:
         try:
             await self._send("DELETE", resource.path(namespace, name), body)
         except ApiError as error:
-            if error.code != NOT_FOUND:
+            if error.code != HTTPStatus.NOT_FOUND:
                 raise
 
     async def put_status(self, manifest: Manifest) -> Manifest:
@@ -114,4 +114,4 @@ class Writer:
 def _foreign(manifest: Manifest) -> ApiError:
     kind, name = manifest["kind"], manifest["metadata"]["name"]
     message = f"there is a {kind} {name} that does not belong to this job; delete it, or rename the job"
-    return ApiError(CONFLICT, "AlreadyExists", message)
+    return ApiError(HTTPStatus.CONFLICT, "AlreadyExists", message)

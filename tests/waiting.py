@@ -1,0 +1,24 @@
+"""Wait for a condition, never for a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def until(
+    condition: Callable[[], T], what: str | Callable[[], str], within_s: float = 30.0, pause_s: float = 0.02
+) -> T:
+    """What `condition` gives once it gives something; `what` says so in words.
+
+    Raises `AssertionError` when it does not within `within_s` seconds.
+    """
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        late = time.monotonic() > deadline
+        assert not late, f"not so within {within_s} s: {what if isinstance(what, str) else what()}"
+        time.sleep(pause_s)
+    return found
