@@ -22,13 +22,25 @@ class Layout(Record):
     world: int
     tensor: int = 1
     pipeline: int = 1
+    virtual_pipeline: int = 1
+    context: int = 1
+    expert: int = 1
+    expert_tensor: int = 1
     data: int = 1
     rng_sharding: str = "rank"
     """Which ranks have an RNG stream of their own; dtensor: every rank."""
 
     @property
     def short(self) -> str:
-        return f"tp{self.tensor}-pp{self.pipeline}-dp{self.data}"
+        """For sentences: tensor, pipeline and data parallel sizes, and of the others those above 1."""
+        rarer = {
+            "vpp": self.virtual_pipeline,
+            "cp": self.context,
+            "ep": self.expert,
+            "etp": self.expert_tensor,
+        }
+        used = "".join(f"-{name}{size}" for name, size in rarer.items() if size > 1)
+        return f"tp{self.tensor}-pp{self.pipeline}-dp{self.data}{used}"
 
 
 class Versions(Record):

@@ -25,6 +25,17 @@ class Place:
     stages: int
     replica: int
     replicas: int
+    """Ranks that see different rows of the batch; context ranks share rows."""
+    context: int = 0
+    contexts: int = 1
+    expert: int = 0
+    """Which of the `experts` shares of a layer's experts this rank holds."""
+    experts: int = 1
+    expert_tensor: int = 0
+    expert_tensors: int = 1
+    """Ranks that share the matrices of an expert; attention is shared by `tensors`."""
+    chunks: int = 1
+    """Virtual stages on each stage."""
 
     @property
     def is_last_stage(self) -> bool:
@@ -34,9 +45,13 @@ class Place:
     def layout(self) -> Layout:
         return Layout(
             backend="megatron",
-            world=self.tensors * self.stages * self.replicas,
+            world=self.tensors * self.stages * self.contexts * self.replicas,
             tensor=self.tensors,
             pipeline=self.stages,
+            virtual_pipeline=self.chunks,
+            context=self.contexts,
+            expert=self.experts,
+            expert_tensor=self.expert_tensors,
             data=self.replicas,
             rng_sharding="pp-tp-dp",
         )
