@@ -73,6 +73,15 @@ class OnPreemption(Spec):
     """How long pods may take to save before they are killed."""
 
 
+class OptimizerSharding(StrEnum):
+    """How Megatron's optimizer is laid out in a checkpoint."""
+
+    DP_RESHARDABLE = "DpReshardable"
+    """Each rank writes its own share. It loads under another number of replicas, not under another cut of the model."""
+    FULLY_RESHARDABLE = "FullyReshardable"
+    """By parameter: it loads under any layout, at the price of gathering it over the replicas at every save."""
+
+
 class Checkpoint(Spec):
     """What is saved, when, and for how long."""
 
@@ -90,6 +99,14 @@ class Checkpoint(Spec):
     """Save the optimizer's state; without it a resume starts with a fresh optimizer."""
     async_save: bool = False
     """Write in the background while the next steps run."""
+    optimizer_sharding: OptimizerSharding | None = None
+    """Whether the layout may change between save and load. Megatron only; absent means `DpReshardable`."""
+    fully_parallel_save: bool | None = None
+    """All replicas write, each its part; false: the first one writes, for storage that dislikes many writers.
+    Megatron only; absent means true."""
+    fully_parallel_load: bool | None = None
+    """Replicas read a part each and exchange it; false: each reads all that it needs. Megatron only; absent means
+    true."""
     load_rng: bool | None = None
     """Restore random states. Absent: on restarts of this job where the layout allows; true: required; false: never."""
     on_preemption: OnPreemption = OnPreemption()

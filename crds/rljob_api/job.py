@@ -90,6 +90,25 @@ class JobSpec(Spec):
         return BackendName.MEGATRON if megatron else BackendName.DTENSOR
 
     @property
+    def backend_choice(self) -> str:
+        """Which backend trains, why, and which block is ignored: for the status."""
+        chosen = self.chosen_backend
+        if self.backend is not None:
+            return f"backend {chosen}, as spec.backend says"
+        told = f"backend {chosen}, as spec.backend is absent and "
+        match chosen, self.dtensor, self.megatron:
+            case BackendName.MEGATRON, None, _:
+                return f"{told}spec.megatron is enabled"
+            case BackendName.MEGATRON, Dtensor(enabled=True), _:
+                return f"{told}of two enabled blocks megatron wins; spec.dtensor is ignored"
+            case BackendName.MEGATRON, _, _:
+                return f"{told}spec.megatron is enabled; spec.dtensor is ignored"
+            case _, _, None:
+                return f"{told}there is no spec.megatron"
+            case _:
+                return f"{told}spec.megatron is not enabled; spec.megatron is ignored"
+
+    @property
     def backend_options(self) -> BackendOptions:
         """Options of the chosen backend, its defaults if its block is absent."""
         match self.chosen_backend:
@@ -109,7 +128,7 @@ class JobSpec(Spec):
 
     @property
     def data_parallel(self) -> int:
-        return self.trainer.world_size // (self.parallelism.tensor * self.parallelism.pipeline)
+        return self.trainer.world_size // self.parallelism.replica_ranks
 
 
 class Metadata(Record):

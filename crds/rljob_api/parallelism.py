@@ -25,6 +25,20 @@ class Parallelism(Spec):
     """Ranks that share every matrix."""
     pipeline: int = Field(1, ge=1, le=1024)
     """Ranks that share the layers; megatron only."""
+    expert: int = Field(1, ge=1, le=1024)
+    """Ranks that share the experts of a layer, out of those that share a stage's batch; megatron only."""
+    expert_tensor: int = Field(1, ge=1, le=1024)
+    """Ranks that share the matrices of an expert; megatron only. Experts are not cut by `tensor`."""
+
+    @property
+    def replica_ranks(self) -> int:
+        """Ranks that hold one copy of the model, experts aside."""
+        return self.tensor * self.pipeline
+
+    @property
+    def expert_ranks(self) -> int:
+        """Ranks that hold one copy of the experts."""
+        return self.expert_tensor * self.expert * self.pipeline
 
 
 class Optimizer(Spec):
@@ -89,3 +103,7 @@ class Dtensor(BackendOptions):
 
 class Megatron(BackendOptions):
     """The `megatron` backend: megatron-core."""
+
+    logging_level: int | None = Field(None, ge=0, le=50)
+    """What Megatron's own loggers let through, in Python's numbers: 10 debug, 20 info, 30 warning, 40 error. Absent:
+    what the trainer's log lets through, which is info."""

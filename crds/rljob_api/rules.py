@@ -7,6 +7,7 @@ on defaults: both sides apply them first.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .checkpoint import AccessMode
@@ -71,6 +72,13 @@ RESERVED_VLLM_ARGS = [
 RESERVED_VLLM_FAMILIES = ["-tp", "-pp", "-dp", "--data-parallel-", "--ssl-"]
 """Beginnings of further such arguments."""
 
+MEGATRON_CHECKPOINT_KNOBS = [
+    ("fully-parallel-save", "fullyParallelSave", "fully_parallel_save"),
+    ("fully-parallel-load", "fullyParallelLoad", "fully_parallel_load"),
+    ("optimizer-sharding", "optimizerSharding", "optimizer_sharding"),
+]
+"""Names of rule, field and attribute. The schema gives them no default, so that a rule can tell that they were set."""
+
 
 def _reserved(argument: str) -> bool:
     name = argument.replace("_", "-").split("=")[0].split(".")[0]
@@ -108,6 +116,10 @@ def _all_from_reasoning_gym(spec: JobSpec) -> bool:
 def _restarts_on_success(spec: JobSpec) -> bool:
     codes = [rule.on_exit_codes for rule in spec.failure_policy.rules if rule.on_exit_codes is not None]
     return any(code.operator is ExitCodeOperator.IN and 0 in code.values for code in codes)
+
+
+def _absent_on_dtensor(name: str) -> Callable[[JobSpec], bool]:
+    return lambda spec: getattr(spec.checkpoint, name) is None or spec.chosen_backend is BackendName.MEGATRON
 
 
 def _waits_within_deadline(spec: JobSpec) -> bool:
@@ -185,6 +197,25 @@ RULES: list[Rule] = [
         lambda spec: spec.backend is not BackendName.MEGATRON or spec.dtensor is None,
         "!has(self.backend) || self.backend != 'megatron' || !has(self.dtensor)",
     ),
+    Rule(
+        "chosen-backend-is-enabled",
+        "backend",
+        "the block of the backend that trains says `enabled: false`: set it to true, or choose the other backend.",
+        lambda spec: spec.backend_options.enabled,
+        f"{_CEL_MEGATRON} ? (!has(self.megatron) || self.megatron.enabled)"
+        " : (!has(self.dtensor) || self.dtensor.enabled)",
+    ),
+    *[
+        Rule(
+            f"{rule}-needs-megatron",
+            f"checkpoint.{field}",
+            "only the megatron backend has it, and this job trains with dtensor: remove it, or set "
+            "`backend: megatron`.",
+            _absent_on_dtensor(name),
+            f"!has(self.checkpoint.{field}) || {_CEL_MEGATRON}",
+        )
+        for rule, field, name in MEGATRON_CHECKPOINT_KNOBS
+    ],
     Rule(
         "one-rank-per-gpu",
         "trainer.numProcPerNode",

@@ -50,12 +50,7 @@ def _accepted(job: RLJob, in_the_way: Hindrance | None) -> Condition:
     """Not if the cluster refuses what only a person can put right."""
     if in_the_way is not None and in_the_way.reason in LASTING:
         return _make(ConditionType.ACCEPTED, False, in_the_way.reason, in_the_way.message)
-    backend = job.spec.chosen_backend.value
-    explicit = job.spec.backend is not None
-    message = f"backend {backend}, " + (
-        "as spec.backend says" if explicit else "chosen as spec.backend is absent"
-    )
-    return _make(ConditionType.ACCEPTED, True, Reason.VALID, message)
+    return _make(ConditionType.ACCEPTED, True, Reason.VALID, job.spec.backend_choice)
 
 
 def _pods_ready(job: RLJob, facts: Status, in_the_way: Hindrance | None) -> Condition:

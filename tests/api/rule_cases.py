@@ -31,6 +31,15 @@ def failure_rule(**on_exit_codes: object) -> Manifest:
     return spec(failurePolicy={"rules": [rule]})
 
 
+def megatron_only(knob: str, value: object) -> Case:
+    """A knob of `checkpoint` that dtensor has not; its default is refused there too, for it would have no effect."""
+    block = {"checkpoint": {knob: value}}
+    return Case(
+        bad=[spec(**block), spec(backend="dtensor", **block), spec(megatron={"enabled": False}, **block)],
+        good=[spec(**block, **MEGATRON), spec(megatron={}, dtensor={}, **block)],
+    )
+
+
 def extra_args(*arguments: str) -> Manifest:
     return spec(rollout={"vllm": {"extraArgs": list(arguments)}})
 
@@ -96,6 +105,22 @@ CASES: dict[str, Case] = {
         bad=[spec(dtensor={}, **MEGATRON), spec(dtensor={"enabled": False}, **MEGATRON)],
         good=[spec(megatron={}, **MEGATRON)],
     ),
+    "chosen-backend-is-enabled": Case(
+        bad=[
+            spec(megatron={"enabled": False}, **MEGATRON),
+            spec(backend="dtensor", dtensor={"enabled": False}),
+            spec(dtensor={"enabled": False}, megatron={"enabled": False}),
+            spec(dtensor={"enabled": False}),
+        ],
+        good=[
+            spec(dtensor={"enabled": False}, megatron={}),
+            spec(dtensor={}, megatron={"enabled": False}),
+            spec(megatron={"enabled": False}),
+        ],
+    ),
+    "fully-parallel-save-needs-megatron": megatron_only("fullyParallelSave", False),
+    "fully-parallel-load-needs-megatron": megatron_only("fullyParallelLoad", True),
+    "optimizer-sharding-needs-megatron": megatron_only("optimizerSharding", "FullyReshardable"),
     "one-rank-per-gpu": Case(
         bad=[
             spec(trainer={"gpusPerNode": 2, "numProcPerNode": 1}),
