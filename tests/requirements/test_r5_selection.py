@@ -79,11 +79,11 @@ def test_the_chosen_backend_is_built_and_reads_its_own_block(
 @pytest.mark.parametrize("chosen", BackendName)
 def test_an_explicit_backend_refuses_the_other_ones_block(chosen: BackendName) -> None:
     other = BackendName.DTENSOR if chosen is BackendName.MEGATRON else BackendName.MEGATRON
+    refusal = f"spec.{other}: `backend: {chosen}` would ignore this block"
     for block in (ON, OFF, {}):
-        with pytest.raises(
-            ValidationError, match=f"spec.{other}: `backend: {chosen}` would ignore this block"
-        ):
-            a_job(backend=chosen, **{other: block})
+        blocks: dict[str, Any] = {other: block}
+        with pytest.raises(ValidationError, match=refusal):
+            a_job(backend=chosen, **blocks)
 
 
 @pytest.mark.parametrize(
