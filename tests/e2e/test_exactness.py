@@ -6,15 +6,15 @@ One uninterrupted run is the measure; the attention dropout of 0.1 makes every r
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from e2e.kills import assert_same, kill_command, kill_rank, kill_server, step
 from e2e.local_job import LocalJob, addition
-from rljob_api.progress import Progress, TrainPhase
+from rljob_api.progress import TrainPhase
 from rljob_api.status import Exactness, Phase
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -62,20 +62,20 @@ def test_a_stop_and_twenty_kills_change_nothing(straight: LocalJob, job: LocalJo
     kills = list(itertools.product([signal.SIGKILL, signal.SIGTERM], PHASES, [0, 1]))
     before = -1
     for number, (how, phase, rank) in enumerate(kills):
-        before = _kill_rank(job, how, phase, rank, before)
+        before = kill_rank(job, how, phase, rank, before)
         if number in SERVER_KILLS:
-            _kill_server(job, SERVER_KILLS[number], number % 2)
-    _kill_command(job)
+            kill_server(job, SERVER_KILLS[number], number % 2)
+    kill_command(job)
     assert job.finish() == 0, job.words()
     status = job.status()
     assert status is not None
     assert status.phase is Phase.COMPLETE
-    _assert_same(job, straight)
+    assert_same(job, straight)
 
 
 def _stop(job: LocalJob) -> None:
     """As Ctrl-C does: the last finished step is the one that is saved, and no process is left."""
-    job.wait_for(lambda: _step(job) >= 3)
+    job.wait_for(lambda: step(job) >= 3)
     assert job.stop() == 130, job.words()
     stopped = job.status()
     assert stopped is not None
@@ -97,54 +97,3 @@ def _assert_exact(job: LocalJob) -> None:
     assert now is not None
     assert now.attempt is not None
     assert (now.attempt.exactness, now.attempt.lost_steps) == (Exactness.EXACT, 0)
-
-
-def _kill_rank(job: LocalJob, how: signal.Signals, phase: TrainPhase, rank: int, before: int) -> int:
-    """Once a step beyond `before` is done, end one rank in `phase`; the step it had reached."""
-
-    def reached() -> bool:
-        now = job.progress()
-        return now is not None and now.step > before and now.phase is phase and _has_trained(now)
-
-    job.wait_for(reached)
-    ranks = job.ranks()
-    step = _step(job)
-    os.kill(ranks[rank], how)
-    job.wait_for(lambda: ranks[rank] not in job.ranks())
-    return step
-
-
-def _kill_server(job: LocalJob, how: signal.Signals, replica: int) -> None:
-    """One of two: training goes on through the other."""
-    job.wait_for(lambda: len(job.servers()) == 2)
-    os.kill(job.servers()[replica], how)
-
-
-def _kill_command(job: LocalJob) -> None:
-    """`kill -9` of `rljob run` itself: everything it started goes with it, and the same command goes on."""
-    step = _step(job)
-    job.wait_for(lambda: _step(job) > step)
-    job.kill()
-    end = job.pods
-    for _ in range(500):
-        if not end():
-            break
-        signal.sigtimedwait([], 0.02)
-    assert end() == {}, "children outlived their parent"
-    job.start()
-
-
-def _has_trained(progress: Progress) -> bool:
-    """The phase belongs to the loop of this attempt, not to an older process that is going."""
-    return progress.weight_version is not None
-
-
-def _step(job: LocalJob) -> int:
-    progress = job.progress()
-    return -1 if progress is None or progress.weight_version is None else progress.step
-
-
-def _assert_same(job: LocalJob, straight: LocalJob) -> None:
-    assert job.losses() == straight.losses()
-    assert job.samples() == straight.samples()
-    assert job.weights() == straight.weights()

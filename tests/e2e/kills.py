@@ -1,0 +1,60 @@
+"""What is done to a running job, and what must be left of it: kills of each of its processes, in a phase of choice."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from e2e.local_job import LocalJob
+from rljob_api.progress import Progress, TrainPhase
+
+
+def kill_rank(job: LocalJob, how: signal.Signals, phase: TrainPhase, rank: int, before: int) -> int:
+    """Once a step beyond `before` is done, end one rank in `phase`; the step it had reached."""
+
+    def reached() -> bool:
+        now = job.progress()
+        return now is not None and now.step > before and now.phase is phase and has_trained(now)
+
+    job.wait_for(reached)
+    ranks = job.ranks()
+    done = step(job)
+    os.kill(ranks[rank], how)
+    job.wait_for(lambda: ranks[rank] not in job.ranks())
+    return done
+
+
+def kill_server(job: LocalJob, how: signal.Signals, replica: int) -> None:
+    """One of two: training goes on through the other."""
+    job.wait_for(lambda: len(job.servers()) == 2)
+    os.kill(job.servers()[replica], how)
+
+
+def kill_command(job: LocalJob) -> None:
+    """`kill -9` of `rljob run` itself: everything it started goes with it, and the same command goes on."""
+    done = step(job)
+    job.wait_for(lambda: step(job) > done)
+    job.kill()
+    end = job.pods
+    for _ in range(500):
+        if not end():
+            break
+        signal.sigtimedwait([], 0.02)
+    assert end() == {}, "children outlived their parent"
+    job.start()
+
+
+def has_trained(progress: Progress) -> bool:
+    """The phase belongs to the loop of this attempt, not to an older process that is going."""
+    return progress.weight_version is not None
+
+
+def step(job: LocalJob) -> int:
+    progress = job.progress()
+    return -1 if progress is None or progress.weight_version is None else progress.step
+
+
+def assert_same(job: LocalJob, straight: LocalJob) -> None:
+    assert job.losses() == straight.losses()
+    assert job.samples() == straight.samples()
+    assert job.weights() == straight.weights()

@@ -1,0 +1,60 @@
+"""The Megatron backend under a whole job: killed in each phase, it goes on as if nothing had happened, bit for bit."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.kills import assert_same, kill_rank
+from e2e.local_job import LocalJob, addition
+from rljob_api.progress import TrainPhase
+from rljob_api.status import Phase
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+STEPS = 16
+PHASES = [TrainPhase.GENERATE, TrainPhase.TRAIN, TrainPhase.SYNC, TrainPhase.SAVE]
+HOW = [(signal.SIGKILL, 0), (signal.SIGTERM, 1), (signal.SIGKILL, 1), (signal.SIGTERM, 0)]
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[list[LocalJob]]:
+    started: list[LocalJob] = []
+    yield started
+    for job in started:
+        job.kill()
+
+
+def begin(jobs: list[LocalJob], folder: Path, parallelism: dict[str, int], **checkpoint: Any) -> LocalJob:
+    manifest = addition(
+        STEPS,
+        backend="megatron",
+        dtensor=None,
+        megatron={"attentionDropout": 0.1},
+        parallelism=parallelism,
+        checkpoint=checkpoint,
+    )
+    jobs.append(LocalJob(manifest, folder).start())
+    return jobs[-1]
+
+
+@pytest.mark.parametrize("parallelism", [{"tensor": 2}, {"pipeline": 2}], ids=["tensor", "pipeline"])
+def test_kills_in_each_phase_change_nothing(
+    tmp_path: Path, jobs: list[LocalJob], parallelism: dict[str, int]
+) -> None:
+    straight = begin(jobs, tmp_path / "straight", parallelism, savePeriod=STEPS)
+    assert straight.finish() == 0, straight.words()
+    job = begin(jobs, tmp_path / "killed", parallelism, savePeriod=1)
+    before = -1
+    for phase, (how, rank) in zip(PHASES, HOW, strict=True):
+        before = kill_rank(job, how, phase, rank, before)
+    assert job.finish() == 0, job.words()
+    status = job.status()
+    assert status is not None
+    assert (status.phase, status.restarts) == (Phase.COMPLETE, len(PHASES))
+    assert max(straight.curve("mismatch_max").values()) < 1e-4
+    assert_same(job, straight)
