@@ -14,6 +14,7 @@ from .checkpoint import AccessMode
 from .data import REASONING_GYM
 from .edit_rules import CEL_MEGATRON, EDIT_RULES
 from .failure import ExitCodeOperator
+from .layout_rules import LAYOUT_RULES
 from .parallelism import BackendName
 from .pod_rules import POD_RULES
 from .reward import BuiltinReward
@@ -128,13 +129,6 @@ def _waits_within_deadline(spec: JobSpec) -> bool:
 
 
 _CEL_MEGATRON = CEL_MEGATRON.replace("SPEC", "self")
-_CEL_PER_NODE = (
-    "(has(self.trainer.numProcPerNode) ? self.trainer.numProcPerNode"
-    " : (self.trainer.gpusPerNode > 0 ? self.trainer.gpusPerNode : 1))"
-)
-_CEL_WORLD = f"(self.trainer.numNodes * {_CEL_PER_NODE})"
-_CEL_REPLICA = "(self.parallelism.tensor * self.parallelism.pipeline)"
-_CEL_SAMPLES = "(self.algorithm.grpo.promptsPerStep * self.algorithm.grpo.generationsPerPrompt)"
 _CEL_CLAIM_SHARED = (
     "(has(self.checkpoint.storage.claimName) || 'ReadWriteMany' in self.checkpoint.storage.accessModes)"
 )
@@ -156,32 +150,6 @@ RULES: list[Rule] = [
         "!has(self.reward.builtin) || self.reward.builtin != 'task'"
         f" || (self.data.train.source.startsWith('{REASONING_GYM}')"
         f" && (!has(self.data.validation) || self.data.validation.source.startsWith('{REASONING_GYM}')))",
-    ),
-    Rule(
-        "ranks-fill-replicas",
-        "parallelism",
-        "ranks (trainer.numNodes x ranks per node) must be a multiple of tensor x pipeline: "
-        "change trainer.numNodes, trainer.gpusPerNode or trainer.numProcPerNode, or cut the model less.",
-        lambda spec: spec.trainer.world_size % (spec.parallelism.tensor * spec.parallelism.pipeline) == 0,
-        f"{_CEL_WORLD} % {_CEL_REPLICA} == 0",
-    ),
-    Rule(
-        "work-for-every-rank",
-        "algorithm.grpo",
-        "promptsPerStep x generationsPerPrompt must be at least the number of model replicas "
-        "(ranks / (tensor x pipeline)): ask more, or use fewer ranks.",
-        lambda spec: (
-            spec.algorithm.grpo.prompts_per_step * spec.algorithm.grpo.generations_per_prompt
-            >= spec.data_parallel
-        ),
-        f"{_CEL_SAMPLES} >= {_CEL_WORLD} / {_CEL_REPLICA}",
-    ),
-    Rule(
-        "pipeline-needs-megatron",
-        "parallelism.pipeline",
-        "above 1 it needs the megatron backend: set `backend: megatron`, or pipeline to 1.",
-        lambda spec: spec.parallelism.pipeline == 1 or spec.chosen_backend is BackendName.MEGATRON,
-        f"self.parallelism.pipeline == 1 || {_CEL_MEGATRON}",
     ),
     Rule(
         "no-megatron-block-on-dtensor",
@@ -360,5 +328,6 @@ RULES: list[Rule] = [
         "!has(self.preRunningDeadlineSeconds) || !has(self.activeDeadlineSeconds)"
         " || self.preRunningDeadlineSeconds < self.activeDeadlineSeconds",
     ),
+    *LAYOUT_RULES,
     *POD_RULES,
 ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from api.case import Case
 from api.jobs import spec
+from api.layout_cases import LAYOUT_CASES
 from api.pod_cases import ROLE_CASES
 from rljob_api.base import Manifest
 
@@ -17,13 +19,6 @@ TOP_K = {"keepTopK": {"count": 1}}
 MEGATRON = {"backend": "megatron"}
 ONE = {"values": [1]}
 DISRUPTED = {"onPodConditions": [{"type": "DisruptionTarget"}]}
-
-
-class Case(NamedTuple):
-    """Specs that differ in what the rule looks at."""
-
-    bad: list[Manifest]
-    good: list[Manifest]
 
 
 def failure_rule(**on_exit_codes: object) -> Manifest:
@@ -58,44 +53,6 @@ CASES: dict[str, Case] = {
             spec(reward={"builtin": "task"}, data={**TASK, "validation": {"source": "builtin:addition"}}),
         ],
         good=[spec(reward={"builtin": "task"}, data=TASK)],
-    ),
-    "ranks-fill-replicas": Case(
-        bad=[
-            spec(parallelism={"tensor": 2}),
-            spec(parallelism={"tensor": 2, "pipeline": 2}, trainer={"gpusPerNode": 2}, **MEGATRON),
-            spec(parallelism={"tensor": 2}, trainer={"numNodes": 3, "numProcPerNode": 3}),
-        ],
-        good=[
-            spec(parallelism={"tensor": 2}, trainer={"numProcPerNode": 2}),
-            spec(parallelism={"tensor": 2}, trainer={"gpusPerNode": 4}),
-            spec(parallelism={"tensor": 2}, trainer={"numNodes": 2}),
-        ],
-    ),
-    "work-for-every-rank": Case(
-        bad=[
-            spec(
-                algorithm={"grpo": {"promptsPerStep": 1, "generationsPerPrompt": 2}},
-                trainer={"numProcPerNode": 3},
-            )
-        ],
-        good=[
-            spec(
-                algorithm={"grpo": {"promptsPerStep": 1, "generationsPerPrompt": 2}},
-                trainer={"numProcPerNode": 2},
-            )
-        ],
-    ),
-    "pipeline-needs-megatron": Case(
-        bad=[
-            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}),
-            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}, megatron={"enabled": False}),
-            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}, backend="dtensor"),
-        ],
-        good=[
-            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}, **MEGATRON),
-            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}, megatron={}),
-            spec(parallelism={"pipeline": 2}, trainer={"numProcPerNode": 2}, megatron={}, dtensor={}),
-        ],
     ),
     "no-megatron-block-on-dtensor": Case(
         bad=[spec(backend="dtensor", megatron={}), spec(backend="dtensor", megatron={"enabled": False})],
@@ -233,6 +190,7 @@ CASES: dict[str, Case] = {
         bad=[spec(activeDeadlineSeconds=60, preRunningDeadlineSeconds=60)],
         good=[spec(activeDeadlineSeconds=60, preRunningDeadlineSeconds=59), spec(activeDeadlineSeconds=1)],
     ),
+    **LAYOUT_CASES,
     **{
         f"{role}-{name}": Case(
             bad=[spec(**{role: bad}) for bad in case.bad], good=[spec(**{role: good}) for good in case.good]

@@ -1,7 +1,7 @@
 """The `megatron` backend: megatron-core's GPT, pipeline schedule, optimizer and distributed checkpoints.
 
 `backend` fulfils the protocol; the other files each hold one question that it asks: how a Hugging Face model
-maps (`architecture`, `mapping`), how it is built (`parallel`, `model`), run (`forward`), updated
+maps (`architecture`, `mapping`), how it is built (`fit`, `parallel`, `model`), run (`forward`), updated
 (`optimizer`), saved (`checkpoint`, `rng`) and given away (`export`). `cpu` stands in for CUDA where there is
 none.
 """

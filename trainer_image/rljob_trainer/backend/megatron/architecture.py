@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig
@@ -12,24 +13,58 @@ from rljob_trainer.errors import Mistake
 
 
 @dataclass(frozen=True)
+class ExpertNames:
+    """What a model calls its router and experts, below a layer; `{e}` is the expert."""
+
+    router: str
+    gate: str
+    up: str
+    down: str
+
+
+@dataclass(frozen=True)
 class Traits:
-    """What tells one dense decoder from another."""
+    """What tells one decoder from another."""
 
     qkv_bias: bool = False
     qk_norm: bool = False
+    experts: ExpertNames | None = None
 
+
+_QWEN_EXPERTS = ExpertNames(
+    "mlp.gate", "mlp.experts.{e}.gate_proj", "mlp.experts.{e}.up_proj", "mlp.experts.{e}.down_proj"
+)
+_MIXTRAL_EXPERTS = ExpertNames(
+    "block_sparse_moe.gate",
+    "block_sparse_moe.experts.{e}.w1",
+    "block_sparse_moe.experts.{e}.w3",
+    "block_sparse_moe.experts.{e}.w2",
+)
 
 ARCHITECTURES = {
     "llama": Traits(),
+    "mixtral": Traits(experts=_MIXTRAL_EXPERTS),
     "qwen2": Traits(qkv_bias=True),
     "qwen3": Traits(qk_norm=True),
+    "qwen3_moe": Traits(qk_norm=True, experts=_QWEN_EXPERTS),
 }
 """Hugging Face `model_type` → traits."""
 
 
 @dataclass(frozen=True)
+class Experts:
+    """The sizes of a layer whose MLP is many, of which a router picks a few for each token."""
+
+    count: int
+    per_token: int
+    hidden: int
+    weights_sum_to_one: bool
+    """Whether the weights of the picked experts are scaled to sum to 1."""
+
+
+@dataclass(frozen=True)
 class Architecture:
-    """The sizes of a dense decoder with grouped queries, rotary positions and a gated MLP."""
+    """The sizes of a decoder with grouped queries, rotary positions and gated MLPs."""
 
     model_type: str
     traits: Traits
@@ -44,6 +79,8 @@ class Architecture:
     tied: bool
     norm_eps: float
     rope_theta: float
+    experts: Experts | None
+    """None: one MLP a layer."""
 
     def padded_vocab(self, tensor: int) -> int:
         """The vocabulary, filled up so that every tensor rank holds the same number of rows."""
@@ -60,12 +97,7 @@ def read_architecture(model: Path) -> Architecture:
             f"spec.model.source: the megatron backend has no mapping for model type {config.model_type!r} "
             f"(it knows {known}); use backend: dtensor"
         )
-    rope = config.rope_parameters
-    if rope.get("rope_type", "default") != "default":
-        raise Mistake(
-            f"spec.model.source: the megatron backend knows plain rotary positions only, not "
-            f"{rope['rope_type']!r}; use backend: dtensor"
-        )
+    _refuse_variants(config)
     heads = config.num_attention_heads
     return Architecture(
         model_type=config.model_type,
@@ -80,23 +112,36 @@ def read_architecture(model: Path) -> Architecture:
         max_length=config.max_position_embeddings,
         tied=config.tie_word_embeddings,
         norm_eps=config.rms_norm_eps,
-        rope_theta=rope["rope_theta"],
+        rope_theta=config.rope_parameters["rope_theta"],
+        experts=_experts(config) if traits.experts else None,
     )
 
 
-def refuse_uneven(architecture: Architecture, tensor: int, pipeline: int) -> None:
-    """Raises `Mistake` when heads, columns or layers do not divide by the ranks that are to share them."""
-    for count, what, ranks, field in (
-        (architecture.kv_heads, "key-value heads", tensor, "tensor"),
-        (architecture.mlp_hidden, "MLP columns", tensor, "tensor"),
-        (architecture.layers, "layers", pipeline, "pipeline"),
+def _experts(config: Any) -> Experts:
+    """Mixtral gives its experts the names of a dense MLP, and always scales their weights."""
+    return Experts(
+        count=config.num_local_experts,
+        per_token=config.num_experts_per_tok,
+        hidden=getattr(config, "moe_intermediate_size", config.intermediate_size),
+        weights_sum_to_one=getattr(config, "norm_topk_prob", True),
+    )
+
+
+def _refuse_variants(config: Any) -> None:
+    """Raises `Mistake` for what a known model type can be configured to and this backend does not compute."""
+    rope = config.rope_parameters.get("rope_type", "default")
+    window = getattr(config, "sliding_window", None)
+    dense = [*getattr(config, "mlp_only_layers", ()), getattr(config, "decoder_sparse_step", 1) - 1]
+    one_expert = getattr(config, "num_experts_per_tok", 2) == 1 and getattr(config, "norm_topk_prob", True)
+    for unknown, what in (
+        (rope != "default", f"plain rotary positions only, not {rope!r}"),
+        (window is not None, f"attention over the whole context only, not over a sliding window of {window}"),
+        (config.hidden_act != "silu", f"the activation 'silu' only, not {config.hidden_act!r}"),
+        (any(dense), "models whose layers all have experts, or none"),
+        (one_expert, "two or more experts a token when their weights sum to one"),
     ):
-        if count % ranks:
-            allowed = ", ".join(str(n) for n in range(1, count + 1) if count % n == 0 and n <= 64)
-            raise Mistake(
-                f"spec.parallelism.{field}: {ranks} does not divide the model's {count} {what}; "
-                f"choose one of {allowed}"
-            )
+        if unknown:
+            raise Mistake(f"spec.model.source: the megatron backend knows {what}; use backend: dtensor")
 
 
 TRAINING_DTYPE = {"cpu": torch.float32, "cuda": torch.bfloat16}

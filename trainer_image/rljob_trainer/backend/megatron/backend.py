@@ -14,8 +14,9 @@ from torch import distributed as dist
 from rljob_api.job import JobSpec
 from rljob_trainer.backend.hf_files import write_hf_model
 from rljob_trainer.backend.megatron import checkpoint, cpu, export, optimizer, rng
-from rljob_trainer.backend.megatron.architecture import TRAINING_DTYPE, read_architecture, refuse_uneven
+from rljob_trainer.backend.megatron.architecture import TRAINING_DTYPE, read_architecture
 from rljob_trainer.backend.megatron.checkpoint import CheckpointOptions, State
+from rljob_trainer.backend.megatron.fit import refuse_uneven
 from rljob_trainer.backend.megatron.forward import Metrics, Runner
 from rljob_trainer.backend.megatron.model import build_model, load_hf, transformer_config
 from rljob_trainer.backend.megatron.parallel import seed_rank, take_place
@@ -27,7 +28,7 @@ from rljob_trainer.schedule import learning_rate
 
 
 class MegatronBackend:
-    """A dense decoder under tensor, pipeline and data parallelism. Fulfils `Backend`."""
+    """A decoder, dense or with experts, under every parallelism of `spec.parallelism`. Fulfils `Backend`."""
 
     def __init__(
         self, spec: JobSpec, source: Path, *, reference: bool, saving: CheckpointOptions | None = None
@@ -44,13 +45,12 @@ class MegatronBackend:
                 "rank, which the megatron backend has not; use 1.0, or backend: dtensor"
             )
         self.architecture = read_architecture(source)
-        tensor, pipeline = spec.parallelism.tensor, spec.parallelism.pipeline
-        refuse_uneven(self.architecture, tensor, pipeline)
+        refuse_uneven(self.architecture, spec.parallelism)
         self.device = (
             torch.device("cuda", torch.cuda.current_device()) if spec.on_gpu else torch.device("cpu")
         )
         self.dtype = TRAINING_DTYPE[self.device.type]
-        self.place = take_place(tensor, pipeline, self.options.distributed_timeout_minutes)
+        self.place = take_place(spec.parallelism, self.options.distributed_timeout_minutes)
         self.layout = self.place.layout
         self.writers = dist.new_group(backend="gloo")
         seed_rank(spec.algorithm.grpo.seed, self.place)

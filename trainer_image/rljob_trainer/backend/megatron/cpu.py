@@ -12,12 +12,13 @@ import functools
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from megatron.core.tensor_parallel import random as megatron_random
+from megatron.core.transformer.moe import moe_utils, token_dispatcher
 from torch import Tensor, nn
 
 FACTORIES = (
@@ -49,6 +50,10 @@ def adapt() -> None:
     # parallel ranks would then silently draw from one another's streams.
     megatron_random._set_cuda_rng_state = _set_rng_state
     megatron_random._get_cuda_rng_state = _get_rng_state
+    # Split sizes come as tensors where CUDA made them, and are moved here: then as numbers, else not at all.
+    for module in (moe_utils, token_dispatcher):
+        module.maybe_move_tensor_to_cpu = _as_numbers
+    moe_utils.te_general_gemm = None  # named, but never defined without Transformer Engine
     # "CPU RNG state changed within GPU RNG context": of course it did, the two are one generator here.
     logging.getLogger(megatron_random.__name__).setLevel(logging.ERROR)
 
@@ -93,6 +98,10 @@ def _on_cpu(factory: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return make
 
 
+def _as_numbers(value: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
+    return value.numpy() if as_numpy and isinstance(value, Tensor) else value
+
+
 def _seed(seed: int) -> None:
     # Not `torch.manual_seed`: that one seeds CUDA too and would come back here.
     torch.default_generator.manual_seed(int(seed))
@@ -106,12 +115,28 @@ def _get_rng_state(*_: object, **__: object) -> Tensor:
     return torch.get_rng_state()
 
 
+class _Stream:
+    """A stream where work is done at once; an event of it has always happened."""
+
+    def wait_stream(self, _: object) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+    def record_event(self) -> _Stream:
+        return self
+
+
+_STREAM = _Stream()
+
 _CUDA = _Shadow(
     torch.cuda,
     {
         "current_device": lambda: CPU,
         "synchronize": lambda *_: None,
         "empty_cache": lambda: None,
+        "Stream": lambda: _STREAM,
+        "current_stream": lambda: _STREAM,
+        "stream": lambda _: nullcontext(),
         "manual_seed": _seed,
         "get_rng_state": _get_rng_state,
         "set_rng_state": _set_rng_state,

@@ -19,30 +19,35 @@ def whole_weights(
 ) -> Iterator[tuple[str, Tensor]]:
     """Names and tensors in the mapping's order, on every rank. Extra memory: one parameter. Collective."""
     parameters = dict(model.named_parameters())
-    for placed in placed_entries(architecture, place.stages):
-        entry = placed.entry
-        own = placed.stage == place.stage
-        tensors = (
-            _joined(parameters[entry.megatron].detach().to(dtype), entry, architecture, place)
-            if own
-            else None
-        )
-        yield from zip(entry.hf, _from_stage(tensors, placed.stage, place, dtype), strict=True)
+    for placed in placed_entries(architecture, place.stages, place.experts):
+        entry, tensors = placed.entry, None
+        if place.holds(placed):
+            tensors = _joined(parameters[entry.megatron].detach().to(dtype), entry, architecture, place)
+        if placed.expert is not None and placed.stage == place.stage and place.experts > 1:
+            tensors = _told(tensors, parallel_state.get_expert_model_parallel_group(), placed.expert, dtype)
+        if place.stages > 1:
+            tensors = _told(tensors, parallel_state.get_pipeline_model_parallel_group(), placed.stage, dtype)
+        assert tensors is not None
+        yield from zip(entry.hf, tensors, strict=True)
 
 
 def _joined(shard: Tensor, entry: Entry, architecture: Architecture, place: Place) -> list[Tensor]:
-    shards = [torch.empty_like(shard) for _ in range(place.tensors)]
-    dist.all_gather(shards, shard.contiguous(), group=parallel_state.get_tensor_model_parallel_group())
+    ranks, _ = place.share_of(entry)
+    shards = [torch.empty_like(shard) for _ in range(ranks)]
+    group = (
+        parallel_state.get_expert_tensor_parallel_group()
+        if entry.of_expert
+        else parallel_state.get_tensor_model_parallel_group()
+    )
+    dist.all_gather(shards, shard.contiguous(), group=group)
     return [tensor.contiguous() for tensor in join(entry.cut, shards, architecture)]
 
 
-def _from_stage(tensors: list[Tensor] | None, stage: int, place: Place, dtype: torch.dtype) -> list[Tensor]:
-    """What the ranks of `stage` joined, on the ranks of all stages."""
-    if place.stages == 1:
-        assert tensors is not None
-        return tensors
-    group = parallel_state.get_pipeline_model_parallel_group()
-    source = dist.get_global_rank(group, stage)
+def _told(
+    tensors: list[Tensor] | None, group: dist.ProcessGroup, holder: int, dtype: torch.dtype
+) -> list[Tensor]:
+    """What the member `holder` of a group has, on all its members."""
+    source = dist.get_global_rank(group, holder)
     shapes: list[list[torch.Size] | None] = [None if tensors is None else [t.shape for t in tensors]]
     dist.broadcast_object_list(shapes, src=source, group=group)
     assert shapes[0] is not None

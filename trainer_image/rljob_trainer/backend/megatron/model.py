@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
@@ -12,10 +13,11 @@ from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
 from safetensors import safe_open
 from torch import Tensor
+from torch import distributed as dist
 from torch.nn.functional import silu
 
 from rljob_trainer.backend.megatron import cpu
-from rljob_trainer.backend.megatron.architecture import Architecture
+from rljob_trainer.backend.megatron.architecture import Architecture, Experts
 from rljob_trainer.backend.megatron.mapping import TIED_HEAD, Entry, placed_entries, split
 from rljob_trainer.backend.megatron.parallel import Place
 from rljob_trainer.errors import Mistake
@@ -44,12 +46,14 @@ def transformer_config(
         attention_softmax_in_fp32=True,
         tensor_model_parallel_size=place.tensors,
         pipeline_model_parallel_size=place.stages,
+        expert_model_parallel_size=place.experts,
+        expert_tensor_parallel_size=place.expert_tensors,
         pipeline_dtype=dtype,
         params_dtype=dtype,
         bf16=dtype is torch.bfloat16,
         # Micro-batches differ in rows and width, so stages tell one another the shape first.
         variable_seq_lengths=place.stages > 1,
-        moe_token_dispatcher_type="alltoall",  # the default is refused with it, even for dense models
+        **_experts_config(architecture.experts),
         # The schedule then neither divides the loss by micro-batches nor multiplies it by context ranks, and
         # DDP sums over replicas instead of averaging: what a loss function of the protocol needs.
         calculate_per_token_loss=True,
@@ -63,9 +67,28 @@ def transformer_config(
     )
 
 
+def _experts_config(experts: Experts | None) -> dict[str, Any]:
+    """Nothing balances the load of experts: in RL such a loss would pull the policy away from what is rewarded."""
+    dispatcher = {"moe_token_dispatcher_type": "alltoall"}  # the default is refused with shapes that vary
+    if experts is None:
+        return dispatcher
+    return dispatcher | {
+        "num_moe_experts": experts.count,
+        "moe_ffn_hidden_size": experts.hidden,
+        "moe_router_topk": experts.per_token,
+        "moe_router_pre_softmax": not experts.weights_sum_to_one,
+        "moe_router_load_balancing_type": "none",
+        "moe_router_dtype": "fp32",
+    }
+
+
 def build_model(architecture: Architecture, config: TransformerConfig, place: Place) -> GPTModel:
     """This rank's part of the model; its weights are noise."""
-    spec = get_gpt_layer_local_spec(normalization="RMSNorm", qk_layernorm=architecture.traits.qk_norm)
+    spec = get_gpt_layer_local_spec(
+        num_experts=config.num_moe_experts,
+        normalization="RMSNorm",
+        qk_layernorm=architecture.traits.qk_norm,
+    )
     with cpu.stand_in():
         return GPTModel(
             config,
@@ -91,11 +114,12 @@ def load_hf(model: GPTModel, source: Path, architecture: Architecture, place: Pl
     parameters = dict(model.named_parameters())
     for entry in _own_entries(architecture, place):
         parameter = parameters.pop(entry.megatron)
-        shard = split(entry.cut, [read(name) for name in entry.hf], architecture, place.tensors, place.tensor)
+        whole = [read(name) for name in entry.hf]
+        shard = split(entry.cut, whole, architecture, *place.share_of(entry))
         if shard.shape != parameter.shape:
             raise Mistake(
-                f"spec.model.source: {' + '.join(entry.hf)} has shape {tuple(shard.shape)} on tensor rank "
-                f"{place.tensor}, its configuration says {tuple(parameter.shape)}"
+                f"spec.model.source: {' + '.join(entry.hf)} has shape {tuple(shard.shape)} on rank "
+                f"{dist.get_rank()}, its configuration says {tuple(parameter.shape)}"
             )
         parameter.copy_(shard)
     if parameters:
@@ -103,7 +127,8 @@ def load_hf(model: GPTModel, source: Path, architecture: Architecture, place: Pl
 
 
 def _own_entries(architecture: Architecture, place: Place) -> list[Entry]:
-    own = [p.entry for p in placed_entries(architecture, place.stages) if p.stage == place.stage]
+    everything = placed_entries(architecture, place.stages, place.experts)
+    own = [placed.entry for placed in everything if place.holds(placed)]
     # Megatron keeps a tied embedding twice, on the first stage and on the last.
     second_copy = architecture.tied and place.is_last_stage and place.stages > 1
     return [*own, TIED_HEAD] if second_copy else own

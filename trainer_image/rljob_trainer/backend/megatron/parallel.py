@@ -12,7 +12,9 @@ from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 from torch import distributed as dist
 
 from rljob_api.manifest import Layout
+from rljob_api.parallelism import Parallelism
 from rljob_trainer.backend.megatron import cpu
+from rljob_trainer.backend.megatron.mapping import Entry, Placed
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Place:
     def is_last_stage(self) -> bool:
         return self.stage == self.stages - 1
 
+    def share_of(self, entry: Entry) -> tuple[int, int]:
+        """How many ranks share a parameter's matrix, and which of them this one is."""
+        if entry.of_expert:
+            return self.expert_tensors, self.expert_tensor
+        return self.tensors, self.tensor
+
+    def holds(self, placed: Placed) -> bool:
+        """Whether this rank holds the parameter, or a shard of it."""
+        return placed.stage == self.stage and placed.expert in (None, self.expert)
+
     @property
     def layout(self) -> Layout:
         return Layout(
@@ -57,20 +69,28 @@ class Place:
         )
 
 
-def take_place(tensor: int, pipeline: int, timeout_minutes: int | None) -> Place:
+def take_place(parallelism: Parallelism, timeout_minutes: int | None) -> Place:
     """Make Megatron's process groups out of the default group. Collective."""
     cpu.adapt()
     timeout = {} if timeout_minutes is None else {"distributed_timeout_minutes": timeout_minutes}
     parallel_state.initialize_model_parallel(
-        tensor_model_parallel_size=tensor, pipeline_model_parallel_size=pipeline, **timeout
+        tensor_model_parallel_size=parallelism.tensor,
+        pipeline_model_parallel_size=parallelism.pipeline,
+        expert_model_parallel_size=parallelism.expert,
+        expert_tensor_parallel_size=parallelism.expert_tensor,
+        **timeout,
     )
     return Place(
         tensor=parallel_state.get_tensor_model_parallel_rank(),
-        tensors=tensor,
+        tensors=parallelism.tensor,
         stage=parallel_state.get_pipeline_model_parallel_rank(),
-        stages=pipeline,
+        stages=parallelism.pipeline,
         replica=parallel_state.get_data_parallel_rank(),
-        replicas=dist.get_world_size() // (tensor * pipeline),
+        replicas=dist.get_world_size() // parallelism.replica_ranks,
+        expert=parallel_state.get_expert_model_parallel_rank(),
+        experts=parallelism.expert,
+        expert_tensor=parallel_state.get_expert_tensor_parallel_rank(),
+        expert_tensors=parallelism.expert_tensor,
     )
 
 

@@ -1,0 +1,77 @@
+"""Rules on how a model is spread: ranks that fill whole replicas, and what only the megatron backend can cut.
+
+What needs the model itself (heads, layers, experts by their ranks) is asked by the trainer before anything is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .edit_rules import CEL_MEGATRON
+from .parallelism import BackendName
+from .rule import Rule
+
+if TYPE_CHECKING:
+    from .job import JobSpec
+
+MEGATRON_ONLY = [
+    ("pipeline", "pipeline", "pipeline"),
+    ("expert", "expert", "expert"),
+    ("expert-tensor", "expertTensor", "expert_tensor"),
+]
+"""Names of rule, field and attribute of what dtensor cannot cut."""
+
+_CEL_PER_NODE = (
+    "(has(self.trainer.numProcPerNode) ? self.trainer.numProcPerNode"
+    " : (self.trainer.gpusPerNode > 0 ? self.trainer.gpusPerNode : 1))"
+)
+_CEL_WORLD = f"(self.trainer.numNodes * {_CEL_PER_NODE})"
+_CEL_REPLICA = "(self.parallelism.tensor * self.parallelism.pipeline)"
+_CEL_EXPERTS = "(self.parallelism.expertTensor * self.parallelism.expert * self.parallelism.pipeline)"
+_CEL_SAMPLES = "(self.algorithm.grpo.promptsPerStep * self.algorithm.grpo.generationsPerPrompt)"
+
+
+def _one_on_dtensor(name: str) -> Callable[[JobSpec], bool]:
+    return lambda spec: getattr(spec.parallelism, name) == 1 or spec.chosen_backend is BackendName.MEGATRON
+
+
+LAYOUT_RULES: list[Rule] = [
+    Rule(
+        "ranks-fill-replicas",
+        "parallelism",
+        "ranks (trainer.numNodes x ranks per node) must be a multiple of tensor x pipeline: "
+        "change trainer.numNodes, trainer.gpusPerNode or trainer.numProcPerNode, or cut the model less.",
+        lambda spec: spec.trainer.world_size % spec.parallelism.replica_ranks == 0,
+        f"{_CEL_WORLD} % {_CEL_REPLICA} == 0",
+    ),
+    Rule(
+        "ranks-fill-experts",
+        "parallelism.expert",
+        "ranks (trainer.numNodes x ranks per node) must be a multiple of expertTensor x expert x pipeline: "
+        "change trainer.numNodes, trainer.gpusPerNode or trainer.numProcPerNode, or cut the experts less.",
+        lambda spec: spec.trainer.world_size % spec.parallelism.expert_ranks == 0,
+        f"{_CEL_WORLD} % {_CEL_EXPERTS} == 0",
+    ),
+    Rule(
+        "work-for-every-rank",
+        "algorithm.grpo",
+        "promptsPerStep x generationsPerPrompt must be at least the number of model replicas "
+        "(ranks / (tensor x pipeline)): ask more, or use fewer ranks.",
+        lambda spec: (
+            spec.algorithm.grpo.prompts_per_step * spec.algorithm.grpo.generations_per_prompt
+            >= spec.data_parallel
+        ),
+        f"{_CEL_SAMPLES} >= {_CEL_WORLD} / {_CEL_REPLICA}",
+    ),
+    *[
+        Rule(
+            f"{rule}-needs-megatron",
+            f"parallelism.{field}",
+            f"above 1 it needs the megatron backend: set `backend: megatron`, or {field} to 1.",
+            _one_on_dtensor(name),
+            f"self.parallelism.{field} == 1 || {CEL_MEGATRON.replace('SPEC', 'self')}",
+        )
+        for rule, field, name in MEGATRON_ONLY
+    ],
+]

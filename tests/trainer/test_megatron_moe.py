@@ -1,0 +1,96 @@
+"""Models with experts on the Megatron backend: Qwen3-MoE and Mixtral, against transformers and plain torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rljob_api.job import JobSpec
+from trainer import tiny
+from trainer.ranks import run_ranks
+from trainer.test_megatron import (
+    ask_logprobs,
+    files_of,
+    make_batch,
+    reference_logprobs,
+    train,
+    train_in_torch,
+)
+
+SIZES = {
+    "vocab_size": 67,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.2,
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "qwen3_moe": {"moe_intermediate_size": 24, "norm_topk_prob": True},
+    "mixtral": {},
+}
+LAYOUTS: list[dict[str, int]] = [
+    {},
+    {"expert": 2, "ranks": 2},
+    {"expert": 2, "pipeline": 2, "ranks": 4},
+    {"expert": 2, "ranks": 4},
+]
+
+
+def make_model(directory: Path, kind: str, **sizes: Any) -> Path:
+    return tiny.make_model(directory, kind, **SIZES | KINDS[kind] | sizes)
+
+
+def make_spec(*, ranks: int = 1, **parallelism: int) -> JobSpec:
+    spec = {
+        "model": {"source": "/model"},
+        "data": {"train": {"source": "/data"}},
+        "reward": {"builtin": "math"},
+        "backend": "megatron",
+        "algorithm": {
+            "grpo": {"learningRate": 1e-2, "maxSteps": 6},
+            "sampling": {"temperature": "0.7"},
+        },
+        "parallelism": parallelism,
+        "trainer": {"numProcPerNode": ranks},
+        "megatron": {"microBatchTokens": 40, "optimizer": {"eps": 1e-4}},
+    }
+    return JobSpec.model_validate_json(json.dumps(spec))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", LAYOUTS[:3], ids=str)
+def test_logprobs_are_those_of_transformers_and_weights_come_back_bit_for_bit(
+    tmp_path: Path, kind: str, layout: dict[str, int]
+) -> None:
+    model, batch = make_model(tmp_path, kind), make_batch()
+    expected, files = reference_logprobs(model, batch), files_of(model)
+    for logprobs, weights in run_ranks(
+        layout.get("ranks", 1), ask_logprobs, make_spec(**layout), model, batch
+    ):
+        torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
+        assert weights.keys() == files.keys()
+        assert all(torch.equal(tensor, files[name]) for name, tensor in weights.items())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_updates_equal_those_of_plain_torch(tmp_path: Path, kind: str, layout: dict[str, int]) -> None:
+    model = make_model(tmp_path, kind)
+    expected, expected_results = train_in_torch(model, steps=2, eps=1e-4)
+    ranks = run_ranks(layout.get("ranks", 1), train, make_spec(**layout), model, 2)
+    weights, _ = ranks[0]
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=0, msg=name)
+    for _, own in ranks:
+        for result, reference in zip(own, expected_results, strict=True):
+            assert result.metrics == pytest.approx(reference.metrics, abs=1e-5)
+            assert result.grad_norm == pytest.approx(reference.grad_norm, rel=1e-4)
+            assert math.isfinite(result.learning_rate)

@@ -1,0 +1,49 @@
+"""Does a model divide by the ranks that are to share it? Asked before anything heavy is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rljob_api.parallelism import Parallelism
+from rljob_trainer.backend.megatron.architecture import Architecture
+from rljob_trainer.errors import Mistake
+
+
+@dataclass(frozen=True)
+class Share:
+    """Something of the model that `ranks`, as many as a field says, hold equal parts of."""
+
+    field: str
+    ranks: int
+    count: int
+    what: str
+
+
+def refuse_uneven(architecture: Architecture, parallelism: Parallelism) -> None:
+    """Raises `Mistake` when heads, columns, layers or experts do not divide by the ranks that are to share them."""
+    if architecture.experts is None and parallelism.expert > 1:
+        raise Mistake(
+            f"spec.parallelism.expert: {parallelism.expert} ranks cannot share the experts of a model that has "
+            f"none ({architecture.model_type}); set it to 1"
+        )
+    for share in _shares(architecture, parallelism):
+        if share.count % share.ranks:
+            allowed = ", ".join(str(n) for n in range(1, share.count + 1) if share.count % n == 0 and n <= 64)
+            raise Mistake(
+                f"spec.parallelism.{share.field}: {share.ranks} does not divide the model's {share.count} "
+                f"{share.what}; choose one of {allowed}"
+            )
+
+
+def _shares(architecture: Architecture, parallelism: Parallelism) -> list[Share]:
+    shares = [
+        Share("tensor", parallelism.tensor, architecture.kv_heads, "key-value heads"),
+        Share("pipeline", parallelism.pipeline, architecture.layers, "layers"),
+    ]
+    if experts := architecture.experts:
+        return [
+            *shares,
+            Share("expert", parallelism.expert, experts.count, "experts"),
+            Share("expertTensor", parallelism.expert_tensor, experts.hidden, "columns of an expert"),
+        ]
+    return [*shares, Share("tensor", parallelism.tensor, architecture.mlp_hidden, "MLP columns")]
