@@ -23,6 +23,7 @@ from builders import (
 from rljob_api.progress import Ending
 from rljob_api.status import ConditionType, Phase, ProgressStatus, Status
 from rljob_operator.decide import Decision, Ended, Goal, decide
+from rljob_operator.decide.verdict import first_to_end
 from rljob_operator.observed import Pod, PodPhase
 
 STEADY = (a_rollout(),)
@@ -242,7 +243,7 @@ def test_suspending_stops_all_pods_once() -> None:
 
 @pytest.mark.parametrize(
     ("late", "reason"),
-    [(59, "GangStopping"), (60, "NodeLost")],
+    [(29, "GangStopping"), (30, "NodeLost")],
     ids=["within its grace", "overdue"],
 )
 def test_a_silent_node_is_named_and_nothing_takes_the_place_of_its_pod(late: float, reason: str) -> None:
@@ -251,6 +252,38 @@ def test_a_silent_node_is_named_and_nothing_takes_the_place_of_its_pod(late: flo
     assert (decision.reason, decision.begin, decision.delete) == (reason, None, ())
     assert ("kubectl delete node gpu-17" in decision.message) is (reason == "NodeLost")
     assert decision.wake_at == (NOW + 1 if reason == "GangStopping" else None)
+
+
+def test_a_gang_on_a_silent_node_goes_on_and_the_node_is_named() -> None:
+    """It may well train: nobody can tell. What was evicted in vain is not there to be deleted again."""
+    silent = a_trainer(0, terminating=True, gone_by=NOW - 30, node="gpu-17")
+    decision = after(a_status(), silent)
+    assert (decision.goal, decision.reason) == (Goal.RUN, "NodeLost")
+    assert "Node gpu-17 is silent" in decision.message
+    assert (decision.begin, decision.start, decision.delete) == (None, (), ())
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        ({"ago": 3}, {"ago": 1, "disrupted": True}),
+        ({"disrupted": True}, {}),
+        ({}, {"terminating": True}),
+        ({"disrupted": True, "terminating": True}, {}),
+    ],
+    ids=["earlier", "taken away by the cluster", "not told to go", "taken away, and told to go"],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_pod_that_explains_the_others_ends_is_the_first_to_end(
+    first: dict[str, Any], other: dict[str, Any], order: int
+) -> None:
+    """Kubelets tell whole seconds, so several may have ended at once."""
+    pods = [ended(0, **first), ended(1, **other)]
+    assert first_to_end(pods[::order]).index == 0
+
+
+def ended(index: int, ago: float = 0.0, **facts: Any) -> Pod:
+    return a_trainer(index, **failed(1, ago=ago), **facts)
 
 
 def test_suspended_means_that_nothing_runs() -> None:

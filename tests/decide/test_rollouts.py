@@ -101,3 +101,9 @@ def test_no_server_starts_before_its_config_is_pinned() -> None:
     observed = seen(a_trainer(attempt=1), pinned=1)
     decision = decide(a_job(a_status(2)), observed, NOW)
     assert decision.start == ()
+
+
+def test_a_server_on_a_silent_node_is_told_of() -> None:
+    decision = after(a_rollout(0, terminating=True, gone_by=NOW - 30, node="gpu-17"), a_rollout(1))
+    assert decision.goal is Goal.RUN
+    assert "Node gpu-17 is silent" in decision.message

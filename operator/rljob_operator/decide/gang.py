@@ -113,7 +113,7 @@ def _watch(job: RLJob, attempt: AttemptStatus, observed: Observed, mine: list[Po
         cause = first_to_end(mistakes)
         return fail(observed, Reason.MISTAKE, sentence(cause), failure(cause, now))
     if not broken and len(mine) >= job.spec.trainer.num_nodes:
-        placed = Decision(Goal.RUN, attempt.reason)
+        placed = waiting(Goal.RUN, attempt.reason, "", mine, now)
         return give_back(job, attempt, observed, now) or placed
     living = [pod for pod in mine if not pod.ended]
     if living:

@@ -20,6 +20,7 @@ from .backoff import pause
 from .decision import Decision, Goal, PodStart, also
 from .finish import fail
 from .placement import refused
+from .silence import waiting
 from .verdict import Verdict, failure, sentence, verdict
 
 NOTHING = Decision(Goal.RUN, "")
@@ -38,7 +39,8 @@ def rollouts(job: RLJob, observed: Observed, now: float, *, pinned: bool) -> Dec
     if fatal is not None:
         return fatal
     surplus = [pod for pod in observed.role(RoleName.ROLLOUT) if pod.index >= rollout.replicas]
-    decision = also(Decision(Goal.RUN, "", delete=_not_yet_deleted(surplus)), *slots)
+    silent = waiting(Goal.RUN, "", "", observed.role(RoleName.ROLLOUT), now)
+    decision = also(Decision(Goal.RUN, "", delete=_not_yet_deleted(surplus)), *slots, silent)
     return decision if pinned or _is_pinned(job, observed) else replace(decision, start=())
 
 

@@ -9,12 +9,12 @@ from rljob_api.reasons import Reason
 from ..observed import Pod
 from .decision import Decision, Goal
 
-OVERDUE_SECONDS = 60
+OVERDUE_SECONDS = 30
 """A kubelet that is well is never that late."""
 
 
 def waiting(goal: Goal, reason: str, message: str, pods: Iterable[Pod], now: float) -> Decision:
-    """A decision that waits for `pods` to end; once one is overdue it says which node is silent."""
+    """A decision for as long as `pods` live; once one that was told to go is overdue it says which node is silent."""
     going = [
         (pod.gone_by + OVERDUE_SECONDS, pod) for pod in pods if pod.gone_by is not None and not pod.ended
     ]
