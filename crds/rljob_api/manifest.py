@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from .base import Record
+from .checkpoint import OptimizerSharding
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = 1
@@ -13,6 +16,17 @@ class FileEntry(Record):
     """Relative to the checkpoint's directory."""
     bytes: int
     sha256: str
+
+
+class RngSharding(StrEnum):
+    """Which ranks have random streams of their own: what a checkpoint keeps of them."""
+
+    RANK = "rank"
+    """Every rank (dtensor)."""
+    PP_TP = "pp-tp"
+    """Every stage and tensor rank; their replicas draw alike."""
+    PP_TP_DP = "pp-tp-dp"
+    """Every rank of Megatron: replicas draw unequally."""
 
 
 class Layout(Record):
@@ -27,8 +41,10 @@ class Layout(Record):
     expert: int = 1
     expert_tensor: int = 1
     data: int = 1
-    rng_sharding: str = "rank"
-    """Which ranks have an RNG stream of their own; dtensor: every rank."""
+    rng_sharding: RngSharding = RngSharding.RANK
+    """Which ranks have random streams of their own."""
+    optimizer_sharding: OptimizerSharding = OptimizerSharding.FULLY_RESHARDABLE
+    """Whether the optimizer can be loaded under another layout."""
 
     @property
     def short(self) -> str:

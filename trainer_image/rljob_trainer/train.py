@@ -9,7 +9,6 @@ import traceback
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from rljob_api.manifest import Layout
 from rljob_api.progress import (
     EXIT_COMPLETE,
     EXIT_FAILED,
@@ -21,6 +20,7 @@ from rljob_api.progress import (
 )
 from rljob_api.run import Run
 from rljob_trainer.backend.build import build_backend
+from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.durable import StorageError
@@ -131,7 +131,7 @@ def prepare(
     spec, storage = run.spec, Storage.of(run)
     versions = versions_here()
     with board.phase(TrainPhase.PREPARE):
-        plan = ranks.from_leader(lambda: plan_resume(open_storage(run), run, layout_of(run), versions))
+        plan = ranks.from_leader(lambda: plan_resume(open_storage(run), run, layout_of(spec), versions))
         reward = ranks.on_leader(lambda: load_reward(spec))
         model = ranks.from_node_leaders(lambda: whole_model(run, board.tell))
         inputs = ranks.on_leader(lambda: _inputs(run, model))
@@ -162,15 +162,3 @@ def _inputs(run: Run, model: Path) -> Inputs:
     train, validation = load_data(run.spec, tokenizer, getattr(config, "max_position_embeddings", None))
     pad = tokenizer.pad_token_id
     return Inputs(train, validation, tokenizer.eos_token_id if pad is None else pad)
-
-
-def layout_of(run: Run) -> Layout:
-    """The layout that the spec asks for; what a checkpoint's is compared with before anything is loaded."""
-    spec = run.spec
-    return Layout(
-        backend=spec.chosen_backend,
-        world=spec.trainer.world_size,
-        tensor=spec.parallelism.tensor,
-        pipeline=spec.parallelism.pipeline,
-        data=spec.data_parallel,
-    )

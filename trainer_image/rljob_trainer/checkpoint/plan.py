@@ -20,6 +20,7 @@ from rljob_trainer.errors import Mistake
 from .directory import STATE, Storage
 from .durable import storage_errors
 from .facts import FACTS_FILE, Facts, differences, model_name, result_facts, run_hash, versions_here
+from .reshard import same_spread, why_no_optimizer, why_no_rng
 from .save import facts_of
 from .state import LoopState
 from .verify import read_manifest, verify
@@ -131,7 +132,7 @@ def decide(  # noqa: PLR0917 - what was, what is, and how far it had come
     """What to load from a checkpoint that is whole, and how exactly training goes on. `before`: last step finished."""
     _refuse_other(found, spec, layout)
     rng = _loads_rng(found, spec, layout)
-    optimizer = spec.resume.load_optimizer and found.has_optimizer
+    optimizer = _loads_optimizer(found, spec, layout)
     lost = max(before - found.step, 0) if before is not None else 0
     doubts = _doubts(found, then, spec, layout, versions, rng=rng, optimizer=optimizer)
     restored = ["model", *(["optimizer"] if optimizer else []), *(["random states"] if rng else [])]
@@ -171,28 +172,24 @@ def _refuse_other(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> N
 
 def _loads_rng(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> bool:
     """R1: absent loads where the layout allows, true insists, false never does."""
-    possible = found.has_rng and _same_spread(found.layout, layout)
+    obstacle = why_no_rng(found, layout)
     if spec.checkpoint.load_rng is None:
-        return possible
-    if spec.checkpoint.load_rng and not possible:
-        raise Mistake(
-            f"spec.checkpoint.loadRng is true, but {_why_no_rng(found, layout)}. Leave it out to go on."
-        )
+        return obstacle is None
+    if spec.checkpoint.load_rng and obstacle:
+        raise Mistake(f"spec.checkpoint.loadRng is true, but {obstacle}. Leave it out to go on.")
     return spec.checkpoint.load_rng
 
 
-def _same_spread(then: Layout, now: Layout) -> bool:
-    """Random states are sharded as the backend sees fit, which follows from the rest."""
-    return then.model_copy(update={"rng_sharding": now.rng_sharding}) == now
-
-
-def _why_no_rng(found: CheckpointManifest, layout: Layout) -> str:
-    if not found.has_rng:
-        return f"the checkpoint of step {found.step} has no random states"
-    return (
-        f"the checkpoint of step {found.step} has random states for {found.layout.short} and this attempt is"
-        f" {layout.short}"
-    )
+def _loads_optimizer(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> bool:
+    """A job that keeps its optimizer never loses it without being told to."""
+    kept = found.has_optimizer or spec.checkpoint.save_optimizer
+    if not (spec.resume.load_optimizer and kept):
+        return False
+    if obstacle := why_no_optimizer(found, layout):
+        raise Mistake(
+            f"spec.resume.loadOptimizer: {obstacle}. Set it to false to go on with a fresh optimizer."
+        )
+    return True
 
 
 def _doubts(
@@ -207,10 +204,10 @@ def _doubts(
 ) -> list[str]:
     """Everything that keeps the resume from being bit-exact, as parts of a sentence."""
     doubts = []
-    if not _same_spread(found.layout, layout):
+    if not same_spread(found.layout, layout):
         doubts.append(f"the layout was {found.layout.short} and is {layout.short}")
     elif not rng:
-        doubts.append("random states were not loaded")
+        doubts.append(why_no_rng(found, layout) or "random states were not loaded")
     if not optimizer:
         doubts.append("the optimizer starts fresh")
     if found.run_hash != run_hash(spec):

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from rljob_api.job import JobSpec
-from rljob_api.manifest import Layout
 from rljob_trainer.backend.dtensor import checkpoint
 from rljob_trainer.backend.dtensor.gather import gather
 from rljob_trainer.backend.dtensor.model import ModelOptions, build_policy, make_mesh
 from rljob_trainer.backend.dtensor.optimizer import build_optimizer, update
 from rljob_trainer.backend.dtensor.policy import Policy
 from rljob_trainer.backend.hf_files import write_hf_model
+from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.protocol import LossFunction, StepResult, Written
 from rljob_trainer.backend.rng import RngState, read_rng, seed_rank, write_rng
 from rljob_trainer.backend.shares import plan_shares, share_of
@@ -37,8 +37,7 @@ class DtensorBackend:
             torch.device("cuda", torch.cuda.current_device()) if spec.on_gpu else torch.device("cpu")
         )
         self.mesh = make_mesh(spec, dist.get_world_size())
-        data, tensor = self.mesh["dp"].size(), self.mesh["tp"].size()
-        self.layout = Layout(backend="dtensor", world=data * tensor, tensor=tensor, data=data)
+        self.layout = layout_of(spec)
         self.writers = dist.new_group(backend="gloo")
         options = ModelOptions.of(spec)
 

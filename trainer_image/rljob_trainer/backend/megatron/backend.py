@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from torch import Tensor
 from torch import distributed as dist
 
 from rljob_api.job import JobSpec
+from rljob_api.parallelism import BackendOptions, Megatron
 from rljob_trainer.backend.hf_files import write_hf_model
+from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.megatron import checkpoint, cpu, export, optimizer, rng
 from rljob_trainer.backend.megatron.architecture import TRAINING_DTYPE, read_architecture
 from rljob_trainer.backend.megatron.checkpoint import CheckpointOptions, State
@@ -30,15 +33,14 @@ from rljob_trainer.schedule import learning_rate
 class MegatronBackend:
     """A decoder, dense or with experts, under every parallelism of `spec.parallelism`. Fulfils `Backend`."""
 
-    def __init__(
-        self, spec: JobSpec, source: Path, *, reference: bool, saving: CheckpointOptions | None = None
-    ) -> None:
+    def __init__(self, spec: JobSpec, source: Path, *, reference: bool) -> None:
         """Build from the Hugging Face directory `source`; `reference` keeps a frozen copy. Collective.
 
         Raises `Mistake` for a model or layout it cannot train.
         """
         self.spec, self.source, self.options = spec, source, spec.backend_options
-        self.saving = saving or CheckpointOptions()
+        self.saving = CheckpointOptions.of(spec.checkpoint)
+        set_logging_level(self.options)
         if float(spec.algorithm.sampling.top_p) != 1:
             raise Mistake(
                 f"spec.algorithm.sampling.topP: {spec.algorithm.sampling.top_p} needs the whole vocabulary on one "
@@ -51,11 +53,12 @@ class MegatronBackend:
         )
         self.dtype = TRAINING_DTYPE[self.device.type]
         self.place = take_place(spec.parallelism, self.options.distributed_timeout_minutes)
-        self.layout = self.place.layout
+        self.layout = layout_of(spec)
         self.writers = dist.new_group(backend="gloo")
-        seed_rank(spec.algorithm.grpo.seed, self.place)
+        seed_rank(spec.algorithm.grpo.seed, self.place, self.layout.rng_sharding)
         self.model = self._model(self.options.attention_dropout)
-        self.ddp = optimizer.wrap(self.model, self.model.config)
+        check = self.options.check_for_nan_in_grad
+        self.ddp = optimizer.wrap(self.model, self.model.config, check_for_nan=check)
         self.optimizer = optimizer.build_optimizer(self.ddp, self.options.optimizer)
         self.updates = 0
         self.runner = self._runner(self.ddp)
@@ -86,12 +89,13 @@ class MegatronBackend:
         return export.whole_weights(self.model, self.architecture, self.place, self.dtype)
 
     def save_checkpoint(self, directory: Path, *, optimizer: bool, rng: object, background: bool) -> Written:
-        state = self._state(optimizer=optimizer, rng_state=rng, loading=False)
+        state = self._state(self.saving, optimizer=optimizer, rng_state=rng, loading=False)
         return checkpoint.save(state, directory, self.saving, self.writers, background=background)
 
     def load_checkpoint(self, directory: Path, *, optimizer: bool, rng: bool) -> None:
-        template = self._state(optimizer=optimizer, rng_state=self.rng_state() if rng else None, loading=True)
-        state = checkpoint.load(template, directory, self.saving)
+        options, own = self.saving.to_load(directory), self.rng_state() if rng else None
+        template = self._state(options, optimizer=optimizer, rng_state=own, loading=True)
+        state = checkpoint.load(template, directory, options)
         self.model.load_state_dict(state["model"])
         if optimizer:
             self.optimizer.load_state_dict(state["optimizer"])
@@ -160,14 +164,22 @@ class MegatronBackend:
         grpo = self.spec.algorithm.grpo
         return learning_rate(self.updates, grpo.learning_rate, grpo.max_steps, self.options.scheduler)
 
-    def _state(self, *, optimizer: bool, rng_state: object, loading: bool) -> State:
-        model = self.model.sharded_state_dict(metadata=self.saving.metadata)
+    def _state(
+        self, options: CheckpointOptions, *, optimizer: bool, rng_state: object, loading: bool
+    ) -> State:
+        model = self.model.sharded_state_dict(metadata=options.metadata)
         state: State = {"model": model, "updates": self.updates}
         if optimizer:
             with cpu.stand_in():
                 state["optimizer"] = self.optimizer.sharded_state_dict(
-                    model, is_loading=loading, metadata=self.saving.metadata
+                    model, is_loading=loading, metadata=options.metadata
                 )
         if rng_state is not None:
-            state["rng"] = rng.sharded_rng(rng_state, self.place)
+            state["rng"] = rng.sharded_rng(rng_state, self.place, self.layout.rng_sharding)
         return state
+
+
+def set_logging_level(options: BackendOptions) -> None:
+    """What Megatron's own loggers let through."""
+    if isinstance(options, Megatron) and options.logging_level is not None:
+        logging.getLogger("megatron").setLevel(options.logging_level)

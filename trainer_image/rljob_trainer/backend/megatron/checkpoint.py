@@ -7,9 +7,9 @@ the entry module is not guarded.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from megatron.core import dist_checkpointing, parallel_state
 from megatron.core.dist_checkpointing.dict_utils import dict_list_map_inplace
@@ -28,6 +28,7 @@ from megatron.core.dist_checkpointing.strategies.torch import (
 )
 from torch import distributed as dist
 
+from rljob_api.checkpoint import Checkpoint, OptimizerSharding
 from rljob_api.manifest import FileEntry
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.protocol import Written
@@ -35,6 +36,10 @@ from rljob_trainer.checkpoint.shards import write_shards
 
 State = dict[str, Any]
 Sharding = Literal["dp_reshardable", "fully_reshardable"]
+SHARDINGS: dict[OptimizerSharding, Sharding] = {
+    OptimizerSharding.DP_RESHARDABLE: "dp_reshardable",
+    OptimizerSharding.FULLY_RESHARDABLE: "fully_reshardable",
+}
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,22 @@ class CheckpointOptions:
     """Replicas share the reading and exchange what they read."""
     optimizer_sharding: Sharding = "dp_reshardable"
     """The second gathers the optimizer over replicas, and can be loaded under another layout."""
+
+    @classmethod
+    def of(cls, spec: Checkpoint) -> Self:
+        """What the spec leaves out is as above."""
+        sharding = None if spec.optimizer_sharding is None else SHARDINGS[spec.optimizer_sharding]
+        given = {
+            "fully_parallel_save": spec.fully_parallel_save,
+            "fully_parallel_load": spec.fully_parallel_load,
+            "optimizer_sharding": sharding,
+        }
+        return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+    def to_load(self, directory: Path) -> Self:
+        """These, with the optimizer's sharding that a checkpoint was written with: it may have been another."""
+        written = dist_checkpointing.load_content_metadata(str(directory))
+        return replace(self, optimizer_sharding=written["distrib_optim_sharding_type"])
 
     @property
     def metadata(self) -> State:

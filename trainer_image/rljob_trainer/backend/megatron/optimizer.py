@@ -7,7 +7,9 @@ counter, which spoils the bias correction without a word.
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,16 +29,37 @@ from rljob_api.parallelism import Optimizer as OptimizerSpec
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.protocol import NonFiniteGradientError
 
+logger = logging.getLogger(__name__)
 
-def wrap(model: GPTModel, config: TransformerConfig) -> DistributedDataParallel:
+
+def wrap(model: GPTModel, config: TransformerConfig, *, check_for_nan: bool) -> DistributedDataParallel:
     """Gradient buffers in float32, reduced over replicas once per update."""
     inner = Float16Module(config, model) if config.bf16 else model
-    ddp = DistributedDataParallel(
-        config, DistributedDataParallelConfig(use_distributed_optimizer=True, grad_reduce_in_fp32=True), inner
+    buffers = DistributedDataParallelConfig(
+        use_distributed_optimizer=True, grad_reduce_in_fp32=True, check_for_nan_in_grad=check_for_nan
     )
+    ddp = DistributedDataParallel(config, buffers, inner)
+    for group in (*ddp.bucket_groups, *ddp.expert_parallel_bucket_groups):
+        group.check_grads = _logged(group.check_grads)
     config.no_sync_func = ddp.no_sync
     config.finalize_model_grads_func = sum_gradients
     return ddp
+
+
+def _logged(check: Callable[..., None]) -> Callable[..., None]:
+    """Megatron's check of a bucket, which names the rank and the bucket in the log instead of raising.
+
+    It would raise on that rank alone, before a reduction that the others then wait in. The reduction carries the NaN
+    to all of them, and `update` raises on all.
+    """
+
+    def checked(*arguments: object, **options: object) -> None:
+        try:
+            check(*arguments, **options)
+        except RuntimeError as finding:
+            logger.error("%s", finding)
+
+    return checked
 
 
 def sum_gradients(model: list[nn.Module], _tokens: Tensor | None = None, **rest: Any) -> None:

@@ -11,7 +11,7 @@ from megatron.core import parallel_state
 from megatron.core.tensor_parallel.random import model_parallel_cuda_manual_seed
 from torch import distributed as dist
 
-from rljob_api.manifest import Layout
+from rljob_api.manifest import RngSharding
 from rljob_api.parallelism import Parallelism
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.megatron.mapping import Entry, Placed
@@ -53,21 +53,6 @@ class Place:
         """Whether this rank holds the parameter, or a shard of it."""
         return placed.stage == self.stage and placed.expert in (None, self.expert)
 
-    @property
-    def layout(self) -> Layout:
-        return Layout(
-            backend="megatron",
-            world=self.tensors * self.stages * self.contexts * self.replicas,
-            tensor=self.tensors,
-            pipeline=self.stages,
-            virtual_pipeline=self.chunks,
-            context=self.contexts,
-            expert=self.experts,
-            expert_tensor=self.expert_tensors,
-            data=self.replicas,
-            rng_sharding="pp-tp-dp",
-        )
-
 
 def take_place(parallelism: Parallelism, timeout_minutes: int | None) -> Place:
     """Make Megatron's process groups out of the default group. Collective."""
@@ -94,13 +79,15 @@ def take_place(parallelism: Parallelism, timeout_minutes: int | None) -> Place:
     )
 
 
-def seed_rank(seed: int, place: Place) -> None:
-    """Give each stage and each replica streams of their own.
+def seed_rank(seed: int, place: Place, sharding: RngSharding) -> None:
+    """Give each stage streams of its own, and each replica too where replicas draw unequally.
 
     Megatron adds the tensor rank itself where ranks must draw differently. Its own training script seeds all
-    replicas alike; they then drop the same attention weights, which dropout does not mean.
+    replicas alike; with dropout they then drop the same attention weights, which dropout does not mean.
     """
-    own = seed + 100 * place.stage + 10_000 * place.replica
+    own = seed + 100 * place.stage
+    if sharding is not RngSharding.PP_TP:
+        own += 10_000 * place.replica
     random.seed(own)
     np.random.seed(own)
     torch.manual_seed(own)

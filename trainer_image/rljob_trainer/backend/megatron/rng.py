@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from megatron.core.dist_checkpointing.mapping import ShardedObject
 from megatron.core.tensor_parallel.random import (
@@ -12,6 +13,7 @@ from megatron.core.tensor_parallel.random import (
 )
 from torch import Tensor
 
+from rljob_api.manifest import RngSharding
 from rljob_trainer.backend import rng
 from rljob_trainer.backend.megatron.parallel import Place
 
@@ -39,13 +41,24 @@ def write_rng(state: MegatronRng) -> None:
     )
 
 
-def sharded_rng(state: object, place: Place) -> ShardedObject:
-    """One object per rank.
+def sharded_rng(state: object, place: Place, sharding: RngSharding) -> ShardedObject:
+    """What this rank writes of its random state, or reads of what another wrote (R3).
 
-    Upstream's (stage, tensor) would give every replica replica 0's stream back, though replicas that get
-    unequal micro-batches have drawn differently.
+    `PP_TP` is upstream's rule without expert parallelism: replica 0 writes, and all replicas get its streams back.
+    It holds only while they draw alike; else every rank is a shard of its own.
     """
-    shape = (place.stages, place.tensors, place.replicas)
-    return ShardedObject(
-        "rng_state", [state], shape, (place.stage, place.tensor, place.replica), replica_id=0
-    )
+    replica, replicas = place.replica * place.contexts + place.context, place.replicas * place.contexts
+    shape, offset = (place.stages, place.tensors), (place.stage, place.tensor)
+    match sharding:
+        case RngSharding.PP_TP:
+            return _shard(state, shape, offset, replica)
+        case RngSharding.PP_TP_DP:
+            return _shard(state, (*shape, replicas), (*offset, replica), 0)
+        case RngSharding.RANK:
+            raise ValueError("Megatron's random states are sharded by stage and tensor rank")
+        case _:
+            assert_never(sharding)
+
+
+def _shard(state: object, shape: tuple[int, ...], offset: tuple[int, ...], replica: int) -> ShardedObject:
+    return ShardedObject("rng_state", [state], shape, offset, replica_id=replica)

@@ -1,0 +1,55 @@
+"""How the model and its random states are spread, from the spec alone: known before a backend is built.
+
+`train` asks it to decide what of a checkpoint can be restored, a backend to say so in the checkpoints that it writes.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from rljob_api.checkpoint import OptimizerSharding
+from rljob_api.job import JobSpec
+from rljob_api.manifest import Layout, RngSharding
+from rljob_api.parallelism import BackendName
+
+
+def layout_of(spec: JobSpec) -> Layout:
+    """The layout that the spec asks for."""
+    cut = spec.parallelism
+    return Layout(
+        backend=spec.chosen_backend,
+        world=spec.trainer.world_size,
+        tensor=cut.tensor,
+        pipeline=cut.pipeline,
+        expert=cut.expert,
+        expert_tensor=cut.expert_tensor,
+        data=spec.data_parallel,
+        rng_sharding=rng_sharding(spec),
+        optimizer_sharding=optimizer_sharding(spec),
+    )
+
+
+def rng_sharding(spec: JobSpec) -> RngSharding:
+    """R3. With Megatron, replicas share a stream unless something makes them draw unequally.
+
+    Experts do (each rank holds others), and so does dropout: replicas get micro-batches of unequal shapes.
+    """
+    match spec.chosen_backend:
+        case BackendName.DTENSOR:
+            return RngSharding.RANK
+        case BackendName.MEGATRON:
+            unequal = spec.parallelism.expert > 1 or spec.backend_options.attention_dropout > 0
+            return RngSharding.PP_TP_DP if unequal else RngSharding.PP_TP
+        case _:
+            assert_never(spec.chosen_backend)
+
+
+def optimizer_sharding(spec: JobSpec) -> OptimizerSharding:
+    """R4. What dtensor writes can always be cut anew."""
+    match spec.chosen_backend:
+        case BackendName.DTENSOR:
+            return OptimizerSharding.FULLY_RESHARDABLE
+        case BackendName.MEGATRON:
+            return spec.checkpoint.optimizer_sharding or OptimizerSharding.DP_RESHARDABLE
+        case _:
+            assert_never(spec.chosen_backend)
