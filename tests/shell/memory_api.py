@@ -5,13 +5,13 @@ Objects live in collections by path; each change gets the next revision and is k
 
 from __future__ import annotations
 
-import copy
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 from kube.api import Answer, Manifest
 
@@ -112,6 +112,15 @@ class MemoryApi:
             case _:
                 return self.merge(path, body or {})
 
+    @contextmanager
+    def heard(self, hear: Callable[[Change], None]) -> Iterator[None]:
+        """Tell of each change for as long as the block lasts."""
+        self.on_change.append(hear)
+        try:
+            yield
+        finally:
+            self.on_change.remove(hear)
+
     def since(self, plural: str, revision: int) -> list[Change] | None:
         """What a watch of all namespaces is told; None if that is too long ago."""
         if revision < self.compacted:
@@ -125,11 +134,11 @@ class MemoryApi:
         return self._objects.setdefault(plural, {})
 
     def _one(self, place: Place) -> Answer:
-        return self._found(place, lambda old: Answer(200, copy.deepcopy(old)))
+        return self._found(place, lambda old: Answer(200, copied(old)))
 
     def _list(self, place: Place) -> Manifest:
         inside = [
-            copy.deepcopy(one)
+            copied(one)
             for (namespace, _), one in sorted(self._collection(place.plural).items())
             if place.namespace in ("", namespace)
         ]
@@ -138,7 +147,7 @@ class MemoryApi:
     def _create(self, place: Place, body: Manifest) -> Answer:
         if (place.namespace, place.name) in self._collection(place.plural):
             return _refusal(409, "AlreadyExists")
-        new = copy.deepcopy(body)
+        new = copied(body)
         new.setdefault("kind", KINDS[place.plural])
         if place.plural == "rljobs":
             new.pop("status", None)
@@ -157,19 +166,17 @@ class MemoryApi:
         said = body["metadata"].get("resourceVersion", "")
         if said and said != old["metadata"]["resourceVersion"]:
             return _refusal(409, "Conflict")
-        new = copy.deepcopy(old)
+        new = copied(old)
         if place.sub == "status":
-            new["status"] = copy.deepcopy(body.get("status", {}))
+            new["status"] = copied(body.get("status", {}))
         else:
-            new |= {
-                key: copy.deepcopy(value) for key, value in body.items() if key not in ("metadata", "status")
-            }
+            new |= {key: copied(value) for key, value in body.items() if key not in ("metadata", "status")}
         return self._store(place, old, new)
 
     def _store(self, place: Place, old: Manifest, new: Manifest) -> Answer:
         """Nothing happens when nothing changed."""
         if new == old:
-            return Answer(200, copy.deepcopy(old))
+            return Answer(200, copied(old))
         if place.plural in MARKED and new.get("spec") != old.get("spec"):
             new["metadata"]["generation"] += 1
         return self._keep(place, "MODIFIED", new, 200)
@@ -178,7 +185,7 @@ class MemoryApi:
         def bind(old: Manifest) -> Answer:
             if old["spec"].get("nodeName"):
                 return _refusal(409, "Conflict")
-            new = copy.deepcopy(old)
+            new = copied(old)
             new["spec"]["nodeName"] = body["target"]["name"]
             self._store(place, old, new)
             return Answer(201, {"kind": "Status", "status": "Success"})
@@ -192,21 +199,21 @@ class MemoryApi:
         placed = place.plural == "pods" and old["spec"].get("nodeName")
         over = old.get("status", {}).get("phase") in ("Succeeded", "Failed")
         if placed and not over and options.get("gracePeriodSeconds") != 0:
-            new = copy.deepcopy(old)
+            new = copied(old)
             new["metadata"].setdefault("deletionTimestamp", self.clock())
             return self._store(place, old, new)
         del self._collection(place.plural)[place.namespace, place.name]
-        self._changed(place, "DELETED", copy.deepcopy(old))
-        return Answer(200, copy.deepcopy(old))
+        self._changed(place, "DELETED", copied(old))
+        return Answer(200, copied(old))
 
     def _keep(self, place: Place, kind: str, new: Manifest, code: int) -> Answer:
         self._collection(place.plural)[place.namespace, place.name] = new
         self._changed(place, kind, new)
-        return Answer(code, copy.deepcopy(new))
+        return Answer(code, copied(new))
 
     def _changed(self, place: Place, kind: str, new: Manifest) -> None:
         new["metadata"]["resourceVersion"] = str(self.revision + 1)
-        change = Change(self.revision + 1, place.plural, kind, copy.deepcopy(new))
+        change = Change(self.revision + 1, place.plural, kind, copied(new))
         self.changes.append(change)
         for hear in self.on_change:
             hear(change)
@@ -216,6 +223,16 @@ class MemoryApi:
         return _refusal(404, "NotFound") if old is None else then(old)
 
 
+def copied(part: Any) -> Any:
+    """As over the wire: nothing is shared. Many times as fast as `copy.deepcopy`, which most of the time went into."""
+    if isinstance(part, dict):
+        return {
+            key: copied(value) if isinstance(value, (dict, list)) else value for key, value in part.items()
+        }
+    return [copied(one) for one in part] if isinstance(part, list) else part
+
+
+@cache
 def _place(path: str) -> Place:
     found = PATH.match(path)
     assert found, path
@@ -230,12 +247,12 @@ def _refusal(code: int, reason: str) -> Answer:
 
 def _merged(old: Manifest, patch: Manifest) -> Manifest:
     """JSON merge patch."""
-    new = copy.deepcopy(old)
+    new: Manifest = copied(old)
     for key, value in patch.items():
         if value is None:
             new.pop(key, None)
         elif isinstance(value, dict) and isinstance(new.get(key), dict):
             new[key] = _merged(new[key], value)
         else:
-            new[key] = json.loads(json.dumps(value))
+            new[key] = copied(value)
     return new

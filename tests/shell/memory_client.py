@@ -81,21 +81,26 @@ class MemoryClient(Client):
 
     async def lines(self, path: str, params: Mapping[str, str], accept: str = JSON) -> AsyncIterator[bytes]:
         plural, revision = path.rsplit("/", 1)[-1], int(params["resourceVersion"])
+        async for change in self._changes(plural, revision):
+            await self._faults.dawdle()
+            self._cut_by_chance()
+            for _ in range(1 + self._faults.happens(self._faults.repeated)):
+                yield _event(change.type, change.object)
+
+    async def _changes(self, plural: str, revision: int) -> AsyncIterator[Change]:
+        """As they come. Raises `ApiError` when they are not known any more, or the operator is dead."""
         news = asyncio.Event()
-        self._api.on_change.append(lambda change: news.set() if change.plural == plural else None)
-        while True:
-            self._check()
-            changes = self._api.since(plural, revision)
-            if changes is None:
-                raise ApiError(410, "Expired", "too old resource version")
-            for change in changes:
-                await self._faults.dawdle()
-                self._cut_by_chance()
-                for _ in range(1 + self._faults.happens(self._faults.repeated)):
-                    yield _event(change.type, change.object)
-                revision = change.revision
-            await news.wait()
-            news.clear()
+        with self._api.heard(lambda change: news.set() if change.plural == plural else None):
+            while True:
+                self._check()
+                changes = self._api.since(plural, revision)
+                if changes is None:
+                    raise ApiError(410, "Expired", "too old resource version")
+                for change in changes:
+                    yield change
+                    revision = change.revision
+                await news.wait()
+                news.clear()
 
     def _check(self) -> None:
         if self.dead:

@@ -15,7 +15,7 @@ from . import virtual_time
 from .memory_client import Faults
 from .world import World, until
 
-SCHEDULES = int(os.environ.get("RLJOB_FAULT_SCHEDULES", "60"))
+SCHEDULES = int(os.environ.get("RLJOB_FAULT_SCHEDULES", "1000"))
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 

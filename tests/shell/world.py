@@ -107,9 +107,12 @@ class World:
     # Nodes
 
     async def _nodes(self) -> None:
+        seen = 0
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self.collect_garbage()
+            if self.api.revision != seen:
+                seen = self.api.revision
+                self.collect_garbage()
             for pod in self.pods():
                 self._tend(pod)
 

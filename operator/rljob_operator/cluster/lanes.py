@@ -16,9 +16,10 @@ async def in_lanes(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> 
 
     Raises what the first failure raised.
     """
-    waiting = iter(items)
+    every = list(items)
+    waiting = iter(every)
     failures: list[BaseException] = []
-    await asyncio.gather(*(_lane(work, waiting, failures) for _ in range(LANES)))
+    await asyncio.gather(*(_lane(work, waiting, failures) for _ in range(min(LANES, len(every)))))
     if failures:
         raise failures[0]
 
