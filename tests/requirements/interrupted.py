@@ -47,10 +47,15 @@ class Plan:
     """A rank that goes on with fresh random states."""
 
 
-def run(spec: JobSpec, model: Path, plan: Plan) -> Trace:
+def build(spec: JobSpec, model: Path, *, reference: bool = False) -> MegatronBackend:
+    """The backend of a rank. Collective."""
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
-    backend = MegatronBackend(spec, model, reference=False)
+    return MegatronBackend(spec, model, reference=reference)
+
+
+def run(spec: JobSpec, model: Path, plan: Plan) -> Trace:
+    backend = build(spec, model)
     if plan.load:
         fresh = backend.rng_state()
         backend.load_checkpoint(plan.load, optimizer=True, rng=plan.rng)

@@ -1,0 +1,188 @@
+"""R1: every checkpoint and infrastructure knob is declared, and reaches Megatron; what is left out is as it always was.
+
+Upstream, these values stood in the source: users patched files. Each test reads what Megatron was really called with,
+for the policy and for the frozen reference model.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from requirements.interrupted import build
+from requirements.megatron_calls import Called, train_save_and_resume
+from rljob_api.job import JobSpec
+from rljob_api.run import Run
+from rljob_trainer import distributed
+from rljob_trainer.backend.protocol import NonFiniteGradientError
+from trainer.checkpoints import a_run
+from trainer.ranks import run_ranks
+from trainer.test_megatron import grpo, make_batch, make_model
+
+Knobs = dict[str, Any]
+OVERRIDES: Knobs = {
+    "checkpoint": {
+        "fullyParallelSave": False,
+        "fullyParallelLoad": False,
+        "loadRng": False,
+        "asyncSave": True,
+        "optimizerSharding": "FullyReshardable",
+    },
+    "megatron": {
+        "distributedTimeoutMinutes": 3,
+        "checkForNanInGrad": False,
+        "loggingLevel": 10,
+        "optimizer": {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "weightDecay": 0.2, "maxGradNorm": 0.5},
+        "scheduler": {"warmupSteps": 4, "decay": "linear"},
+    },
+}
+
+
+def a_megatron_run(directory: Path, **spec: Any) -> Run:
+    blocks: Knobs = {"checkpoint": {}, "megatron": {}, **spec}
+    blocks["checkpoint"] = {**blocks["checkpoint"], "savePeriod": 2}
+    grpo = {"maxSteps": 6, "learningRate": 1e-2}
+    return a_run(
+        directory, backend="megatron", trainer={"numProcPerNode": 2}, algorithm={"grpo": grpo}, **blocks
+    )
+
+
+@pytest.fixture(scope="module")
+def called(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Called]]:
+    """On both ranks of a job that sets no knob, and of one that sets all."""
+    model = make_model(tmp_path_factory.mktemp("model"), "qwen3", tied=True)
+    storage = tmp_path_factory.mktemp("storage")
+    jobs = {
+        "left out": a_megatron_run(storage / "left-out"),
+        "set": a_megatron_run(storage / "set", **OVERRIDES),
+    }
+    return {name: run_ranks(2, train_save_and_resume, job, model) for name, job in jobs.items()}
+
+
+@pytest.mark.parametrize(("job", "on"), [("left out", True), ("set", False)])
+def test_fully_parallel_save_and_load(called: dict[str, list[Called]], job: str, on: bool) -> None:
+    for rank in called[job]:
+        assert [save["fully parallel"] for save in rank.saves] == [on]
+        assert {load["fully parallel"] for load in rank.loads} == {on}
+
+
+@pytest.mark.parametrize(("job", "loaded"), [("left out", True), ("set", False)])
+def test_random_states_are_always_saved_and_loaded_as_asked(
+    called: dict[str, list[Called]], job: str, loaded: bool
+) -> None:
+    for rank in called[job]:
+        assert [save["rng"] for save in rank.saves] == [True]
+        assert rank.loads[-1]["rng"] is loaded
+        assert ("random states, exactly" in rank.reason) is loaded
+
+
+@pytest.mark.parametrize(("job", "background"), [("left out", False), ("set", True)])
+def test_async_save(called: dict[str, list[Called]], job: str, background: bool) -> None:
+    assert [rank.saves[0]["background"] for rank in called[job]] == [background] * 2
+
+
+@pytest.mark.parametrize(("job", "sharding"), [("left out", "dp_reshardable"), ("set", "fully_reshardable")])
+def test_optimizer_sharding(called: dict[str, list[Called]], job: str, sharding: str) -> None:
+    assert [rank.saves[0]["optimizer sharding"] for rank in called[job]] == [sharding] * 2
+
+
+@pytest.mark.parametrize(("job", "minutes"), [("left out", None), ("set", 3)])
+def test_distributed_timeout(called: dict[str, list[Called]], job: str, minutes: int | None) -> None:
+    for rank in called[job]:
+        assert rank.groups.get("distributed_timeout_minutes") == minutes
+
+
+@pytest.mark.parametrize(("job", "checked"), [("left out", True), ("set", False)])
+def test_nan_check(called: dict[str, list[Called]], job: str, checked: bool) -> None:
+    assert [rank.gradients["check_for_nan_in_grad"] for rank in called[job]] == [checked] * 2
+
+
+@pytest.mark.parametrize(("job", "level"), [("left out", logging.WARNING), ("set", logging.DEBUG)])
+def test_logging_level(called: dict[str, list[Called]], job: str, level: int) -> None:
+    """Left out, it is that of the process, here Python's own default."""
+    assert [rank.logging_level for rank in called[job]] == [level] * 2
+
+
+@pytest.mark.parametrize(
+    ("job", "expected", "rates"),
+    [
+        ("left out", (0.9, 0.999, 1e-8, 0.01, 1.0), [1e-2, 1e-2]),
+        ("set", (0.8, 0.95, 1e-6, 0.2, 0.5), [0.25e-2, 0.5e-2]),
+    ],
+)
+def test_optimizer_and_schedule(
+    called: dict[str, list[Called]], job: str, expected: tuple[float, ...], rates: list[float]
+) -> None:
+    names = ("adam_beta1", "adam_beta2", "adam_eps", "weight_decay", "clip_grad")
+    for rank in called[job]:
+        assert tuple(rank.optimizer[name] for name in names) == expected
+        assert rank.rates == pytest.approx(rates)
+
+
+@pytest.mark.parametrize("backend", ["megatron", "dtensor"])
+@pytest.mark.parametrize("minutes", [None, 3])
+def test_distributed_timeout_of_the_default_group(
+    monkeypatch: pytest.MonkeyPatch, backend: str, minutes: int | None
+) -> None:
+    asked: list[timedelta | None] = []
+    monkeypatch.setattr(distributed, "_meet", lambda *_: None)
+    monkeypatch.setattr(dist, "new_group", lambda **_: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, timeout, **__: asked.append(timeout))
+    block: Knobs = {backend: {} if minutes is None else {"distributedTimeoutMinutes": minutes}}
+    distributed.join(a_run(Path("/"), **block), 0, 0)
+    assert asked == [None if minutes is None else timedelta(minutes=minutes)]
+
+
+def step_on_nan(spec: JobSpec, model: Path) -> tuple[str, list[str]]:
+    """What a step with a row that weighs infinitely ends in, and what is logged of it. Collective."""
+    backend, log = build(spec, model), Messages()
+    logging.getLogger("rljob_trainer").addHandler(log)
+    batch, loss = grpo(make_batch(), backend.logprobs(make_batch()))
+    weights_B = torch.ones(batch.size)
+    weights_B[0] = torch.inf
+    spoiled = replace(batch, advantages_B=batch.advantages_B * weights_B)
+    try:
+        backend.train_step(spoiled, loss, lambda: None)
+    except NonFiniteGradientError as error:
+        return str(error), log.messages
+    return "", log.messages
+
+
+class Messages(logging.Handler):
+    """Remembers what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
+
+
+def test_a_nan_is_found_on_one_rank_and_ends_the_step_on_all(tmp_path: Path) -> None:
+    model = make_model(tmp_path, "qwen3", tied=True)
+    ends = run_ranks(2, step_on_nan, a_megatron_run(tmp_path).spec, model)
+    assert [error for error, _ in ends] == ["the gradient norm is nan"] * 2
+    (found,) = [message for _, messages in ends for message in messages]
+    assert "found NaN in local grad norm for bucket #0" in found
+
+    unchecked = a_megatron_run(tmp_path, megatron={"checkForNanInGrad": False}).spec
+    assert run_ranks(2, step_on_nan, unchecked, model) == [("", [])] * 2
+
+
+def test_the_knobs_that_are_left_out_are_left_out_of_the_schema_too() -> None:
+    """A rule could not tell a default from a value that somebody set."""
+    spec = json.loads(a_megatron_run(Path("/")).spec.model_dump_json(by_alias=True, exclude_none=True))
+    assert (
+        not {"fullyParallelSave", "fullyParallelLoad", "loadRng", "optimizerSharding"}
+        & spec["checkpoint"].keys()
+    )
+    assert not {"loggingLevel", "distributedTimeoutMinutes"} & spec["megatron"].keys()
