@@ -23,6 +23,7 @@ from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, i
 
 from rljob_trainer.weights.disk import read_parts
 from rljob_trainer.weights.group import RENDEZVOUS_TIMEOUT, Group, Wire, join
+from rljob_trainer.weights.vllm_experts import pack_on_reload
 
 STORAGE_ENV = "RLJOB_STORAGE"
 """Root of the job's volume as a rollout pod sees it; set by `rollout/server.py`."""
@@ -79,6 +80,7 @@ class Receiver(WeightTransferEngine[Meeting, Source]):  # type: ignore[misc]  # 
             # Layers that the cut-off update had begun would count its tensors towards this one.
             finalize_layerwise_reload(self.model, self.model_config)
         self.half_loaded = True
+        pack_on_reload(self.model)
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: Source) -> None:
