@@ -55,17 +55,14 @@ class Gang:
 
 def launch(run: Run, node: int) -> int:
     """Run the ranks of `node` to their end; returns the pod's exit code and leaves last words."""
+    # Imports take seconds, and nothing is there to be saved. A pod's first process is deaf without a handler.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_PREEMPTED))
     _import_once(run)
     reports = Path(tempfile.mkdtemp(prefix="rljob-ranks-"))
     try:
-        gang = Gang({})
-        per_node = run.spec.trainer.ranks_per_node
-        for local_rank in range(per_node):
-            rank = node * per_node + local_rank
-            gang.ranks[_fork(run, rank, local_rank, reports)] = rank
-        signal.signal(signal.SIGTERM, lambda *_: gang.signal(signal.SIGTERM))
+        gang = _fork_all(run, node, reports)
         _wait(gang)
-        words = _last_words(run, gang, reports, node * per_node)
+        words = _last_words(run, gang, reports, node * run.spec.trainer.ranks_per_node)
         write_last_words(words, Path(run.paths.storage))
         return words.exit_code
     finally:
@@ -85,10 +82,25 @@ def _import_once(run: Run) -> None:
     freeze_imports()
 
 
+def _fork_all(run: Run, node: int, reports: Path) -> Gang:
+    """A SIGTERM that comes meanwhile waits until it can reach all of them."""
+    gang = Gang({})
+    per_node = run.spec.trainer.ranks_per_node
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    for local_rank in range(per_node):
+        rank = node * per_node + local_rank
+        gang.ranks[_fork(run, rank, local_rank, reports)] = rank
+    signal.signal(signal.SIGTERM, lambda *_: gang.signal(signal.SIGTERM))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    return gang
+
+
 def _fork(run: Run, rank: int, local_rank: int, reports: Path) -> int:
     if pid := os.fork():
         return pid
     code = EXIT_FAILED
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     try:
         from rljob_trainer.train import main
 
