@@ -11,6 +11,8 @@ from .status import CheckpointFacts, Exactness
 class TrainPhase(StrEnum):
     """What the ranks are doing."""
 
+    CONVERT = "Convert"
+    """Making or fetching the model, and turning it into Megatron's format, before training starts."""
     PREPARE = "Prepare"
     """Making or fetching the model."""
     LOAD = "Load"

@@ -13,6 +13,8 @@ class Phase(StrEnum):
     """For display; no logic reads it."""
 
     PENDING = "Pending"
+    CONVERTING = "Converting"
+    """The model is turned into Megatron's format; `progress.detail` says how far."""
     STARTING = "Starting"
     TRAINING = "Training"
     RESTARTING = "Restarting"
@@ -131,6 +133,8 @@ class ProgressStatus(Record):
     total_steps: int = 0
     display: str = ""
     phase: str = ""
+    detail: str = ""
+    """What it is busy with, until training runs."""
     estimated_remaining_seconds: int | None = None
     last_updated_time: str = ""
     metrics: list[Metric] = []

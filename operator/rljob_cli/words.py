@@ -25,6 +25,7 @@ EXACTNESS = {
     Exactness.LOSSLESS: "not bit for bit",
     Exactness.BEST_EFFORT: "as well as could be",
 }
+AT_WORK = (Phase.CONVERTING, Phase.STARTING, Phase.TRAINING)
 QUIET_SECONDS = 15.0
 """A phase without a sign of life for longer is pointed out."""
 
@@ -32,8 +33,8 @@ QUIET_SECONDS = 15.0
 def summary(name: str, status: Status) -> str:
     """One line: phase, step, metrics, and what is wrong."""
     parts = [f"{name}  {status.phase.value}", f"step {status.progress.display}"]
-    if status.phase in (Phase.STARTING, Phase.TRAINING) and status.progress.phase:
-        parts.append(status.progress.phase.lower())
+    if status.phase in AT_WORK and status.progress.phase:
+        parts.append(status.progress.detail or status.progress.phase.lower())
     parts += [f"{label} {value}" for label, value in shown_metrics(status)]
     parts.append(f"trainers {status.trainer.ready}  rollouts {status.rollout.ready}")
     if status.restarts:
@@ -67,7 +68,7 @@ def shown_metrics(status: Status) -> list[tuple[str, str]]:
 
 def phase_line(status: Status, progress: Progress | None, now: float) -> str:
     """The trainer's phase, what it is busy with, and when it last gave a sign of life."""
-    if progress is None or status.phase not in (Phase.STARTING, Phase.TRAINING):
+    if progress is None or status.phase not in AT_WORK:
         return status.phase.value
     quiet = now - progress.heartbeat
     alive = f"no sign of life for {duration(quiet)}" if quiet > QUIET_SECONDS else ""
@@ -130,5 +131,12 @@ def colour(phase: Phase) -> str:
             return "green"
         case Phase.FAILED:
             return "red"
-        case Phase.PENDING | Phase.STARTING | Phase.SUSPENDED | Phase.SUSPENDING | Phase.RESTARTING:
+        case (
+            Phase.PENDING
+            | Phase.CONVERTING
+            | Phase.STARTING
+            | Phase.SUSPENDED
+            | Phase.SUSPENDING
+            | Phase.RESTARTING
+        ):
             return "yellow"

@@ -36,6 +36,12 @@ WRITABLE_PLACES = {
 }
 """Environment of a container that can write nowhere else; downloads and compiled code outlive the pod on the claim."""
 
+CONVERT = "convert"
+"""The init container of trainers on the megatron backend."""
+CONVERSIONS_ENV = "NRL_MEGATRON_CHECKPOINT_DIR"
+"""NeMo RL's name for where converted models are kept."""
+CONVERSIONS_PATH = f"{CACHE_PATH}/megatron"
+
 REWARD_PATH = "/etc/rljob-reward"
 """Where Python finds a reward that comes in a ConfigMap."""
 

@@ -35,6 +35,10 @@ class Pod:
     finished_at: float | None = None
     exit_code: int | None = None
     last_words: LastWords | None = None
+    initializing: str = ""
+    """The init container that runs now."""
+    ended_in: str = ""
+    """The init container that ended it, if it was one."""
     message: str = ""
     """Why it waits or how it ended, as the machine that runs it says."""
     reason: str = ""

@@ -54,7 +54,7 @@ class Settings(Spec):
     job_defaults: JobDefaults = JobDefaults()
     """What pods of a job get where the job itself says nothing."""
     command: list[str] = Field(["python3", "-m", "rljob_trainer"], min_length=1)
-    """The pods' program; `train` or `rollout` follows."""
+    """The pods' program; `train`, `rollout` or `convert` follows."""
 
 
 def read_settings(path: Path | None) -> Settings:

@@ -26,7 +26,7 @@ from .decide.hindrance import hindrance
 from .observed import Observed, Pod
 
 FAILURES_KEPT = 5
-SETTING_UP = (TrainPhase.PREPARE, TrainPhase.LOAD)
+SETTING_UP = (TrainPhase.CONVERT, TrainPhase.PREPARE, TrainPhase.LOAD)
 
 
 def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> Status:
@@ -126,6 +126,7 @@ def _progress(job: RLJob, before: ProgressStatus, progress: Progress | None, now
         total_steps=progress.total_steps,
         display=f"{step}/{progress.total_steps}",
         phase=progress.phase.value,
+        detail=progress.detail if progress.phase in SETTING_UP else "",
         estimated_remaining_seconds=None if remaining is None else int(remaining),
         metrics=metrics or before.metrics,
         last_updated_time=before.last_updated_time,
@@ -200,4 +201,6 @@ def _running_phase(facts: Status, observed: Observed) -> Phase:
     attempt = facts.attempt
     if attempt is None or not observed.pods:
         return Phase.PENDING
+    if any(pod.initializing for pod in observed.role(RoleName.TRAINER) if pod.attempt == attempt.number):
+        return Phase.CONVERTING
     return Phase.TRAINING if _trains(attempt, observed.progress) else Phase.STARTING

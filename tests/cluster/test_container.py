@@ -13,7 +13,7 @@ from rljob_api.failure import RoleName
 from rljob_api.status import Status
 from rljob_operator import names
 from rljob_operator.cluster.addresses import addresses
-from rljob_operator.cluster.container import Container, container, machine_places, mounts
+from rljob_operator.cluster.container import Container, containers, machine_places, mounts
 from rljob_operator.cluster.workdir import WorkDir
 from rljob_operator.decide import Decision, Goal, PodStart
 from rljob_operator.render import render
@@ -49,7 +49,7 @@ def trainer(work_dir: WorkDir) -> Container:
     secret.mkdir()
     (secret / names.CONTROL_TOKEN_KEY).write_text("token")
     places = machine_places("demo", work_dir, work_dir.path / "cache", addresses(job, work_dir.path))
-    return container(manifests[-1], work_dir, places)
+    return containers(manifests[-1], work_dir, places)[-1]
 
 
 def test_home_caches_and_what_a_cluster_has_in_secrets_are_the_users_own(work_dir: WorkDir) -> None:
@@ -59,7 +59,8 @@ def test_home_caches_and_what_a_cluster_has_in_secrets_are_the_users_own(work_di
 
 
 def test_only_the_run_and_the_storage_are_mounted(work_dir: WorkDir) -> None:
-    found = mounts(trainer(work_dir).manifest, work_dir)
+    one = trainer(work_dir)
+    found = mounts(one.manifest, one.spec, work_dir)
     assert found == {
         names.RUN_PATH: str(work_dir.config / "demo-run-1"),
         names.CLAIM_PATH: str(work_dir.storage),

@@ -15,6 +15,7 @@ from torch import Tensor
 from rljob_api.checkpoint import Checkpoint
 from rljob_api.job import JobSpec
 from rljob_trainer.backend.protocol import StepResult
+from trainer.conversions import converted
 from trainer.ranks import run_ranks
 from trainer.test_megatron import grpo, make_batch, make_model
 
@@ -51,7 +52,7 @@ def build(spec: JobSpec, model: Path, *, reference: bool = False) -> MegatronBac
     """The backend of a rank. Collective."""
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
-    return MegatronBackend(spec, model, reference=reference)
+    return MegatronBackend(spec, model, converted(model), reference=reference)
 
 
 def run(spec: JobSpec, model: Path, plan: Plan) -> Trace:

@@ -17,6 +17,7 @@ from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.state import LoopState
 from trainer.checkpoints import VERSIONS, a_run, save_model
+from trainer.conversions import converted
 from trainer.ranks import run_ranks
 from trainer.test_megatron import make_model, make_spec
 
@@ -48,7 +49,7 @@ def save_megatron(layout: tuple[int, int, int], model: Path, volume: Path) -> di
     """A checkpoint by all ranks; the weights as the backend itself hands them out."""
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
-    backend = MegatronBackend(make_spec(*layout), model, reference=False)
+    backend = MegatronBackend(make_spec(*layout), model, converted(model), reference=False)
     run = a_run(volume)
     if torch.distributed.get_rank() == 0:
         open_storage(run)

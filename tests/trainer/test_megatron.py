@@ -20,6 +20,7 @@ from rljob_trainer.batch import Batch
 from rljob_trainer.errors import Mistake
 from rljob_trainer.losses import grpo_loss
 from trainer import tiny
+from trainer.conversions import converted
 from trainer.ranks import run_ranks
 
 LAYOUTS = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (2, 1, 2)]
@@ -93,7 +94,7 @@ def reference_logprobs(model: Path, batch: Batch, temperature: float = 0.7) -> T
 def ask_logprobs(spec: JobSpec, model: Path, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
-    backend = MegatronBackend(spec, model, reference=False)
+    backend = MegatronBackend(spec, model, converted(model), reference=False)
     return backend.logprobs(batch), dict(backend.weights())
 
 
@@ -119,7 +120,7 @@ def grpo(batch: Batch, old: Tensor) -> tuple[Batch, LossFunction]:
 def train(spec: JobSpec, model: Path, steps: int) -> tuple[dict[str, Tensor], list[StepResult]]:
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
-    backend = MegatronBackend(spec, model, reference=False)
+    backend = MegatronBackend(spec, model, converted(model), reference=False)
     results = []
     for seed in range(steps):
         batch, loss = grpo(make_batch(seed), backend.logprobs(make_batch(seed)))
@@ -185,7 +186,7 @@ def stop_half_way(spec: JobSpec, model: Path, stop_at: int) -> tuple[int, bool]:
     """
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
-    backend = MegatronBackend(spec, model, reference=False)
+    backend = MegatronBackend(spec, model, converted(model), reference=False)
     before = {name: tensor.clone() for name, tensor in backend.weights()}
     asked = 0
 
@@ -216,7 +217,7 @@ def test_ranks_stop_together_and_keep_their_weights(
 def meet_nan(spec: JobSpec, model: Path) -> tuple[str, bool]:
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
-    backend = MegatronBackend(spec, model, reference=False)
+    backend = MegatronBackend(spec, model, converted(model), reference=False)
     before = {name: tensor.clone() for name, tensor in backend.weights()}
     batch, loss = grpo(make_batch(), backend.logprobs(make_batch()))
     spoiled = replace(batch, advantages_B=batch.advantages_B * torch.inf)
@@ -236,7 +237,7 @@ def test_a_nan_gradient_is_seen_by_all_ranks_and_changes_nothing(
 def export(spec: JobSpec, model: Path, directory: Path) -> Tensor:
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
-    backend = MegatronBackend(spec, model, reference=True)
+    backend = MegatronBackend(spec, model, converted(model), reference=True)
     start = backend.logprobs(make_batch())
     batch, loss = grpo(make_batch(), start)
     backend.train_step(batch, loss, lambda: None)
@@ -261,7 +262,7 @@ def build(spec: JobSpec, model: Path) -> str:
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
     with pytest.raises(Mistake) as mistake:
-        MegatronBackend(spec, model, reference=False)
+        MegatronBackend(spec, model, converted(model), reference=False)
     return str(mistake.value)
 
 

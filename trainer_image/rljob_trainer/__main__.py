@@ -1,10 +1,13 @@
-"""What a pod runs: `python -m rljob_trainer train | rollout`. Kept tiny, because spawned processes import it again."""
+"""What a container runs: `python -m rljob_trainer train | rollout | convert`.
+
+Kept tiny, because spawned processes import it again.
+"""
 
 from __future__ import annotations
 
 import sys
 
-USAGE = "usage: python -m rljob_trainer train | rollout"
+USAGE = "usage: python -m rljob_trainer train | rollout | convert"
 
 
 def main() -> int:
@@ -16,6 +19,8 @@ def main() -> int:
             return pod.train()
         case ["rollout"]:
             return pod.rollout()
+        case ["convert"]:
+            return pod.convert()
         case ["--help"]:
             print(USAGE)
             return 0

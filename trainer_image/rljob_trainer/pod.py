@@ -1,4 +1,4 @@
-"""The two roles a pod can have. A user's mistake ends as one sentence and exit code 2, never as a traceback."""
+"""What the containers of a pod run. A user's mistake ends as one sentence and exit code 2, never as a traceback."""
 
 from __future__ import annotations
 
@@ -29,6 +29,14 @@ def rollout() -> int:
 
     replica = int(os.environ["RLJOB_REPLICA"])
     return _guarded("rollout", replica, lambda run: serve(run, replica, os.environ["POD_IP"]))
+
+
+def convert() -> int:
+    """Have the model converted, before training starts in the same pod."""
+    from rljob_trainer.convert.step import run_step
+
+    node = int(os.environ["RLJOB_NODE_RANK"])
+    return _guarded("trainer", node, lambda run: run_step(run, node))
 
 
 def read_run() -> Run:

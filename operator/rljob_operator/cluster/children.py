@@ -95,7 +95,7 @@ def _is(known: Known[PodFacts | None], job: RLJob) -> bool:
 
 def _leads(pod: Pod) -> bool:
     leader = pod.role is RoleName.TRAINER and pod.index == 0
-    return leader and pod.phase is PodPhase.RUNNING
+    return leader and (pod.phase is PodPhase.RUNNING or bool(pod.initializing))
 
 
 def _pod_facts(manifest: Manifest) -> PodFacts | None:

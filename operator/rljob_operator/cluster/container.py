@@ -16,10 +16,14 @@ from .workdir import WorkDir
 
 @dataclass(frozen=True)
 class Container:
-    """One pod as a process of this machine."""
+    """One container of a pod as a process of this machine."""
 
     name: str
+    """Of the pod."""
     manifest: Manifest
+    """Of the pod."""
+    spec: Manifest
+    """The container's part of it."""
     command: tuple[str, ...]
     env: Mapping[str, str]
     address: str
@@ -29,22 +33,30 @@ class Container:
     termination_log: Path
     log: Path
 
-    @property
-    def spec(self) -> Manifest:
-        """The manifest's only container."""
-        return only_container(self.manifest)
+
+def containers(pod: Manifest, work_dir: WorkDir, machine: Mapping[str, str]) -> list[Container]:
+    """Init containers in their order, each with a log of its own, then the pod's program.
+
+    `machine`: paths and host names of a cluster, and what they are on this machine.
+    """
+    spec = pod["spec"]
+    (program,) = spec["containers"]
+    before = [(one, f".{one['name']}") for one in spec.get("initContainers", ())]
+    return [_container(pod, one, suffix, work_dir, machine) for one, suffix in (*before, (program, ""))]
 
 
-def container(pod: Manifest, work_dir: WorkDir, machine: Mapping[str, str]) -> Container:
-    """`machine`: paths and host names of a cluster, and what they are on this machine."""
-    name, spec = pod["metadata"]["name"], only_container(pod)
+def _container(
+    pod: Manifest, spec: Manifest, suffix: str, work_dir: WorkDir, machine: Mapping[str, str]
+) -> Container:
+    name = pod["metadata"]["name"]
     address = machine[f"{pod['spec']['hostname']}.{pod['spec']['subdomain']}"]
-    termination_log = work_dir.pods / name / "termination-log"
+    termination_log = work_dir.pods / name / f"termination-log{suffix}"
     log_path = spec["terminationMessagePath"]
-    places = {**mounts(pod, work_dir), **machine, log_path: str(termination_log)}
+    places = {**mounts(pod, spec, work_dir), **machine, log_path: str(termination_log)}
     return Container(
         name=name,
         manifest=pod,
+        spec=spec,
         command=tuple(
             _program(substitute(word, places)) for word in (*spec["command"], *spec.get("args", []))
         ),
@@ -58,21 +70,16 @@ def container(pod: Manifest, work_dir: WorkDir, machine: Mapping[str, str]) -> C
         gpus=_gpus(spec),
         grace_seconds=pod["spec"]["terminationGracePeriodSeconds"],
         termination_log=termination_log,
-        log=work_dir.logs / f"{name}.log",
+        log=work_dir.logs / f"{name}{suffix}.log",
     )
 
 
-def only_container(pod: Manifest) -> Manifest:
-    found: Manifest = pod["spec"]["containers"][0]
-    return found
-
-
-def mounts(pod: Manifest, work_dir: WorkDir) -> dict[str, str]:
+def mounts(pod: Manifest, spec: Manifest, work_dir: WorkDir) -> dict[str, str]:
     """Mount path → directory, of the run and the storage. Other paths are this machine's own."""
     (run,) = [volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if volume["name"] == "run"]
     places = {"run": str(work_dir.config / run), "storage": str(work_dir.storage)}
-    mounted = only_container(pod)["volumeMounts"]
-    return {mount["mountPath"]: places[mount["name"]] for mount in mounted if mount["name"] in places}
+    mounted = [mount for mount in spec["volumeMounts"] if mount["name"] in places]
+    return {mount["mountPath"]: places[mount["name"]] for mount in mounted}
 
 
 def _program(word: str) -> str:

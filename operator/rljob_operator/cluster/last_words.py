@@ -16,10 +16,8 @@ LOG_BYTES = 2048
 LOG_LINES = 80
 
 
-def last_words(container: Container, exit_code: int | None) -> tuple[LastWords | None, str]:
+def last_words(container: Container, exit_code: int) -> tuple[LastWords | None, str]:
     """The words, and the text beside them: one of the two is empty."""
-    if exit_code is None:  # never ran
-        return None, ""
     text = _head(container.termination_log)
     if text:
         try:

@@ -21,7 +21,7 @@ from rljob_api.status import Status
 from .. import names
 from ..observed import Observed, Pod, newest_progress
 from .addresses import addresses
-from .container import container, machine_places
+from .container import containers, machine_places
 from .gpus import Gpus, gpus_of_this_machine
 from .process import PodProcess
 from .progress import ProgressPoller
@@ -131,7 +131,7 @@ class LocalCluster:
             return
         process = PodProcess(
             _pod(manifest["metadata"]),
-            container(manifest, self._work_dir, self._machine),
+            containers(manifest, self._work_dir, self._machine),
             self._cwd,
             self._gpus,
             self.nudge,

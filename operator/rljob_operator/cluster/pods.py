@@ -35,6 +35,8 @@ def observed_pod(manifest: Manifest) -> Pod:
         created_at=_seconds(metadata.get("creationTimestamp")),
         started_at=_seconds(status.get("startTime")),
         finished_at=_seconds(ended.get("finishedAt")),
+        initializing=_initializing(status),
+        ended_in=_ended_in(status),
         exit_code=ended.get("exitCode"),
         last_words=words,
         message=text or message,
@@ -61,17 +63,33 @@ def _condition(status: Manifest, kind: str) -> Manifest:
     return next((one for one in status.get("conditions") or [] if one["type"] == kind), {})
 
 
-def _states(status: Manifest) -> Iterator[Manifest]:
-    for key in ("initContainerStatuses", "containerStatuses"):
-        for container in status.get(key) or []:
-            yield container.get("state", {})
+def _states(status: Manifest, *kinds: str) -> Iterator[tuple[str, Manifest]]:
+    """Name and state of each container, init containers first."""
+    for kind in kinds or ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(kind) or []:
+            yield container.get("name", ""), container.get("state", {})
+
+
+def _ends(status: Manifest, *kinds: str) -> list[tuple[str, Manifest]]:
+    return [(name, state["terminated"]) for name, state in _states(status, *kinds) if "terminated" in state]
 
 
 def _terminated(status: Manifest) -> Manifest:
-    """How the container ended: of several the first that did not end well, else the last."""
-    ends = [state["terminated"] for state in _states(status) if "terminated" in state]
-    bad = [end for end in ends if end.get("exitCode")]
-    return next(iter(bad or ends[-1:]), {})
+    """How the pod's program ended: of several containers the first that did not end well, else the last.
+
+    An init container that ended well ended nothing.
+    """
+    bad = [end for _, end in _ends(status) if end.get("exitCode")]
+    return next(iter(bad or [end for _, end in _ends(status, "containerStatuses")][-1:]), {})
+
+
+def _initializing(status: Manifest) -> str:
+    return next((name for name, state in _states(status, "initContainerStatuses") if "running" in state), "")
+
+
+def _ended_in(status: Manifest) -> str:
+    failed = (name for name, end in _ends(status, "initContainerStatuses") if end.get("exitCode"))
+    return next(failed, "")
 
 
 def _last_words(message: str) -> tuple[LastWords | None, str]:
@@ -84,7 +102,7 @@ def _last_words(message: str) -> tuple[LastWords | None, str]:
 
 def _explanation(status: Manifest, ended: Manifest) -> tuple[str, str]:
     """Reason and message. What ended the pod explains more than what ended its container, and that more than a wait."""
-    waits = [state["waiting"] for state in _states(status) if "waiting" in state]
+    waits = [state["waiting"] for _, state in _states(status) if "waiting" in state]
     scheduled = _condition(status, "PodScheduled")
     unplaced = [scheduled] if scheduled.get("status") == "False" else []
     disrupted = _condition(status, "DisruptionTarget")

@@ -36,7 +36,7 @@ def explanation(job: RLJob, pod: Pod) -> str:
 
 def _starting(observed: Observed) -> Iterator[tuple[float, Pod]]:
     for pod in observed.pods:
-        quiet = not (pod.reason or pod.message or pod.terminating)
+        quiet = not (pod.reason or pod.message or pod.terminating or pod.initializing)
         if pod.phase is PodPhase.PENDING and pod.node and pod.created_at is not None and quiet:
             yield pod.created_at + PATIENCE_SECONDS, pod
 

@@ -67,10 +67,14 @@ def failure(pod: Pod, now: float) -> Failure:
 
 
 def sentence(pod: Pod) -> str:
-    """For example: `trainer 0 ended with exit code 1: out of memory`. A trainer's number is its rank."""
+    """For example: `trainer 0 ended with exit code 1: out of memory`. A trainer's number is its rank.
+
+    What failed before the trainer itself is named: `trainer 0, container convert, ended with exit code 1: …`.
+    """
     code = "without an exit code" if pod.exit_code is None else f"with exit code {pod.exit_code}"
     said = words(pod)
-    return f"{pod.role.value} {_rank(pod)} ended {code}" + (f": {said}" if said else "")
+    who = f"{pod.role.value} {_rank(pod)}" + (f", container {pod.ended_in}," if pod.ended_in else "")
+    return f"{who} ended {code}" + (f": {said}" if said else "")
 
 
 def words(pod: Pod) -> str:

@@ -1,11 +1,10 @@
-"""The only container of a pod: its program, environment, resources and mounts."""
+"""A container of a pod: its program, environment, resources and mounts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from rljob_api.base import Manifest
-from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.roles import Role
 
@@ -16,26 +15,29 @@ from .environment import environment
 
 @dataclass(frozen=True)
 class Container:
-    """Where the two roles differ."""
+    """Where containers differ."""
 
     role: Role
     image: str
     verb: str
-    """Second word of the pod's program."""
+    """Last word of the program."""
     env: tuple[Manifest, ...]
     ports: tuple[Manifest, ...]
     probes: Manifest
     gpus: int
-    grace_seconds: int
+    grace_seconds: int = 0
+    """Of the whole pod."""
     annotations: dict[str, str] = field(default_factory=dict)
     volumes: tuple[Manifest, ...] = ()
     mounts: tuple[Manifest, ...] = ()
+    before: tuple[Manifest, ...] = ()
+    """Init containers, rendered."""
 
 
-def container(job: RLJob, role: RoleName, facts: Container, settings: Settings) -> Manifest:
+def container(job: RLJob, name: str, facts: Container, settings: Settings) -> Manifest:
     defaults = settings.job_defaults
     return {
-        "name": role.value,
+        "name": name,
         "image": facts.image or facts.role.image or defaults.image,
         "imagePullPolicy": defaults.image_pull_policy,
         "command": [*settings.command, facts.verb],

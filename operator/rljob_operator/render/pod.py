@@ -49,7 +49,8 @@ def pod(
                 "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "containers": [container(job, start.role, facts, settings)],
+            **({"initContainers": list(facts.before)} if facts.before else {}),
+            "containers": [container(job, start.role.value, facts, settings)],
             "volumes": [
                 {"name": "run", "configMap": {"name": attempt.run_config_map_name}},
                 {"name": "storage", "persistentVolumeClaim": {"claimName": _claim(job)}},

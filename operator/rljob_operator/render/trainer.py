@@ -10,6 +10,7 @@ from .. import names
 from ..decide import PodStart
 from ..settings import Settings
 from .container import Container
+from .convert import conversions, convert_container, node_rank
 from .environment import from_secret
 from .pod import pod
 from .probes import http_probes
@@ -33,7 +34,7 @@ def trainer_pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: S
         role=trainer,
         image=attempt.trainer_image,
         verb="train",
-        env=({"name": "RLJOB_NODE_RANK", "value": str(start.index)}, *_tracker_key(job), *reward.env),
+        env=(node_rank(start.index), *conversions(job), *_tracker_key(job), *reward.env),
         ports=_ports() if leads else (),
         probes=_probes() if leads else {},  # only rank 0 serves
         gpus=trainer.gpus_per_node,
@@ -41,6 +42,7 @@ def trainer_pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: S
         annotations=DO_NOT_DISRUPT,
         volumes=reward.volumes,
         mounts=reward.mounts,
+        before=convert_container(job, attempt, start.index, settings),
     )
     return pod(job, attempt, start, facts, settings)
 

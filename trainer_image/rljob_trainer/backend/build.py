@@ -22,7 +22,8 @@ def build_backend(run: Run, model: Path, *, reference: bool) -> Backend:
             return DtensorBackend(run.spec, model, reference=reference)
         case BackendName.MEGATRON:
             from rljob_trainer.backend.megatron.backend import MegatronBackend
+            from rljob_trainer.convert.once import find_converted
 
-            return MegatronBackend(run.spec, model, reference=reference)
+            return MegatronBackend(run.spec, model, find_converted(run, model), reference=reference)
         case _:
             assert_never(run.spec.chosen_backend)

@@ -19,9 +19,10 @@ from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.megatron import checkpoint, cpu, export, optimizer, rng
 from rljob_trainer.backend.megatron.architecture import TRAINING_DTYPE, read_architecture
 from rljob_trainer.backend.megatron.checkpoint import CheckpointOptions, State
+from rljob_trainer.backend.megatron.converted import load_converted
 from rljob_trainer.backend.megatron.fit import refuse_uneven
 from rljob_trainer.backend.megatron.forward import Metrics, Runner
-from rljob_trainer.backend.megatron.model import build_model, load_hf, transformer_config
+from rljob_trainer.backend.megatron.model import build_model, transformer_config
 from rljob_trainer.backend.megatron.parallel import seed_rank, take_place
 from rljob_trainer.backend.protocol import LossFunction, StepResult, Written
 from rljob_trainer.backend.shares import plan_shares, share_of
@@ -33,12 +34,15 @@ from rljob_trainer.schedule import learning_rate
 class MegatronBackend:
     """A decoder, dense or with experts, under every parallelism of `spec.parallelism`. Fulfils `Backend`."""
 
-    def __init__(self, spec: JobSpec, source: Path, *, reference: bool) -> None:
-        """Build from the Hugging Face directory `source`; `reference` keeps a frozen copy. Collective.
+    def __init__(self, spec: JobSpec, source: Path, converted: Path, *, reference: bool) -> None:
+        """Build what the Hugging Face directory `source` describes, with the weights in `converted`. Collective.
+
+        `reference` keeps a frozen copy of them.
 
         Raises `Mistake` for a model or layout it cannot train.
         """
-        self.spec, self.source, self.options = spec, source, spec.backend_options
+        self.spec, self.source, self.converted = spec, source, converted
+        self.options = spec.backend_options
         self.saving = CheckpointOptions.of(spec.checkpoint)
         set_logging_level(self.options)
         if float(spec.algorithm.sampling.top_p) != 1:
@@ -118,7 +122,7 @@ class MegatronBackend:
     def _model(self, dropout: float) -> GPTModel:
         config = transformer_config(self.architecture, self.place, self.dtype, dropout)
         model = build_model(self.architecture, config, self.place).to(self.device)
-        load_hf(model, self.source, self.architecture, self.place)
+        load_converted(model, self.converted, self.saving)
         return model
 
     def _runner(self, model: torch.nn.Module) -> Runner:

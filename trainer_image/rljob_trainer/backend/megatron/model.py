@@ -1,26 +1,18 @@
-"""Build Megatron's GPT for this rank and fill it from a Hugging Face directory, one tensor at a time."""
+"""Build Megatron's GPT for this rank."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
-from safetensors import safe_open
-from torch import Tensor
-from torch import distributed as dist
 from torch.nn.functional import silu
 
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.megatron.architecture import Architecture, Experts
-from rljob_trainer.backend.megatron.mapping import TIED_HEAD, Entry, placed_entries, split
 from rljob_trainer.backend.megatron.parallel import Place
-from rljob_trainer.errors import Mistake
 
 
 def transformer_config(
@@ -102,51 +94,3 @@ def build_model(architecture: Architecture, config: TransformerConfig, place: Pl
             rotary_base=architecture.rope_theta,
             parallel_output=True,
         )
-
-
-@torch.no_grad()
-def load_hf(model: GPTModel, source: Path, architecture: Architecture, place: Place) -> None:
-    """Fill the model from safetensors files. Each rank reads only the tensors that its stage holds.
-
-    Raises `Mistake` if a tensor is missing or has another shape than the configuration says.
-    """
-    read = _reader(source)
-    parameters = dict(model.named_parameters())
-    for entry in _own_entries(architecture, place):
-        parameter = parameters.pop(entry.megatron)
-        whole = [read(name) for name in entry.hf]
-        shard = split(entry.cut, whole, architecture, *place.share_of(entry))
-        if shard.shape != parameter.shape:
-            raise Mistake(
-                f"spec.model.source: {' + '.join(entry.hf)} has shape {tuple(shard.shape)} on rank "
-                f"{dist.get_rank()}, its configuration says {tuple(parameter.shape)}"
-            )
-        parameter.copy_(shard)
-    if parameters:
-        raise RuntimeError(f"no mapping fills {sorted(parameters)}")
-
-
-def _own_entries(architecture: Architecture, place: Place) -> list[Entry]:
-    everything = placed_entries(architecture, place.stages, place.experts)
-    own = [placed.entry for placed in everything if place.holds(placed)]
-    # Megatron keeps a tied embedding twice, on the first stage and on the last.
-    second_copy = architecture.tied and place.is_last_stage and place.stages > 1
-    return [*own, TIED_HEAD] if second_copy else own
-
-
-def _reader(source: Path) -> Callable[[str], Tensor]:
-    """How to read one tensor by name, from one file or from many with an index."""
-    index = source / "model.safetensors.index.json"
-    files: dict[str, str] = json.loads(index.read_text())["weight_map"] if index.exists() else {}
-
-    def read(name: str) -> Tensor:
-        file = source / files.get(name, "model.safetensors")
-        with safe_open(file, framework="pt") as tensors:
-            if name not in tensors.keys():  # noqa: SIM118 - not a dict
-                raise Mistake(
-                    f"spec.model.source: {file} holds no tensor {name!r}; is the download complete?"
-                )
-            tensor: Tensor = tensors.get_tensor(name)
-            return tensor
-
-    return read

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -25,7 +25,8 @@ _NAMES_ON_DISK = {
 """Megatron saves these two norms as if they were fused with the matrix behind them."""
 
 
-class Slot(NamedTuple):
+@dataclass(frozen=True)
+class Slot:
     """Where a parameter stands: all layers, and all experts of a layer, are one tensor of the checkpoint."""
 
     name: str
