@@ -19,7 +19,7 @@ rules:
     verbs: [create]
   - apiGroups: [""]
     resources: [services]
-    verbs: [list, watch, patch, create, delete]
+    verbs: [list, watch, patch, create]
   - apiGroups: [""]
     resources: [persistentvolumeclaims]
     verbs: [list, watch, patch, create]

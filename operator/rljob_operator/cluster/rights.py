@@ -18,7 +18,7 @@ class Right:
 
 
 WATCH = ("list", "watch")
-APPLY = ("patch", "create", "delete")
+APPLY = ("patch", "create")
 """Server-side apply of an object that is not there asks for `create` as well."""
 
 JOB_RIGHTS = (
@@ -28,9 +28,9 @@ JOB_RIGHTS = (
     Right("", "configmaps", ("get", *WATCH, "create", "delete")),
     Right("", "secrets", ("create",)),  # its content is never read
     Right("", "services", (*WATCH, *APPLY)),
-    Right("", "persistentvolumeclaims", (*WATCH, "patch", "create")),  # never deleted: checkpoints live there
-    Right("networking.k8s.io", "networkpolicies", (*WATCH, *APPLY)),
-    Right("policy", "poddisruptionbudgets", (*WATCH, *APPLY)),
+    Right("", "persistentvolumeclaims", (*WATCH, *APPLY)),  # never deleted: checkpoints live there
+    Right("networking.k8s.io", "networkpolicies", (*WATCH, *APPLY, "delete")),
+    Right("policy", "poddisruptionbudgets", (*WATCH, *APPLY, "delete")),
     Right("events.k8s.io", "events", ("create",)),
 )
 """Wherever jobs are looked after: everywhere, or in `settings.namespaces`."""

@@ -16,7 +16,7 @@ from .objects import Known, owner_of
 from .resources import METADATA_KINDS, Resource
 from .writer import CREATED_ONCE
 
-PRUNED = ("Service", "NetworkPolicy", "PodDisruptionBudget")
+PRUNED = ("NetworkPolicy", "PodDisruptionBudget")
 """Never claims: checkpoints live there."""
 RUNS_KEPT = 3
 """ConfigMaps of the newest attempts, to be looked at."""
