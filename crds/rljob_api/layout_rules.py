@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MEGATRON_ONLY = [
     ("pipeline", "pipeline", "pipeline"),
+    ("context", "context", "context"),
     ("expert", "expert", "expert"),
     ("expert-tensor", "expertTensor", "expert_tensor"),
 ]
@@ -27,7 +28,7 @@ _CEL_PER_NODE = (
     " : (self.trainer.gpusPerNode > 0 ? self.trainer.gpusPerNode : 1))"
 )
 _CEL_WORLD = f"(self.trainer.numNodes * {_CEL_PER_NODE})"
-_CEL_REPLICA = "(self.parallelism.tensor * self.parallelism.pipeline)"
+_CEL_REPLICA = "(self.parallelism.tensor * self.parallelism.pipeline * self.parallelism.context)"
 _CEL_EXPERTS = "(self.parallelism.expertTensor * self.parallelism.expert * self.parallelism.pipeline)"
 _CEL_SAMPLES = "(self.algorithm.grpo.promptsPerStep * self.algorithm.grpo.generationsPerPrompt)"
 
@@ -40,7 +41,7 @@ LAYOUT_RULES: list[Rule] = [
     Rule(
         "ranks-fill-replicas",
         "parallelism",
-        "ranks (trainer.numNodes x ranks per node) must be a multiple of tensor x pipeline: "
+        "ranks (trainer.numNodes x ranks per node) must be a multiple of tensor x pipeline x context: "
         "change trainer.numNodes, trainer.gpusPerNode or trainer.numProcPerNode, or cut the model less.",
         lambda spec: spec.trainer.world_size % spec.parallelism.replica_ranks == 0,
         f"{_CEL_WORLD} % {_CEL_REPLICA} == 0",
@@ -57,7 +58,7 @@ LAYOUT_RULES: list[Rule] = [
         "work-for-every-rank",
         "algorithm.grpo",
         "promptsPerStep x generationsPerPrompt must be at least the number of model replicas "
-        "(ranks / (tensor x pipeline)): ask more, or use fewer ranks.",
+        "(ranks / (tensor x pipeline x context)): ask more, or use fewer ranks.",
         lambda spec: (
             spec.algorithm.grpo.prompts_per_step * spec.algorithm.grpo.generations_per_prompt
             >= spec.data_parallel
@@ -74,4 +75,27 @@ LAYOUT_RULES: list[Rule] = [
         )
         for rule, field, name in MEGATRON_ONLY
     ],
+    Rule(
+        "sequence-needs-megatron",
+        "parallelism.sequence",
+        "it needs the megatron backend: set `backend: megatron`, or remove it.",
+        lambda spec: not spec.parallelism.sequence or spec.chosen_backend is BackendName.MEGATRON,
+        f"!self.parallelism.sequence || {CEL_MEGATRON.replace('SPEC', 'self')}",
+    ),
+    Rule(
+        "sequence-needs-tensor",
+        "parallelism.sequence",
+        "it shares positions among tensor ranks, and there is one: set parallelism.tensor above 1, or remove it.",
+        lambda spec: not spec.parallelism.sequence or spec.parallelism.tensor > 1,
+        "!self.parallelism.sequence || self.parallelism.tensor > 1",
+    ),
+    Rule(
+        "experts-and-tensor-need-sequence",
+        "parallelism.sequence",
+        "with expert and tensor both above 1, tensor ranks would send the same tokens to experts: set it to true.",
+        lambda spec: (
+            spec.parallelism.expert == 1 or spec.parallelism.tensor == 1 or spec.parallelism.sequence
+        ),
+        "self.parallelism.expert == 1 || self.parallelism.tensor == 1 || self.parallelism.sequence",
+    ),
 ]

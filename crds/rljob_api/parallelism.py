@@ -19,21 +19,25 @@ class BackendName(StrEnum):
 
 
 class Parallelism(Spec):
-    """How a model replica is cut. Data parallel size is what remains: ranks / (tensor x pipeline)."""
+    """How a model replica is cut. Data parallel size is what remains: ranks / (tensor x pipeline x context)."""
 
     tensor: int = Field(1, ge=1, le=1024)
     """Ranks that share every matrix."""
     pipeline: int = Field(1, ge=1, le=1024)
     """Ranks that share the layers; megatron only."""
+    context: int = Field(1, ge=1, le=1024)
+    """Ranks that share the positions of every row, for long completions; megatron only."""
     expert: int = Field(1, ge=1, le=1024)
     """Ranks that share the experts of a layer, out of those that share a stage's batch; megatron only."""
     expert_tensor: int = Field(1, ge=1, le=1024)
     """Ranks that share the matrices of an expert; megatron only. Experts are not cut by `tensor`."""
+    sequence: bool = False
+    """Tensor ranks share positions where they share no matrix: less memory, the same numbers; megatron only."""
 
     @property
     def replica_ranks(self) -> int:
         """Ranks that hold one copy of the model, experts aside."""
-        return self.tensor * self.pipeline
+        return self.tensor * self.pipeline * self.context
 
     @property
     def expert_ranks(self) -> int:

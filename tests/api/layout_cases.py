@@ -39,6 +39,7 @@ LAYOUT_CASES: dict[str, Case] = {
             spec(parallelism={"tensor": 2}),
             spec(parallelism={"tensor": 2, "pipeline": 2}, trainer={"gpusPerNode": 2}, **MEGATRON),
             spec(parallelism={"tensor": 2}, trainer={"numNodes": 3, "numProcPerNode": 3}),
+            on_ranks(2, {"tensor": 2, "context": 2}, **MEGATRON),
         ],
         good=[
             on_ranks(2, {"tensor": 2}),
@@ -58,6 +59,19 @@ LAYOUT_CASES: dict[str, Case] = {
         bad=[on_ranks(3, {}, algorithm=TWO_ANSWERS)], good=[on_ranks(2, {}, algorithm=TWO_ANSWERS)]
     ),
     "pipeline-needs-megatron": needs_megatron("pipeline"),
+    "context-needs-megatron": needs_megatron("context"),
     "expert-needs-megatron": needs_megatron("expert"),
     "expert-tensor-needs-megatron": needs_megatron("expertTensor"),
+    "sequence-needs-megatron": Case(
+        bad=[on_ranks(2, {"tensor": 2, "sequence": True})],
+        good=[on_ranks(2, {"tensor": 2, "sequence": True}, **MEGATRON)],
+    ),
+    "sequence-needs-tensor": Case(
+        bad=[on_ranks(2, {"sequence": True}, **MEGATRON)],
+        good=[on_ranks(2, {"tensor": 2, "sequence": True}, **MEGATRON)],
+    ),
+    "experts-and-tensor-need-sequence": Case(
+        bad=[on_ranks(2, {"tensor": 2, "expert": 2}, **MEGATRON)],
+        good=[on_ranks(2, {"tensor": 2, "expert": 2, "sequence": True}, **MEGATRON)],
+    ),
 }

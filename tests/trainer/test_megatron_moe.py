@@ -36,11 +36,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "qwen3_moe": {"moe_intermediate_size": 24, "norm_topk_prob": True},
     "mixtral": {},
 }
-LAYOUTS: list[dict[str, int]] = [
+LAYOUTS: list[dict[str, Any]] = [
     {},
     {"expert": 2, "ranks": 2},
     {"expert": 2, "pipeline": 2, "ranks": 4},
     {"expert": 2, "ranks": 4},
+    {"expert": 2, "context": 2, "ranks": 2},
+    {"expert": 2, "tensor": 2, "sequence": True, "ranks": 2},
 ]
 
 
@@ -48,7 +50,7 @@ def make_model(directory: Path, kind: str, **sizes: Any) -> Path:
     return tiny.make_model(directory, kind, **SIZES | KINDS[kind] | sizes)
 
 
-def make_spec(*, ranks: int = 1, **parallelism: int) -> JobSpec:
+def make_spec(*, ranks: int = 1, **parallelism: object) -> JobSpec:
     spec = {
         "model": {"source": "/model"},
         "data": {"train": {"source": "/data"}},
@@ -68,7 +70,7 @@ def make_spec(*, ranks: int = 1, **parallelism: int) -> JobSpec:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layout", LAYOUTS[:3], ids=str)
 def test_logprobs_are_those_of_transformers_and_weights_come_back_bit_for_bit(
-    tmp_path: Path, kind: str, layout: dict[str, int]
+    tmp_path: Path, kind: str, layout: dict[str, Any]
 ) -> None:
     model, batch = make_model(tmp_path, kind), make_batch()
     expected, files = reference_logprobs(model, batch), files_of(model)
@@ -82,7 +84,7 @@ def test_logprobs_are_those_of_transformers_and_weights_come_back_bit_for_bit(
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-def test_updates_equal_those_of_plain_torch(tmp_path: Path, kind: str, layout: dict[str, int]) -> None:
+def test_updates_equal_those_of_plain_torch(tmp_path: Path, kind: str, layout: dict[str, Any]) -> None:
     model = make_model(tmp_path, kind)
     expected, expected_results = train_in_torch(model, steps=2, eps=1e-4)
     ranks = run_ranks(layout.get("ranks", 1), train, make_spec(**layout), model, 2)

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from megatron.core.dist_checkpointing.mapping import ShardedTensor
 from megatron.core.tensor_parallel import random as megatron_random
 from megatron.core.transformer.moe import moe_utils, token_dispatcher
 from torch import Tensor, nn
@@ -54,6 +55,8 @@ def adapt() -> None:
     for module in (moe_utils, token_dispatcher):
         module.maybe_move_tensor_to_cpu = _as_numbers
     moe_utils.te_general_gemm = None  # named, but never defined without Transformer Engine
+    # Bound when it was defined, so the module's own `torch` does not reach it.
+    ShardedTensor.init_data.__defaults__ = (_TORCH.empty,)
     # "CPU RNG state changed within GPU RNG context": of course it did, the two are one generator here.
     logging.getLogger(megatron_random.__name__).setLevel(logging.ERROR)
 
@@ -93,6 +96,7 @@ def _on_cpu(factory: Callable[..., Tensor]) -> Callable[..., Tensor]:
         device = kwargs.get("device")
         if device is not None and torch.device(device).type == "cuda":
             kwargs["device"] = CPU
+        kwargs.pop("pin_memory", None)  # for copies to a GPU
         return factory(*args, **kwargs)
 
     return make

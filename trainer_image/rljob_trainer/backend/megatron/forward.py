@@ -10,27 +10,31 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.tensor_parallel import vocab_parallel_cross_entropy
 from torch import Tensor, nn
 
+from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.megatron.parallel import Place
+from rljob_trainer.backend.megatron.sequence import gathered, positions_of, widened
 from rljob_trainer.backend.protocol import LossFunction
 from rljob_trainer.batch import Batch
 
 Metrics = dict[str, Tensor]
 
 
-def token_logprobs(logits_bTV: Tensor, micro: Batch, temperature: float, vocab: int, first: int) -> Tensor:
-    """Log-probability of each generated token, aligned like `Batch`: float32 [b, T], 0 where the mask is 0.
+def target_logprobs(
+    logits_btV: Tensor, targets_bt: Tensor, temperature: float, vocab: int, first: int
+) -> Tensor:
+    """Log-probability of each target: float32 [b, t].
 
-    `logits_bTV` holds this tensor rank's columns, from column `first` of the vocabulary. Columns beyond
+    `logits_btV` holds this tensor rank's columns, from column `first` of the vocabulary. Columns beyond
     `vocab` only fill it up and must not take part: left at logit 0 they shift log-probabilities by 1e-3.
     """
-    logits_bTV = logits_bTV[:, :-1].float() / temperature
-    fill = first + logits_bTV.shape[-1] - vocab
+    logits_btV = logits_btV.float() / temperature
+    fill = first + logits_btV.shape[-1] - vocab
     if fill > 0:
-        column = torch.arange(logits_bTV.shape[-1], device=logits_bTV.device)
-        logits_bTV = logits_bTV.masked_fill(column + first >= vocab, -torch.inf)
-    # It overwrites its input, which is ours: `logits_bTV` is a new tensor since the division.
-    logprobs_bT = -vocab_parallel_cross_entropy(logits_bTV, micro.tokens_BT[:, 1:].contiguous())
-    return nn.functional.pad(logprobs_bT, (1, 0)) * micro.mask_BT
+        column = torch.arange(logits_btV.shape[-1], device=logits_btV.device)
+        logits_btV = logits_btV.masked_fill(column + first >= vocab, -torch.inf)
+    # It overwrites its input, which is ours: `logits_btV` is a new tensor since the division.
+    logprobs_bt: Tensor = -vocab_parallel_cross_entropy(logits_btV, targets_bt.contiguous())
+    return logprobs_bt
 
 
 class Runner:
@@ -77,30 +81,36 @@ class Runner:
         return metrics
 
     def _output(self, micro: Batch, model: nn.Module) -> Tensor:
-        """Log-probabilities on the last stage, hidden states elsewhere."""
-        T = micro.tokens_BT.shape[1]
-        device = micro.tokens_BT.device
-        positions_bT = torch.arange(T, device=device).expand_as(micro.tokens_BT)
+        """Log-probabilities on the last stage, aligned like `Batch`: float32 [b, T]; hidden states elsewhere."""
+        tokens_bW = widened(micro.tokens_BT, self.place)
+        W, device = tokens_bW.shape[1], tokens_bW.device
+        own_t = positions_of(self.place.context, self.place.contexts, W).to(device)
         # Padding stands on the right, so the causal mask hides it from every real token.
-        hidden_11TT = torch.ones(1, 1, T, T, dtype=torch.bool, device=device).triu(1)
-        output: Tensor = model(micro.tokens_BT, positions_bT, hidden_11TT)
+        hidden_11tW = (torch.arange(W, device=device) > own_t[:, None])[None, None]
+        tokens_bt = tokens_bW[:, own_t]
+        output: Tensor = model(tokens_bt, own_t.expand_as(tokens_bt), hidden_11tW)
         if not self.place.is_last_stage:
             return output
+        targets_bt = tokens_bW.roll(-1, dims=1)[:, own_t]
         first = self.place.tensor * output.shape[-1]
-        return token_logprobs(output, micro, self.temperature, self.vocab, first)
+        logprobs_bt = target_logprobs(output, targets_bt, self.temperature, self.vocab, first)
+        logprobs_bW = gathered(logprobs_bt.T.contiguous(), self.place.contexts, same_use=True).T
+        logprobs_bT = nn.functional.pad(logprobs_bW[:, : micro.tokens_BT.shape[1] - 1], (1, 0))
+        return logprobs_bT * micro.mask_BT
 
     def _schedule(
         self, step: Callable[..., object], micro_batches: list[Batch], *, forward_only: bool
     ) -> list[Any]:
         shape = micro_batches[0].tokens_BT.shape
-        result: list[Any] = get_forward_backward_func()(
-            forward_step_func=step,
-            data_iterator=iter(micro_batches),
-            model=[self.model],
-            num_microbatches=len(micro_batches),
-            # Stages tell one another the real shapes; these two are not used then.
-            seq_length=shape[1],
-            micro_batch_size=shape[0],
-            forward_only=forward_only,
-        )
+        with cpu.stand_in():
+            result: list[Any] = get_forward_backward_func()(
+                forward_step_func=step,
+                data_iterator=iter(micro_batches),
+                model=[self.model],
+                num_microbatches=len(micro_batches),
+                # Stages tell one another the real shapes; these two are not used then.
+                seq_length=shape[1],
+                micro_batch_size=shape[0],
+                forward_only=forward_only,
+            )
         return result

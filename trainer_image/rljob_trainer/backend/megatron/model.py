@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.nn.functional import silu
 
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.megatron.architecture import Architecture, Experts
+from rljob_trainer.backend.megatron.layer_spec import block_spec
 from rljob_trainer.backend.megatron.parallel import Place
 
 
@@ -40,6 +40,8 @@ def transformer_config(
         pipeline_model_parallel_size=place.stages,
         expert_model_parallel_size=place.experts,
         expert_tensor_parallel_size=place.expert_tensors,
+        context_parallel_size=place.contexts,
+        sequence_parallel=place.sequence,
         pipeline_dtype=dtype,
         params_dtype=dtype,
         bf16=dtype is torch.bfloat16,
@@ -76,15 +78,11 @@ def _experts_config(experts: Experts | None) -> dict[str, Any]:
 
 def build_model(architecture: Architecture, config: TransformerConfig, place: Place) -> GPTModel:
     """This rank's part of the model; its weights are noise."""
-    spec = get_gpt_layer_local_spec(
-        num_experts=config.num_moe_experts,
-        normalization="RMSNorm",
-        qk_layernorm=architecture.traits.qk_norm,
-    )
+    cpu.adapt()
     with cpu.stand_in():
         return GPTModel(
             config,
-            spec,
+            block_spec(config),
             vocab_size=architecture.padded_vocab(place.tensors),
             max_sequence_length=architecture.max_length,
             pre_process=place.stage == 0,

@@ -38,6 +38,8 @@ class Place:
     """Ranks that share the matrices of an expert; attention is shared by `tensors`."""
     chunks: int = 1
     """Virtual stages on each stage."""
+    sequence: bool = False
+    """Tensor ranks share positions where they do not share matrices."""
 
     @property
     def is_last_stage(self) -> bool:
@@ -61,6 +63,7 @@ def take_place(parallelism: Parallelism, timeout_minutes: int | None) -> Place:
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=parallelism.tensor,
         pipeline_model_parallel_size=parallelism.pipeline,
+        context_parallel_size=parallelism.context,
         expert_model_parallel_size=parallelism.expert,
         expert_tensor_parallel_size=parallelism.expert_tensor,
         **timeout,
@@ -72,10 +75,13 @@ def take_place(parallelism: Parallelism, timeout_minutes: int | None) -> Place:
         stages=parallelism.pipeline,
         replica=parallel_state.get_data_parallel_rank(),
         replicas=dist.get_world_size() // parallelism.replica_ranks,
+        context=parallel_state.get_context_parallel_rank(),
+        contexts=parallelism.context,
         expert=parallel_state.get_expert_model_parallel_rank(),
         experts=parallelism.expert,
         expert_tensor=parallel_state.get_expert_tensor_parallel_rank(),
         expert_tensors=parallelism.expert_tensor,
+        sequence=parallelism.sequence,
     )
 
 
