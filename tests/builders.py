@@ -60,7 +60,8 @@ def a_status(attempt: int = 1, **facts: Any) -> Status:
 
 def an_attempt(number: int = 1, **facts: Any) -> AttemptStatus:
     name = names.run_config_map(JOB, number)
-    return AttemptStatus(number=number, run_config_map_name=name, token=f"{number}-token", **facts)
+    own = {"generation": 1, "run_config_map_name": name, "token": f"{number}-token"}
+    return AttemptStatus(number=number, **own | facts)
 
 
 def true(kind: ConditionType) -> Condition:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from .base import DnsSubdomain, Quantity, Spec
+from .status import Exactness
 
 
 class AccessMode(StrEnum):
@@ -127,5 +128,8 @@ class Resume(Spec):
 
     policy: ResumePolicy = ResumePolicy.LATEST
     """Where a new attempt starts."""
+    exactness: Exactness = Exactness.BEST_EFFORT
+    """The least that a restart must reach. One that cannot gives its pods back and waits, saying what differs, until
+    the job is edited or suspended and resumed. vLLM on GPUs does not repeat its samples: there `Exact` always waits."""
     load_optimizer: bool = True
     """Load the optimizer's state too."""

@@ -80,8 +80,28 @@ class Ending(StrEnum):
     """It was told to go."""
     MISTAKE = "Mistake"
     """The job itself is wrong; a restart would not help."""
+    UNMET = "Unmet"
+    """It cannot go on as `resume.exactness` asks; a person must choose."""
+    STALLED = "Stalled"
+    """No rank showed a sign of life for longer than `spec.stall` allows; `hang` says more."""
     FAILED = "Failed"
     """Anything else."""
+
+
+class Hang(Record):
+    """Why the parent of the ranks ended them."""
+
+    phase: TrainPhase
+    step: int
+    """Finished steps: it was the next one that hung."""
+    seconds: float
+    """Without a sign of life."""
+    rank: int
+    """The one that the others wait for."""
+    frame: str = ""
+    """Its innermost Python frame."""
+    folder: str = ""
+    """Where the stacks of all ranks are, below the job's directory on the volume; empty if it took nothing."""
 
 
 class LastWords(Record):
@@ -99,11 +119,17 @@ class LastWords(Record):
     """What the rank that failed first said last."""
     progress: Progress | None = None
     """The last progress of rank 0, so that a finished job's status is whole."""
+    hang: Hang | None = None
+    """What hung, if that is how it ended."""
 
 
 EXIT_COMPLETE = 0
 EXIT_FAILED = 1
 EXIT_MISTAKE = 2
 """The job itself is wrong (bad data, bad reward, no such model): a restart would not help."""
+EXIT_UNMET = 3
+"""A resume cannot be as exact as `resume.exactness` asks: nothing was loaded, and a person must choose."""
+EXIT_STALLED = 4
+"""No rank showed a sign of life for longer than `spec.stall` allows."""
 EXIT_PREEMPTED = 143
 """SIGTERM was obeyed (128 + 15), saved or not: the last words tell."""

@@ -34,6 +34,9 @@ class Reason(StrEnum):
     """A trainer pod failed; the gang restarts, counted towards `failurePolicy.maxRestarts`."""
     POD_FAILED_IGNORED = "PodFailedIgnored"
     """The same, but a rule of `failurePolicy` exempts it from the count."""
+    STALLED = "Stalled"
+    """No trainer rank showed a sign of life for longer than `stall` allows; the gang restarts, counted towards
+    `failurePolicy.maxRestarts`. The message names the phase and the late rank; stacks are on the volume."""
     NODE_LOST = "NodeLost"
     """A node is silent, so it cannot be known whether its pod still runs: nothing takes its place until the node is
     back, is deleted, or carries the taint `node.kubernetes.io/out-of-service`."""
@@ -43,6 +46,9 @@ class Reason(StrEnum):
     quota, or ask for less."""
     UNSCHEDULABLE = "Unschedulable"
     """No node has room or fits: pods wait; a gang that holds nodes in vain gives them back and tries again later."""
+    EXACTNESS_UNMET = "ExactnessUnmet"
+    """A resume cannot be as exact as `resume.exactness` asks: the gang gave its pods back and waits. Undo what the
+    message names, or ask for less; then the job goes on by itself after an edit, or after a suspend and a resume."""
     IMAGE_PULL_FAILED = "ImagePullFailed"
     """An image cannot be pulled: check its name, and `template.spec.imagePullSecrets` for a private registry."""
     CONTAINER_CANNOT_START = "ContainerCannotStart"
@@ -109,6 +115,7 @@ class Reason(StrEnum):
 
 IN_THE_RUNBOOK = (
     Reason.INVALID,
+    Reason.STALLED,
     Reason.NODE_LOST,
     Reason.QUOTA_EXCEEDED,
     Reason.UNSCHEDULABLE,
@@ -121,6 +128,7 @@ IN_THE_RUNBOOK = (
     Reason.NAME_TAKEN,
     Reason.REFUSED,
     Reason.SLOW_START,
+    Reason.EXACTNESS_UNMET,
     Reason.POD_WAITS,
     Reason.BACK_OFF,
     Reason.PREEMPTED,

@@ -60,11 +60,18 @@ class Exactness(StrEnum):
     BEST_EFFORT = "BestEffort"
     """Something was lost; the reason says what."""
 
+    def reaches(self, wanted: Exactness) -> bool:
+        """Whether this is as good as `wanted`, or better."""
+        best_first = list(Exactness)
+        return best_first.index(self) <= best_first.index(wanted)
+
 
 class AttemptStatus(Record):
     """The attempt that runs now, or the last one. It is written before any of its pods exists."""
 
     number: int
+    generation: int = 0
+    """Generation of the job that it was begun for."""
     run_config_map_name: str = ""
     token: str = ""
     """Secret-free word that fences writers on the volume: only the attempt whose token stands there may write."""

@@ -13,7 +13,7 @@ import typer
 
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
-from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED
+from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_UNMET
 from rljob_operator.cluster.addresses import TooManyPodsError
 from rljob_operator.cluster.last_words import tail
 from rljob_operator.cluster.workdir import WorkDir, WorkDirError
@@ -88,12 +88,15 @@ def cache_folder() -> Path:
 
 
 def exit_code(last: Pass, signals: list[int]) -> int:
-    """0 Complete, or Suspended by the file itself; 1 Failed; 128 + signal when stopped by one."""
+    """0 Complete, or Suspended by the file itself; 1 Failed; 3 it cannot go on as exactly as `resume.exactness` asks;
+    128 + signal when stopped by one."""
     match last.decision.goal:
         case Goal.COMPLETE:
             return EXIT_COMPLETE
         case Goal.FAIL:
             return EXIT_FAILED
+        case Goal.WAIT if not signals:
+            return EXIT_UNMET
         case _:
             return 128 + signals[-1] if signals else EXIT_COMPLETE
 

@@ -10,16 +10,22 @@ from pathlib import Path
 from types import FrameType
 
 from rljob_api.job import RLJob
+from rljob_api.reasons import Reason
 
 from .cluster.local import LocalCluster
 from .cluster.workdir import WorkDir
-from .decide import Goal
+from .decide import Decision, Goal
 from .reconcile import Pass, reconcile
 from .settings import Settings
 
 POLL_SECONDS = 1.0
 """Longest wait for an event: a job looks alive even when nothing changes."""
 OVER = (Goal.COMPLETE, Goal.FAIL, Goal.SUSPENDED)
+
+
+def _over(decision: Decision) -> bool:
+    """Also when only a person can say how to go on: that one sits at the keyboard."""
+    return decision.goal in OVER or decision.reason == Reason.EXACTNESS_UNMET
 
 
 class LocalRun:
@@ -59,7 +65,7 @@ class LocalRun:
             done = asyncio.run(reconcile(self._wanted(), self._cluster, self._settings, time.time()))
             self._job = self._job.model_copy(update={"status": done.status})
             self._show(self._job, done)
-            if len(self.signals) > 1 or (done.decision.goal in OVER and done.settled):
+            if len(self.signals) > 1 or (_over(done.decision) and done.settled):
                 return done
             if done.decision.begin is None:
                 self._cluster.wait(self._patience(done))

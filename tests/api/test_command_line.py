@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,7 +76,9 @@ def test_explain_tells_type_default_meaning_and_choices() -> None:
 
 
 def test_explain_lists_the_fields_of_a_section_and_of_list_items() -> None:
-    assert "  savePeriod     Save after every so many steps" in rljob("explain", "spec.checkpoint").stdout
+    assert re.search(
+        r"^  savePeriod +Save after every so many steps", rljob("explain", "spec.checkpoint").stdout, re.M
+    )
     assert "  value      Its value." in rljob("explain", "spec.trainer.env").stdout
     assert rljob("explain", "spec.trainer.env[0].name").stdout.startswith(
         "spec.trainer.env[].name: a text like"

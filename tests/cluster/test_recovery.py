@@ -74,6 +74,19 @@ def test_a_mistake_fails_the_job_at_once(toys: Toys) -> None:
     assert "no such model" in said
 
 
+def test_a_resume_that_is_not_exact_enough_ends_the_command_and_the_same_one_looks_again(toys: Toys) -> None:
+    toys.tell("trainer-0", "unmet")
+    toys.start()
+    code, said = toys.end()
+    assert code == 3
+    assert "torch was 1 and is 2" in said
+    assert toys.status.failures == [], "nothing has failed"
+    toys.tell("trainer-0", "complete")
+    toys.start()
+    assert toys.end()[0] == 0
+    assert attempt(toys.status).number == 2
+
+
 def test_a_failure_without_words_shows_the_end_of_the_log(toys: Toys) -> None:
     toys.tell("trainer-0", "silent")
     toys.start(failurePolicy={"maxRestarts": 0})

@@ -113,6 +113,8 @@ def obey(word: str) -> None:
             os._exit(3)
         case "mistake":
             end(2, "Mistake", "no such model")
+        case "unmet":
+            end(3, "Unmet", "torch was 1 and is 2")
         case "leave":  # as a preempted node's pod: SIGTERM that nobody in the cluster sent
             os.kill(os.getpid(), signal.SIGTERM)
             (STORAGE / f"{HOSTNAME}.do").unlink()

@@ -25,6 +25,7 @@ from rljob_api.status import ConditionType, Phase, ProgressStatus, Status
 from rljob_operator.decide import Decision, Ended, Goal, decide
 from rljob_operator.decide.verdict import first_to_end
 from rljob_operator.observed import Pod, PodPhase
+from rljob_operator.times import to_text
 
 STEADY = (a_rollout(),)
 
@@ -301,3 +302,33 @@ def test_a_resumed_job_begins_an_attempt_that_follows_no_failure() -> None:
 def test_progress_does_not_matter_to_the_gang() -> None:
     observed = seen(a_trainer(), *STEADY, progress=a_progress())
     assert decide(a_job(a_status()), observed, NOW) == Decision(Goal.RUN, "")
+
+
+UNMET = failed(3, words=last_words(Ending.UNMET, exit_code=3, message="torch was 1 and is 2"))
+
+
+def test_a_resume_that_is_not_exact_enough_gives_all_pods_back() -> None:
+    decision = after(a_status(2), a_trainer(attempt=2, **UNMET), pinned=2)
+    assert (decision.goal, decision.reason) == (Goal.WAIT, "ExactnessUnmet")
+    assert decision.message == "torch was 1 and is 2"
+    assert names(decision.delete) == ["demo-rollout-0-0"]
+    assert decision.ended is None, "nothing has failed"
+
+
+def waits_for_a_choice(generation: int = 1) -> Status:
+    back = {"given_back_time": to_text(NOW - 86_400), "given_back_reason": "ExactnessUnmet"}
+    return a_status(2, message="torch was 1 and is 2", observed_generation=2).model_copy(
+        update={"attempt": an_attempt(2, generation=generation, **back)}
+    )
+
+
+def test_it_waits_for_as_long_as_nobody_chooses() -> None:
+    decision = decide(a_job(waits_for_a_choice()), seen(), NOW)
+    assert (decision.goal, decision.message, decision.wake_at) == (Goal.WAIT, "torch was 1 and is 2", None)
+
+
+def test_after_an_edit_it_looks_again() -> None:
+    """Even if the edit came while its pods were still going: the status has seen that generation already."""
+    decision = decide(a_job(waits_for_a_choice(generation=0)), seen(), NOW)
+    assert decision.begin is not None
+    assert decision.begin.number == 3

@@ -12,7 +12,7 @@ from rljob_api.status import Exactness
 from rljob_trainer.checkpoint import facts
 from rljob_trainer.checkpoint.directory import open_storage
 from rljob_trainer.checkpoint.plan import ResumePlan, plan_resume
-from rljob_trainer.errors import Mistake
+from rljob_trainer.errors import Mistake, Unmet
 from trainer.checkpoints import VERSIONS, a_run, layout, save
 
 
@@ -171,3 +171,22 @@ def test_a_local_file_that_was_edited_in_place_is_told(
     again = plan(storage, 4, **spec)
     assert again.exactness is Exactness.LOSSLESS
     assert f"spec.{named} (content) was sha256 44136fa355b3 and is sha256 4f53cda18c2b" in again.reason
+
+
+@pytest.mark.parametrize("wanted", ["Exact", "Lossless"])
+def test_a_resume_that_falls_short_of_what_was_asked_loads_nothing(tmp_path: Path, wanted: str) -> None:
+    save(a_run(tmp_path), 2)
+    open_storage(a_run(tmp_path)).note_step(5)
+    less: dict[str, Any] = {"resume": {"loadOptimizer": False, "exactness": wanted}}
+    with pytest.raises(Unmet) as unmet:
+        plan(tmp_path, **less)
+    assert str(unmet.value) == (
+        f"spec.resume.exactness is {wanted}, but the resume from step 2 would be BestEffort: the optimizer starts"
+        " fresh. Undo that, or set spec.resume.exactness to BestEffort, and the job goes on."
+    )
+    undone = plan(tmp_path, 3, resume={"exactness": wanted})
+    assert (undone.exactness, undone.lost_steps) == (Exactness.EXACT, 3), "what was lost is still known"
+
+
+def test_the_first_start_owes_no_exactness(tmp_path: Path) -> None:
+    assert plan(tmp_path, attempt=1, resume={"exactness": "Exact"}).resumed is None

@@ -5,3 +5,7 @@ from __future__ import annotations
 
 class Mistake(Exception):  # noqa: N818 - a user's mistake, told as a sentence, not a fault of the program
     """The job itself is wrong: the message names the field, the value and what to do. A restart would not help."""
+
+
+class Unmet(Exception):  # noqa: N818 - nothing is wrong: what was asked for cannot be had as things are
+    """A resume cannot be as exact as `spec.resume.exactness` asks; the message says why and what can be done."""

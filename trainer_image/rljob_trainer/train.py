@@ -14,6 +14,7 @@ from rljob_api.progress import (
     EXIT_FAILED,
     EXIT_MISTAKE,
     EXIT_PREEMPTED,
+    EXIT_UNMET,
     Ending,
     LastWords,
     TrainPhase,
@@ -31,7 +32,7 @@ from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.team import SaveError
 from rljob_trainer.data import load_data
 from rljob_trainer.distributed import LeaderFailedError, Ranks, join
-from rljob_trainer.errors import Mistake
+from rljob_trainer.errors import Mistake, Unmet
 from rljob_trainer.export import export
 from rljob_trainer.launch import EXIT_FOLLOWED
 from rljob_trainer.leader import Inputs, Leader
@@ -75,9 +76,11 @@ def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[
         return _train(run, rank, local_rank, board)
     except Interrupted:
         return Ending.PREEMPTED, EXIT_PREEMPTED, "told to go before training began"
-    except Mistake as mistake:
-        sys.stderr.write(f"{mistake}\n")
-        return Ending.MISTAKE, EXIT_MISTAKE, str(mistake)
+    except (Mistake, Unmet) as told:
+        sys.stderr.write(f"{told}\n")
+        mistaken = isinstance(told, Mistake)
+        ending, code = (Ending.MISTAKE, EXIT_MISTAKE) if mistaken else (Ending.UNMET, EXIT_UNMET)
+        return ending, code, str(told)
     except (StorageError, FencedError, SaveError, SyncFailedError) as error:
         # Nothing is wrong with the program: the sentence is worth more than where it was raised.
         sys.stderr.write(f"{error}\n")

@@ -111,8 +111,11 @@ class WorkDir:
 def reopened(status: Status, changed: bool) -> Status:
     """What a new run starts from: a job that failed goes on as after a suspension, its restarts forgiven.
 
-    So does a complete one whose spec has changed since.
+    So does a complete one whose spec has changed since. One that waited for a choice looks again.
     """
+    if status.attempt is not None:
+        # As if the job had been edited: whatever was in the way may be gone.
+        status = status.model_copy(update={"attempt": status.attempt.model_copy(update={"generation": 0})})
     over = {ConditionType.FAILED, ConditionType.FAILURE_TARGET} | (
         {ConditionType.COMPLETE} if changed else set()
     )

@@ -18,7 +18,7 @@ class Goal(StrEnum):
     RESTART = "Restart"
     """The trainer gang is between two attempts."""
     WAIT = "Wait"
-    """The gang gave its pods back, for want of room, and tries again later."""
+    """The gang gave its pods back: for want of room, until it tries again; or until a person has chosen."""
     SUSPEND = "Suspend"
     SUSPENDED = "Suspended"
     COMPLETE = "Complete"
@@ -38,7 +38,7 @@ class Ended(StrEnum):
 
 @dataclass(frozen=True)
 class GivenBack:
-    """The attempt could not be placed and has given its pods back."""
+    """The attempt could not be placed, or not go on as asked, and has given its pods back."""
 
     reason: str
     time: str

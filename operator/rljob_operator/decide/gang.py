@@ -18,12 +18,12 @@ from .. import names, times
 from ..observed import Observed, Pod
 from ..status_reading import is_true
 from .backoff import pause
-from .decision import Decision, Ended, Goal, PodStart
+from .decision import Decision, Ended, GivenBack, Goal, PodStart
 from .finish import fail, to_stop
 from .placement import give_back
 from .placement import pause as pause_before_retry
 from .silence import waiting
-from .verdict import Verdict, failure, first_to_end, is_mistake, sentence, verdict
+from .verdict import Verdict, failure, first_to_end, is_mistake, is_unmet, sentence, verdict, words
 
 KEPT_ATTEMPTS = 2
 """Attempts before the present one whose trainer pods stay, so that their logs can be read."""
@@ -53,11 +53,10 @@ def _try_again(job: RLJob, attempt: AttemptStatus, observed: Observed, now: floa
     after an edit, which may have made room."""
     reason, message = attempt.given_back_reason, job.status.message if job.status else ""
     living = tuple(pod for pod in observed.pods if not pod.ended)
-    edited = job.status is not None and job.status.observed_generation != job.metadata.generation
-    due = now if edited else times.to_seconds(attempt.given_back_time) + pause_before_retry(attempt)
+    due = _retry_at(job, attempt, reason, now)
     if living:
         return replace(waiting(Goal.WAIT, reason, message, living, now), delete=to_stop(observed.pods))
-    if now < due:
+    if due is None or now < due:
         return Decision(Goal.WAIT, reason, message, wake_at=due)
     begin = next_attempt(job, reason, now, attempt.failures_in_a_row)
     return Decision(
@@ -65,11 +64,21 @@ def _try_again(job: RLJob, attempt: AttemptStatus, observed: Observed, now: floa
     )
 
 
+def _retry_at(job: RLJob, attempt: AttemptStatus, reason: str, now: float) -> float | None:
+    """None: not before an edit."""
+    if attempt.generation != job.metadata.generation:
+        return now
+    if reason == Reason.EXACTNESS_UNMET:
+        return None
+    return times.to_seconds(attempt.given_back_time) + pause_before_retry(attempt)
+
+
 def next_attempt(job: RLJob, reason: str, now: float, failures_in_a_row: int = 0) -> AttemptStatus:
     before = job.status.attempt if job.status else None
     number = before.number + 1 if before else 1
     return AttemptStatus(
         number=number,
+        generation=job.metadata.generation,
         run_config_map_name=names.run_config_map(job.metadata.name, number),
         token=_token(job.metadata.uid, number, now),
         started_time=times.to_text(now),
@@ -112,6 +121,9 @@ def _watch(job: RLJob, attempt: AttemptStatus, observed: Observed, mine: list[Po
     if mistakes:
         cause = first_to_end(mistakes)
         return fail(observed, Reason.MISTAKE, sentence(cause), failure(cause, now))
+    unmet = [pod for pod in broken if is_unmet(pod)]
+    if unmet:
+        return _wait_for_choice(observed, unmet[0], now)
     if not broken and len(mine) >= job.spec.trainer.num_nodes:
         placed = waiting(Goal.RUN, attempt.reason, "", mine, now)
         return give_back(job, attempt, observed, now) or placed
@@ -122,6 +134,13 @@ def _watch(job: RLJob, attempt: AttemptStatus, observed: Observed, mine: list[Po
     if not broken:
         return _again(job, Verdict.PREEMPTED, Reason.PODS_GONE, now)
     return _judge(job, attempt, observed, first_to_end(broken), now)
+
+
+def _wait_for_choice(observed: Observed, cause: Pod, now: float) -> Decision:
+    """The pods go, the servers' too: whoever has to choose may take days."""
+    reason = Reason.EXACTNESS_UNMET
+    back = GivenBack(reason.value, times.to_text(now))
+    return Decision(Goal.WAIT, reason, words(cause), delete=to_stop(observed.pods), give_back=back)
 
 
 def _why(broken: list[Pod]) -> str:

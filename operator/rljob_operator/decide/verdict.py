@@ -48,6 +48,12 @@ def is_mistake(pod: Pod) -> bool:
     return pod.exit_code == EXIT_MISTAKE or _said(pod, Ending.MISTAKE)
 
 
+def is_unmet(pod: Pod) -> bool:
+    """It looked at the checkpoint and cannot go on as exactly as the job asks. Its words decide: any program may exit
+    with 3."""
+    return _said(pod, Ending.UNMET)
+
+
 def first_to_end(pods: list[Pod]) -> Pod:
     """The one whose end explains the others'. Times are whole seconds: of several in one, those that the cluster
     took away come first, and those that we told to go after the first had ended come last."""

@@ -15,7 +15,7 @@ from rljob_api.manifest import CheckpointManifest, Layout, Versions
 from rljob_api.progress import Resumed
 from rljob_api.run import Run
 from rljob_api.status import CheckpointFacts, Exactness
-from rljob_trainer.errors import Mistake
+from rljob_trainer.errors import Mistake, Unmet
 
 from .directory import STATE, Storage
 from .durable import storage_errors
@@ -38,6 +38,8 @@ class ResumePlan:
     exactness: Exactness
     reason: str
     """A sentence: what is restored, and why not more."""
+    doubts: tuple[str, ...] = ()
+    """Everything that keeps it from being bit-exact, as parts of a sentence."""
     loop: LoopState = field(default_factory=LoopState)
     lost_steps: int | None = None
     """Finished steps that are done again; None if no attempt came before."""
@@ -64,7 +66,8 @@ class ResumePlan:
 def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions | None = None) -> ResumePlan:
     """The newest checkpoint of this job that verifies; broken ones are moved to `quarantine/` and named.
 
-    Raises `Mistake` if the checkpoint is of another model or backend, or if `loadRng: true` cannot be met.
+    Raises `Mistake` if the checkpoint is of another model or backend, or if `loadRng: true` cannot be met, and `Unmet`
+    if the resume would be less exact than `resume.exactness`; the volume then stays as it was for the next attempt.
     """
     with storage_errors(storage.root, "Looking for a checkpoint"):
         found, skipped = _newest_whole(storage, run)
@@ -76,6 +79,7 @@ def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions |
             now = versions or versions_here()
             plan = decide(found, then, run.spec, layout, now, before)
             plan = _located(plan, storage, found)
+        _refuse_less(plan, run.spec)
         storage.note_step(plan.step)
     return replace(plan, skipped=tuple(skipped), checkpoint_count=len(storage.steps()))
 
@@ -102,6 +106,17 @@ def _why_not(storage: Storage, run: Run, step: int) -> str | None:
     if manifest.job_uid != run.uid:
         return f"it belongs to another job, {manifest.job_name!r} with UID {manifest.job_uid}"
     return None
+
+
+def _refuse_less(plan: ResumePlan, spec: JobSpec) -> None:
+    wanted = spec.resume.exactness
+    if plan.resumed is None or plan.exactness.reaches(wanted):
+        return
+    raise Unmet(
+        f"spec.resume.exactness is {wanted.value}, but the resume from step {plan.step} would be"
+        f" {plan.exactness.value}: {'; '.join(plan.doubts)}. Undo that, or set spec.resume.exactness to"
+        f" {plan.exactness.value}, and the job goes on."
+    )
 
 
 def _located(plan: ResumePlan, storage: Storage, found: CheckpointManifest) -> ResumePlan:
@@ -144,6 +159,7 @@ def decide(  # noqa: PLR0917 - what was, what is, and how far it had come
         load_rng=rng,
         exactness=_exactness(doubts, lost, optimizer=optimizer),
         reason=f"{told}; not bit for bit, because {'; '.join(doubts)}." if doubts else f"{told}, exactly.",
+        doubts=tuple(doubts),
         lost_steps=lost,
     )
 
