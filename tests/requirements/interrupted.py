@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from rljob_api.checkpoint import Checkpoint
+from api.jobs import parsed
+from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
+from rljob_api.manifest import RngSharding
 from rljob_trainer.backend.protocol import StepResult
+from trainer import test_megatron_moe
 from trainer.conversions import converted
 from trainer.ranks import run_ranks
 from trainer.test_megatron import grpo, make_batch, make_model
 
 if TYPE_CHECKING:  # a rank imports it; here it would cost ten seconds
     from rljob_trainer.backend.megatron.backend import MegatronBackend
+
+
+SAVED = 3
+"""Steps that a checkpoint of `Plan.save` holds."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +51,15 @@ class Plan:
     last: int = 6
     load: Path | None = None
     save: Path | None = None
+    """Where a checkpoint goes; with `background` it is written while the run goes on."""
     background: bool = False
     rng: bool = True
     drop_rng_of: int | None = None
     """A rank that goes on with fresh random states."""
+    rng_sharding: RngSharding | None = None
+    """Instead of the one that the job calls for."""
+    mended: bool = True
+    """Whether what native Adam spoils on a load is mended."""
 
 
 def build(spec: JobSpec, model: Path, *, reference: bool = False) -> MegatronBackend:
@@ -57,18 +71,21 @@ def build(spec: JobSpec, model: Path, *, reference: bool = False) -> MegatronBac
 
 def run(spec: JobSpec, model: Path, plan: Plan) -> Trace:
     backend = build(spec, model)
+    if plan.rng_sharding:
+        backend.layout = backend.layout.model_copy(update={"rng_sharding": plan.rng_sharding})
     if plan.load:
         fresh = backend.rng_state()
-        backend.load_checkpoint(plan.load, optimizer=True, rng=plan.rng)
+        with nullcontext() if plan.mended else unmended("load_state_dict"):
+            backend.load_checkpoint(plan.load, optimizer=True, rng=plan.rng)
         if plan.drop_rng_of == dist.get_rank():
             backend.set_rng_state(fresh)
-    results = [step(backend, number) for number in range(plan.first, plan.last)]
-    if plan.save:
-        wait = backend.save_checkpoint(
-            plan.save, optimizer=True, rng=backend.rng_state(), background=plan.background
-        )
-        if plan.background:
-            step(backend, plan.last)  # must not reach the files
+    results, wait = [], None
+    for number in range(plan.first, plan.last):
+        if plan.save and number == SAVED:
+            state = backend.rng_state()
+            wait = backend.save_checkpoint(plan.save, optimizer=True, rng=state, background=plan.background)
+        results.append(step(backend, number))
+    if wait:
         wait()
     return Trace(results, digest(backend.model.parameters()), digest(moments(backend)), draws())
 
@@ -103,17 +120,45 @@ def draws() -> list[float]:
     return [parallel, torch.rand(()).item()]
 
 
-def saving(spec: JobSpec, **knobs: Any) -> JobSpec:
-    """The job with these knobs in its `checkpoint` block."""
-    return spec.model_copy(update={"checkpoint": Checkpoint.parse(knobs)})
+def unmended(method: str) -> AbstractContextManager[object]:
+    """Megatron's distributed optimizer over torch's Adam, as it is in one respect."""
+    from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+
+    from rljob_trainer.backend.megatron.optimizer import MendedOptimizer
+
+    return mock.patch.object(MendedOptimizer, method, getattr(DistributedOptimizer, method))
 
 
-def halted(tmp_path: Path, spec: JobSpec, plan: Plan = Plan()) -> tuple[Path, Path]:
-    """A model, and the checkpoint of a run on it that ended after three steps."""
-    model, directory = make_model(tmp_path / "model", "qwen3", tied=True), tmp_path / "step_3"
+def a_spec(*, data: int = 1, dropout: float = 0.0, checkpoint: Manifest | None = None, **cut: Any) -> JobSpec:
+    """A job on as many ranks as its layout takes; `cut` goes to `parallelism`."""
+    ranks = data * cut.get("tensor", 1) * cut.get("pipeline", 1) * cut.get("context", 1)
+    return parsed(
+        backend="megatron",
+        algorithm={"grpo": {"learningRate": 1e-2, "maxSteps": 6}, "sampling": {"temperature": "0.7"}},
+        parallelism=cut,
+        trainer={"numProcPerNode": ranks},
+        checkpoint=checkpoint or {},
+        megatron={"microBatchTokens": 40, "attentionDropout": dropout},
+    )
+
+
+def a_model(directory: Path, spec: JobSpec) -> Path:
+    """With experts if the job spreads them."""
+    if spec.parallelism.expert > 1:
+        return test_megatron_moe.make_model(directory, "qwen3_moe")
+    return make_model(directory, "qwen3", tied=True)
+
+
+def ran(spec: JobSpec, model: Path, plan: Plan = Plan()) -> list[Trace]:
+    """What the run came to on each rank, all of them new processes."""
+    return run_ranks(spec.trainer.world_size, run, spec, model, plan)
+
+
+def saved(tmp_path: Path, spec: JobSpec, plan: Plan = Plan()) -> tuple[Path, Path, list[Trace]]:
+    """A model, the checkpoint of a run on it, and what the run came to, which went on to its end."""
+    model, directory = a_model(tmp_path / "model", spec), tmp_path / "step_3"
     directory.mkdir()
-    run_ranks(spec.trainer.world_size, run, spec, model, replace(plan, last=3, save=directory))
-    return model, directory
+    return model, directory, ran(spec, model, replace(plan, save=directory))
 
 
 def same_end(straight: Trace, resumed: Trace) -> bool:

@@ -22,6 +22,7 @@ from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.loop import Loop
 from rljob_trainer.progress import ProgressBoard
 from trainer.checkpoints import VERSIONS
+from trainer.conversions import converted
 
 if TYPE_CHECKING:
     from rljob_trainer.backend.megatron.backend import MegatronBackend
@@ -71,6 +72,7 @@ def train_save_and_resume(run: Run, model: Path) -> Called:
 
     from rljob_trainer.backend.megatron import optimizer
 
+    converted(model)  # a step of its own, which has options of its own
     watch = Watch()
     with ExitStack() as watched:
         for owner, name in (

@@ -70,6 +70,7 @@ def test_the_chosen_backend_is_built_and_reads_its_own_block(
     for name in BackendName:
         makes = SimpleNamespace(**{f"{name.capitalize()}Backend": lambda *_, name=name, **__: name})
         monkeypatch.setitem(sys.modules, f"rljob_trainer.backend.{name}.backend", makes)
+    monkeypatch.setattr("rljob_trainer.convert.once.find_converted", lambda *_: Path("/"))
     assert build_backend(run, Path("/"), reference=False) is chosen  # type: ignore[comparison-overlap]  # a stand-in
     spec = run.spec
     assert spec.backend_options.optimizer.beta2 == 0.5

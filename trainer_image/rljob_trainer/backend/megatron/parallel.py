@@ -93,7 +93,7 @@ def seed_rank(seed: int, place: Place, sharding: RngSharding) -> None:
     """
     own = seed + 100 * place.stage
     if sharding is not RngSharding.PP_TP:
-        own += 10_000 * place.replica
+        own += 10_000 * (place.replica * place.contexts + place.context)
     random.seed(own)
     np.random.seed(own)
     torch.manual_seed(own)

@@ -24,20 +24,22 @@ class MegatronRng:
 
     streams: rng.RngState
     tracker: dict[str, Tensor]
-    """Megatron's own, by name."""
+    """Megatron's own, by name; as tensors, which any tracker's states can be made from."""
 
 
 def read_rng() -> MegatronRng:
-    tracker = {name: state.clone() for name, state in get_cuda_rng_tracker().get_states().items()}
+    states = get_cuda_rng_tracker().get_states()
+    tracker = {name: convert_cuda_rng_state(one, to_graphable=False).clone() for name, one in states.items()}
     return MegatronRng(rng.read_rng(), tracker)
 
 
 def write_rng(state: MegatronRng) -> None:
-    """Go on drawing from where `state` was read."""
+    """Go on drawing from where `state` was read; the tracker may be of the other kind (safe for CUDA graphs) now."""
     rng.write_rng(state.streams)
-    to_graphable = is_graph_safe_cuda_rng_tracker(get_cuda_rng_tracker())
-    get_cuda_rng_tracker().set_states(
-        {name: convert_cuda_rng_state(one, to_graphable=to_graphable) for name, one in state.tracker.items()}
+    tracker = get_cuda_rng_tracker()
+    graphable = is_graph_safe_cuda_rng_tracker(tracker)
+    tracker.set_states(
+        {name: convert_cuda_rng_state(one, to_graphable=graphable) for name, one in state.tracker.items()}
     )
 
 
