@@ -18,6 +18,7 @@ from .reward import Reward
 from .roles import Accelerator
 from .rollout import Rollout
 from .rules import BrokenRulesError, broken_rules
+from .stall import Stall
 from .status import Status
 from .trainer import Trainer
 from .weights import WeightSync
@@ -72,6 +73,8 @@ class JobSpec(Spec):
     """What a restart goes on from."""
     failure_policy: FailurePolicy = FailurePolicy()
     """When to restart, when to give up."""
+    stall: Stall = Stall()
+    """When silence counts as a hang."""
     logging: Logging = Logging()
     """Where curves go."""
 

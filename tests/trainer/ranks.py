@@ -66,15 +66,15 @@ def run_ranks(
     `function` stands at the top of a module; arguments and results are pickled. When a rank fails its
     traceback is raised here and the others, which wait for it in some collective, are killed.
     """
-    context = _context()
+    forks = context()
     store = TCPStore("127.0.0.1", 0, None, is_master=True, wait_for_workers=False)
     job = pickle.dumps((function, args))
     ends: dict[Connection, int] = {}
     processes: list[ForkServerProcess] = []
     try:
         for rank in range(world):
-            ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(target=_rank, args=((rank, world, store.port, backend), job, theirs))
+            ours, theirs = forks.Pipe(duplex=False)
+            process = forks.Process(target=_rank, args=((rank, world, store.port, backend), job, theirs))
             process.start()
             theirs.close()
             processes.append(process)
@@ -86,11 +86,12 @@ def run_ranks(
             process.join()
 
 
-def _context() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
+def context() -> ForkServerContext:
+    """Of processes that start warm."""
+    forks = multiprocessing.get_context("forkserver")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    context.set_forkserver_preload(PRELOAD)
-    return context
+    forks.set_forkserver_preload(PRELOAD)
+    return forks
 
 
 def _collect(ends: dict[Connection, int], deadline: float) -> list[Any]:

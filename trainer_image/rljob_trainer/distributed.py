@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, Literal, TypeVar, cast
@@ -82,6 +83,8 @@ class Ranks:
     """For side channels: the preemption flag travels here, past blocked collectives."""
     control: dist.ProcessGroup
     """A gloo group with a long timeout, for `from_leader`."""
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Around the time that this rank waits for what another does alone."""
 
     @property
     def leads(self) -> bool:
@@ -95,7 +98,8 @@ class Ranks:
         """
         mine = _attempt(make) if self.leads else None
         told = [mine.told if mine else None]
-        dist.broadcast_object_list(told, src=0, group=self.control)
+        with nullcontext() if mine else self.waiting():
+            dist.broadcast_object_list(told, src=0, group=self.control)
         if mine:
             return mine.result()
         return cast("T", _followed(told))
@@ -107,7 +111,8 @@ class Ranks:
         """
         mine = _attempt(make) if self.local_rank == 0 else None
         told: list[Told | None] = [None] * self.world
-        dist.all_gather_object(told, mine.told if mine else None, group=self.control)
+        with self.waiting():
+            dist.all_gather_object(told, mine.told if mine else None, group=self.control)
         if mine:
             mine.result()
         _followed(told)
@@ -120,7 +125,9 @@ class Ranks:
         return kept[0] if kept else None
 
 
-def join(run: Run, rank: int, local_rank: int) -> Ranks:
+def join(
+    run: Run, rank: int, local_rank: int, waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+) -> Ranks:
     """Meet the other ranks at `run.master_addr` and make the default process group."""
     world = run.spec.trainer.world_size
     minutes = run.spec.backend_options.distributed_timeout_minutes
@@ -132,7 +139,7 @@ def join(run: Run, rank: int, local_rank: int) -> Ranks:
     backend = "cpu:gloo,cuda:nccl" if run.spec.on_gpu else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
     control = dist.new_group(backend="gloo", timeout=LEADER_TIMEOUT)
-    return Ranks(rank, local_rank, world, store, control)
+    return Ranks(rank, local_rank, world, store, control, waiting)
 
 
 def _meet(run: Run, rank: int, timeout: timedelta) -> TCPStore:

@@ -21,6 +21,8 @@ from pathlib import Path
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_PREEMPTED, Ending, LastWords
 from rljob_api.run import Run
 from rljob_trainer.memory import freeze_imports, keep_freed_memory
+from rljob_trainer.stall.evidence import STORAGE_SECONDS, within
+from rljob_trainer.stall.guard import Guard
 from rljob_trainer.words import read_last_words, write_last_words
 
 EXIT_FOLLOWED = 120
@@ -28,6 +30,7 @@ EXIT_FOLLOWED = 120
 
 PEER_GRACE_SECONDS = 5.0
 """How long the others may take to end by themselves once a rank has failed: they hang in collectives with the dead."""
+POLL_SECONDS = 0.05
 
 
 @dataclass
@@ -38,6 +41,11 @@ class Gang:
     """Process id → rank, while it runs."""
     codes: dict[int, int] = field(default_factory=dict)
     """Rank → exit code (128 + signal for a killed one), in the order of their ends."""
+
+    @property
+    def processes(self) -> dict[int, int]:
+        """Rank → process id."""
+        return {rank: pid for pid, rank in self.ranks.items()}
 
     @property
     def first_failure(self) -> int | None:
@@ -60,10 +68,11 @@ def launch(run: Run, node: int) -> int:
     _import_once(run)
     reports = Path(tempfile.mkdtemp(prefix="rljob-ranks-"))
     try:
-        gang = _fork_all(run, node, reports)
-        _wait(gang)
-        words = _last_words(run, gang, reports, node * run.spec.trainer.ranks_per_node)
-        write_last_words(words, Path(run.paths.storage))
+        ranks = _ranks_of(run, node)
+        guard = Guard(run, node, ranks, reports)
+        gang = _fork_all(run, ranks, guard, reports)
+        words = _wait(gang, guard) or _last_words(run, gang, reports, ranks[0])
+        _leave(words, Path(run.paths.storage))
         return words.exit_code
     finally:
         shutil.rmtree(reports, ignore_errors=True)
@@ -82,20 +91,23 @@ def _import_once(run: Run) -> None:
     freeze_imports()
 
 
-def _fork_all(run: Run, node: int, reports: Path) -> Gang:
+def _ranks_of(run: Run, node: int) -> range:
+    per_node = run.spec.trainer.ranks_per_node
+    return range(node * per_node, (node + 1) * per_node)
+
+
+def _fork_all(run: Run, ranks: range, guard: Guard, reports: Path) -> Gang:
     """A SIGTERM that comes meanwhile waits until it can reach all of them."""
     gang = Gang({})
-    per_node = run.spec.trainer.ranks_per_node
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    for local_rank in range(per_node):
-        rank = node * per_node + local_rank
-        gang.ranks[_fork(run, rank, local_rank, reports)] = rank
+    for local_rank, rank in enumerate(ranks):
+        gang.ranks[_fork(run, rank, local_rank, guard, reports)] = rank
     signal.signal(signal.SIGTERM, lambda *_: gang.signal(signal.SIGTERM))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     return gang
 
 
-def _fork(run: Run, rank: int, local_rank: int, reports: Path) -> int:
+def _fork(run: Run, rank: int, local_rank: int, guard: Guard, reports: Path) -> int:
     if pid := os.fork():
         return pid
     code = EXIT_FAILED
@@ -104,7 +116,7 @@ def _fork(run: Run, rank: int, local_rank: int, reports: Path) -> int:
     try:
         from rljob_trainer.train import main
 
-        code = main(run, rank, local_rank, reports / f"{rank}.json")
+        code = main(run, rank, local_rank, reports / f"{rank}.json", guard.enter(rank))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -113,24 +125,38 @@ def _fork(run: Run, rank: int, local_rank: int, reports: Path) -> int:
         os._exit(code)
 
 
-def _wait(gang: Gang) -> None:
-    """Until every rank has ended; once one has failed, the others are given a moment and then killed."""
+def _wait(gang: Gang, guard: Guard) -> LastWords | None:
+    """Until every rank has ended. Once one has failed, the others are given a moment and then killed; when they hang,
+    they are killed at once, and the words say where they hung."""
     deadline: float | None = None
+    words: LastWords | None = None
     while gang.ranks:
-        pid, status = os.waitpid(-1, os.WNOHANG if deadline else 0)
+        pid, status = os.waitpid(-1, os.WNOHANG)
         if pid:
-            code = os.waitstatus_to_exitcode(status)
-            gang.codes[gang.ranks.pop(pid)] = code if code >= 0 else 128 - code
-            if code == -signal.SIGTERM:
-                # It was told to go before it could note that and tell the others.
-                gang.signal(signal.SIGTERM)
+            _ended(gang, pid, os.waitstatus_to_exitcode(status))
             if deadline is None and gang.first_failure is not None:
                 deadline = time.monotonic() + PEER_GRACE_SECONDS
+        elif deadline is None and (silence := guard.look(gang.processes)):
+            words = guard.gather(silence, gang.processes)
+            deadline = time.monotonic()
         elif deadline and time.monotonic() > deadline:
             gang.signal(signal.SIGKILL)
             deadline = float("inf")
         else:
-            time.sleep(0.05)
+            time.sleep(POLL_SECONDS)
+    return words
+
+
+def _ended(gang: Gang, pid: int, code: int) -> None:
+    gang.codes[gang.ranks.pop(pid)] = code if code >= 0 else 128 - code
+    if code == -signal.SIGTERM:
+        # It was told to go before it could note that and tell the others.
+        gang.signal(signal.SIGTERM)
+
+
+def _leave(words: LastWords, storage: Path) -> None:
+    """In the termination message, and on the volume unless that hangs: a child tries, which may be given up."""
+    within(STORAGE_SECONDS, lambda: write_last_words(words, storage))
 
 
 def _last_words(run: Run, gang: Gang, reports: Path, leader: int) -> LastWords:

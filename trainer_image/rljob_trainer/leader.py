@@ -58,9 +58,10 @@ class Leader:
         if samples is None:
             return None
         with self.board.phase(TrainPhase.REWARD):
-            rewards = score(samples, self.reward)
+            rewards = score(samples, self.reward, self.board.tell)
         compared = advantages(rewards, grpo)
-        write_samples(self.storage.root, state.step + 1, samples, rewards, compared)
+        with self.board.phase(TrainPhase.SAVE, "samples"):
+            write_samples(self.storage.root, state.step + 1, samples, rewards, compared)
         return collate(samples, compared, self.inputs.pad_id), _told(samples, rewards)
 
     def evaluate(self, state: LoopState) -> Metrics | None:
@@ -79,8 +80,9 @@ class Leader:
 
     def finished(self, step: int, metrics: Metrics) -> None:
         """A step is done: the next attempt will know of it, and the curves go on."""
-        self.storage.note_step(step)
-        self.log.write(step, metrics)
+        with self.board.phase(TrainPhase.SAVE, "curves"):
+            self.storage.note_step(step)
+            self.log.write(step, metrics)
 
     def _generate(self, prompts: list[Prompt], n: int, occasion: str, step: int) -> list[Sample] | None:
         try:

@@ -59,7 +59,7 @@ class Loop:
         with self.board.phase(TrainPhase.TRAIN):
             batch = self.with_logprobs(batch)
             loss = grpo_loss(self.spec.algorithm.grpo, float(batch.token_count))
-            result = self.backend.train_step(batch, loss, self.preemption.agree)
+            result = self.backend.train_step(batch, loss, self.boundary)
         self.finish(batch, asked | mismatch(batch) | _told(result), time.monotonic() - started)
 
     def ask(self) -> tuple[Batch, Metrics]:
@@ -67,6 +67,11 @@ class Loop:
         while (asked := self.ranks.from_leader(lambda: self._lead.ask(self.state))) is None:
             self.push_weights()
         return asked
+
+    def boundary(self) -> None:
+        """Between two micro-batches: a sign of life, and the place to stop."""
+        self.board.alive()
+        self.preemption.agree()
 
     def with_logprobs(self, batch: Batch) -> Batch:
         """The batch with the trainer's own log-probabilities, and the starting model's if there is a KL penalty."""

@@ -24,6 +24,7 @@ from rljob_api.status import CheckpointFacts
 from rljob_trainer.checkpoint.plan import ResumePlan
 from rljob_trainer.errors import Mistake
 from rljob_trainer.metrics import BoardCollector
+from rljob_trainer.stall.pulse import Pulse
 
 STEP_WINDOW = 25
 """Steps that the running median of step times looks back on."""
@@ -32,8 +33,11 @@ STEP_WINDOW = 25
 class ProgressBoard:
     """The trainer now, as others may ask for it at any time. Safe to use from several threads."""
 
-    def __init__(self, run: Run, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, run: Run, clock: Callable[[], float] = time.time, pulse: Pulse | None = None) -> None:
+        """`pulse` is where the parent of this rank looks for signs of life."""
         self._clock = clock
+        self._pulse = pulse
+        self._waits = False
         self._lock = RLock()
         self._depth = 0
         self._seconds: dict[TrainPhase, float] = {}
@@ -67,6 +71,23 @@ class ProgressBoard:
     def tell(self, detail: str) -> None:
         """A sign of life inside a phase, and what it is busy with."""
         self._set(detail=detail)
+
+    def alive(self) -> None:
+        """A sign of life."""
+        self._set()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait for what another rank does alone: that one answers for the time it takes."""
+        with self._lock:
+            self._waits = True
+            self._set()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waits = False
+                self._set()
 
     def resume(self, plan: ResumePlan) -> None:
         """What the attempt goes on from."""
@@ -120,7 +141,10 @@ class ProgressBoard:
     def _set(self, **changes: object) -> None:
         """Every change is a sign of life."""
         with self._lock:
-            self._now = self._now.model_copy(update=changes | {"heartbeat": self._clock()})
+            self._now = now = self._now.model_copy(update=changes | {"heartbeat": self._clock()})
+            if self._pulse:
+                phase = None if self._waits else now.phase
+                self._pulse.beat(phase, now.step, now.detail, time.monotonic())
 
     def phase_seconds(self) -> dict[TrainPhase, float]:
         """Seconds spent in each phase so far, without the one that is under way."""

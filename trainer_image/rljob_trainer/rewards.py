@@ -43,9 +43,15 @@ def load_reward(spec: JobSpec) -> Reward:
             raise AssertionError("the API rules let exactly one of builtin and python through")
 
 
-def score(samples: Sequence[Sample], reward: Reward) -> list[float]:
-    """One finite reward per sample. Raises `Mistake` that shows the sample otherwise."""
-    return [_score(sample, reward) for sample in samples]
+def score(
+    samples: Sequence[Sample], reward: Reward, tell: Callable[[str], None] = lambda _: None
+) -> list[float]:
+    """One finite reward per sample; `tell` hears which is being scored. Raises `Mistake` that shows the sample."""
+    rewards = []
+    for number, sample in enumerate(samples, 1):
+        tell(f"sample {number} of {len(samples)}, of prompt {sample.prompt.index}")
+        rewards.append(_score(sample, reward))
+    return rewards
 
 
 def _score(sample: Sample, reward: Reward) -> float:

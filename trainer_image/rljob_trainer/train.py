@@ -43,14 +43,15 @@ from rljob_trainer.preempt import Preemption
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.rewards import load_reward
 from rljob_trainer.rollout.fleet import Fleet
+from rljob_trainer.stall.pulse import Pulse
 from rljob_trainer.weights.sync import SyncFailedError, WeightSync
 from rljob_trainer.words import write_report
 
 
-def main(run: Run, rank: int, local_rank: int, report: Path) -> int:
-    """Train; returns the rank's exit code and leaves its words in `report` for the parent."""
+def main(run: Run, rank: int, local_rank: int, report: Path, pulse: Pulse) -> int:
+    """Train; returns the rank's exit code and leaves its words in `report` for the parent, who watches `pulse`."""
     logging.basicConfig(level=logging.INFO, format=f"[rank {rank}] %(message)s", stream=sys.stdout)
-    board = ProgressBoard(run)
+    board = ProgressBoard(run, pulse=pulse)
     ending, code, message = _ended(run, rank, local_rank, board)
     progress = board.progress()
     words = LastWords(
@@ -93,7 +94,7 @@ def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[
 
 
 def _train(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[Ending, int, str]:
-    ranks = join(run, rank, local_rank)
+    ranks = join(run, rank, local_rank, board.waiting)
     preemption = Preemption(ranks.store, ranks.control)
     with ExitStack() as open_things:
         loop = prepare(run, ranks, board, preemption, open_things)

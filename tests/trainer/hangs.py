@@ -1,0 +1,159 @@
+"""Ranks that hang for real, under the real launcher: forked from a warm parent, met over gloo, silent in some phase.
+
+A toy stands for the loop. Its ranks write the same pulses through the same board, and wait for each other the same way.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from rljob_api.progress import EXIT_COMPLETE, LastWords, TrainPhase
+from rljob_api.run import Run
+from rljob_trainer import launch
+from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.checkpoint.durable import write_durably
+from rljob_trainer.distributed import Ranks, join
+from rljob_trainer.progress import ProgressBoard
+from rljob_trainer.rewards import load_reward, score
+from rljob_trainer.words import TERMINATION_LOG_ENV, read_last_words
+from trainer.checkpoints import a_run
+from trainer.ranks import context
+
+Toy = Callable[[Ranks, ProgressBoard, Run], None]
+DEADLINE_SECONDS = 60.0
+
+
+def launched(toy: Toy, tmp_path: Path, limits: dict[str, int], **spec: Any) -> tuple[int, LastWords]:
+    """Exit code and last words of a launcher whose ranks run `toy`."""
+    process = context().Process(target=_launch, args=(toy, tmp_path, limits, spec))
+    process.start()
+    process.join(DEADLINE_SECONDS)
+    late = process.is_alive()
+    process.kill()
+    assert not late, "the launcher did not end"
+    words = read_last_words(tmp_path / "termination-log")
+    assert words is not None
+    assert process.exitcode is not None
+    return process.exitcode, words
+
+
+def _launch(toy: Toy, tmp_path: Path, limits: dict[str, int], spec: dict[str, Any]) -> None:
+    os.setsid()
+    os.environ |= {TERMINATION_LOG_ENV: str(tmp_path / "termination-log"), "GLOO_SOCKET_IFNAME": "lo"}
+    os.chdir(tmp_path)
+    (storage := tmp_path / "storage").mkdir(exist_ok=True)
+    stall = {"phaseTimeoutSeconds": limits}
+    run = a_run(storage, stall=stall, trainer={"numProcPerNode": 2}, **spec)
+    run = run.model_copy(update={"master_addr": "127.0.0.1", "master_port": _free_port()})
+    train = ModuleType("rljob_trainer.train")
+    train.main = partial(_rank, toy)  # type: ignore[attr-defined] # a module of our own
+    sys.modules[train.__name__] = train
+    launch._import_once = lambda run: None
+    sys.exit(launch.launch(run, 0))
+
+
+def _rank(toy: Toy, run: Run, *place: Any) -> int:
+    rank, local_rank, _, pulse = place
+    torch.set_num_threads(1)
+    board = ProgressBoard(run, pulse=pulse)
+    ranks = join(run, rank, local_rank, board.waiting)
+    toy(ranks, board, run)
+    dist.destroy_process_group()
+    return EXIT_COMPLETE
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def stops_in_the_update(ranks: Ranks, board: ProgressBoard, run: Run) -> None:
+    """Rank 1 is stopped between two micro-batches; rank 0 waits for it."""
+    for micro_batch in range(3):
+        with board.phase(TrainPhase.TRAIN, f"micro-batch {micro_batch}"):
+            if ranks.rank == 1 and micro_batch == 2:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            dist.all_reduce(torch.ones(4))
+
+
+def sleeps_in_the_update(ranks: Ranks, board: ProgressBoard, run: Run) -> None:
+    """As above, but its process is well: only its stack differs."""
+    with board.phase(TrainPhase.TRAIN):
+        if ranks.rank == 1:
+            time.sleep(3600)
+        dist.all_reduce(torch.ones(4))
+
+
+def scores_for_ever(ranks: Ranks, board: ProgressBoard, run: Run) -> None:
+    """The second sample's reward does not return; rank 1 waits for what rank 0 makes of it."""
+    Path("endless_reward.py").write_text(
+        "import time\ndef score(prompt, completion, answer, item):\n    time.sleep(3600 * (completion == '5'))\n"
+        "    return 1.0\n"
+    )
+
+    def ask() -> list[float]:
+        with board.phase(TrainPhase.REWARD):
+            return score([a_sample("4"), a_sample("5")], load_reward(run.spec), board.tell)
+
+    ranks.from_leader(ask)
+
+
+def writes_for_ever(ranks: Ranks, board: ProgressBoard, run: Run) -> None:
+    """The volume takes nothing: it stands still while rank 1 writes to it."""
+    with board.phase(TrainPhase.SAVE):
+        if ranks.rank == 1:
+            write_durably(frozen(Path(run.paths.storage)) / "step_1", "weights")
+        dist.barrier()
+
+
+def frozen(storage: Path) -> Path:
+    """A directory of a volume that answers nothing. A FIFO under the draft's name stands in: opening it for writing
+    blocks in the kernel as a write to a dead NFS server does, but it can be killed."""
+    os.mkfifo(storage / f".step_1.{os.getpid()}")
+    return storage
+
+
+def gets_on_slowly(ranks: Ranks, board: ProgressBoard, run: Run) -> None:
+    """Six times as long as the limit, in one phase, with signs of life; rank 1 waits all the while."""
+    with board.phase(TrainPhase.TRAIN):
+        for _ in range(12):
+            time.sleep(0.5 if ranks.leads else 0)
+            board.alive()
+        dist.all_reduce(torch.ones(4))
+
+
+def waits_for_rank_0(ranks: Ranks, board: ProgressBoard, run: Run) -> None:
+    """Rank 0 takes longer than the phase that rank 1 was last in may be silent."""
+    with board.phase(TrainPhase.TRAIN):
+        dist.all_reduce(torch.ones(4))
+
+    def ask() -> None:
+        with board.phase(TrainPhase.GENERATE):
+            time.sleep(2)
+
+    ranks.from_leader(ask)
+
+
+def a_sample(text: str) -> Sample:
+    prompt = Prompt(index=7, text="2+2=", token_ids=[1], answer="4")
+    return Sample(
+        prompt=prompt,
+        number=0,
+        token_ids=[1],
+        text=text,
+        logprobs=[0.0],
+        finish_reason="stop",
+        weight_version=0,
+    )
