@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import random
-
 import pytest
 
 from kube.api import Manifest
-from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import JOBS
 from waiting import until
 
 from .kubelet import Kubelet
 from .places import Place
-from .proxy import WRITES, Asked, Fate, Proxy
+from .proxy import WRITES, Asked, Proxy
 
 TRAINERS = ("demo-trainer-0-1", "demo-trainer-1-1")
 ROLLOUT = "demo-rollout-0-0"
@@ -142,30 +138,3 @@ def test_an_error_in_the_stream_of_jobs_kills_kopf_and_not_the_operator(place: P
         place.submit("other")
         until(lambda: "other-trainer-0-1" in place.pods(), place.told)
     assert operator.process.poll() is None
-
-
-@pytest.mark.parametrize("seed", range(int(os.environ.get("RLJOB_PROXY_SCHEDULES", "3"))))
-def test_a_bad_line_to_the_real_api_server_delays_a_job_and_no_more(
-    place: Place, kubelet: Kubelet, seed: int
-) -> None:
-    """A third of all requests is refused, or its answer is lost; all watches break off now and then."""
-    dice = random.Random(seed)
-    troubles = [Fate.CONFLICT, Fate.TOO_MANY, Fate.FAILED, Fate.LOST]
-    with place.proxied() as proxy:
-        proxy.fate = lambda asked: (
-            dice.choice(troubles) if asked.is_write and dice.random() < 0.3 else Fate.ANSWERED
-        )
-        place.operator(proxy=proxy)
-        place.submit(**SPEC, failurePolicy={"backoffSeconds": {"initial": 0, "max": 0}})
-        place.wait_for_pods(*TRAINERS, ROLLOUT)
-        proxy.cut_watches()
-        kubelet.run(*TRAINERS, ROLLOUT)
-        kubelet.end(TRAINERS[0], Ending.FAILED, 1)
-        kubelet.reap_all(TRAINERS[1])
-        proxy.cut_watches()
-        until(lambda: {"demo-trainer-0-2", "demo-trainer-1-2"} <= set(place.pods()), place.told)
-        for name in ("demo-trainer-0-2", "demo-trainer-1-2"):
-            kubelet.run(name)
-            kubelet.end(name)
-        place.wait_for_phase("Complete")
-    assert place.status()["restarts"] == 1

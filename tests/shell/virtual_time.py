@@ -61,8 +61,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         return runner.run(work)
 
 
+def go_by(patch: pytest.MonkeyPatch) -> None:
+    """Let the operator go by the loop's clock."""
+    for module in (leader, queue, run_cluster, event_posts, kubernetes):
+        patch.setattr(module, "time", CLOCK)
+
+
 @pytest.fixture
 def virtual_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The operator goes by the loop's clock."""
-    for module in (leader, queue, run_cluster, event_posts, kubernetes):
-        monkeypatch.setattr(module, "time", CLOCK)
+    go_by(monkeypatch)

@@ -1,0 +1,153 @@
+"""A bad line between the operator and the real API server: jobs come to their end all the same, each by its schedule.
+
+The jobs of a line share its operator and suffer at the same time, which costs a fraction of a line for each.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from rljob_api.progress import Ending
+from rljob_operator import names
+from rljob_operator.cluster.resources import PODS
+from waiting import until
+
+from .kubelet import Kubelet
+from .places import Place
+from .proxy import Asked, Fate, Proxy
+
+SCHEDULES = int(os.environ.get("RLJOB_PROXY_SCHEDULES", "50"))
+A_LINE = 10
+"""Schedules that share one."""
+TROUBLES = [Fate.CONFLICT, Fate.TOO_MANY, Fate.FAILED, Fate.LOST]
+WITHIN_S = 120
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What happens to one job."""
+
+    place: Place
+    kubelet: Kubelet
+    proxy: Proxy
+    seed: int
+
+    def play(self) -> None:
+        dice = random.Random(self.seed)
+        quick = {"backoffSeconds": {"initial": 0, "max": 0}}
+        self.place.submit(self.name, trainer={"numNodes": 2}, failurePolicy=quick)
+        self.run(attempt=1)
+        self.maybe_cut(dice)
+        what, restarts = dice.choice(HAPPENINGS)
+        what(self)
+        self.maybe_cut(dice)
+        last = 1 if what is server_fails else 2
+        self.run(attempt=last)
+        for trainer in self.trainers(last):
+            self.kubelet.end(trainer)
+        self.wait_for(lambda: self.place.status(self.name).get("phase") == "Complete", "Complete")
+        assert self.place.status(self.name)["restarts"] == restarts
+
+    @property
+    def name(self) -> str:
+        return f"job-{self.seed}"
+
+    @property
+    def server(self) -> str:
+        return names.rollout_pod(self.name, 0, 0)
+
+    def trainers(self, attempt: int) -> list[str]:
+        return [names.trainer_pod(self.name, node, attempt) for node in (0, 1)]
+
+    def run(self, attempt: int) -> None:
+        """Let the trainers of an attempt run, once they are there."""
+        wanted = self.trainers(attempt)
+        self.wait_for(lambda: set(wanted) <= set(self.place.pods()), f"{wanted} are there")
+        self.kubelet.run(*wanted)
+
+    def maybe_cut(self, dice: random.Random) -> None:
+        if dice.random() < 0.5:
+            self.proxy.cut_watches()
+
+    def wait_for(self, happens: Callable[[], object], what: str) -> None:
+        until(happens, lambda: f"seed {self.seed}: {what}; {self.place.told()}", WITHIN_S, 0.1)
+
+
+def trainer_fails(job: Schedule) -> None:
+    job.kubelet.end(job.trainers(1)[0], Ending.FAILED, 1)
+
+
+def trainer_vanishes(job: Schedule) -> None:
+    job.kubelet.remove(job.trainers(1)[1])
+
+
+def trainer_is_told_to_go(job: Schedule) -> None:
+    job.place.api.delete(PODS.path(job.place.namespace, job.trainers(1)[0]))
+
+
+def server_fails(job: Schedule) -> None:
+    job.wait_for(lambda: job.server in job.place.pods(), "its server is there")
+    job.kubelet.run(job.server)
+    job.kubelet.end(job.server, Ending.FAILED, 1)
+    successor = names.rollout_pod(job.name, 0, 1)
+    job.wait_for(lambda: successor in job.place.pods(), "its server is replaced")
+
+
+def suspended_and_resumed(job: Schedule) -> None:
+    job.place.edit({"suspend": True}, job.name)
+    job.wait_for(lambda: job.place.status(job.name).get("phase") == "Suspended", "Suspended")
+    job.place.edit({"suspend": False}, job.name)
+
+
+HAPPENINGS = [
+    (trainer_fails, 1),
+    (trainer_vanishes, 1),
+    (trainer_is_told_to_go, 1),
+    (server_fails, 0),
+    (suspended_and_resumed, 0),
+]
+"""And how many restarts of the gang each causes."""
+
+
+@pytest.mark.parametrize("first", range(0, SCHEDULES, A_LINE))
+def test_a_bad_line_to_the_real_api_server_delays_jobs_and_no_more(
+    place: Place, kubelet: Kubelet, first: int
+) -> None:
+    """A third of all writes is refused, or its answer is lost; all watches break off now and then."""
+    dice = random.Random(first)
+
+    def fate(asked: Asked) -> Fate:
+        return dice.choice(TROUBLES) if asked.is_write and dice.random() < 0.3 else Fate.ANSWERED
+
+    seeds = range(first, min(first + A_LINE, SCHEDULES))
+    with place.proxied() as proxy, reaping(kubelet), ThreadPoolExecutor(A_LINE) as players:
+        proxy.fate = fate
+        place.operator(proxy=proxy)
+        for played in [players.submit(Schedule(place, kubelet, proxy, seed).play) for seed in seeds]:
+            played.result()
+
+
+@contextmanager
+def reaping(kubelet: Kubelet) -> Iterator[None]:
+    """Pods that are asked to go do, for as long as the block lasts."""
+    over = threading.Event()
+
+    def reap() -> None:
+        while not over.wait(0.1):
+            kubelet.reap()
+
+    with ThreadPoolExecutor(1) as at_work:
+        done = at_work.submit(reap)
+        try:
+            yield
+        finally:
+            over.set()
+            done.result()
