@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import aiohttp
 
@@ -15,6 +17,10 @@ PROBE_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 """A server that takes no connection in this time is gone with its pod. One that hangs takes them: its kernel does.
 Less than `PROBE_SECONDS`, to be told from it."""
+
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+CLOSE = {"Connection": "close"}
 
 
 class ReplicaError(Exception):
@@ -52,20 +58,37 @@ class Client:
         return await self._ask("GET", path, None, phase, seconds)
 
     async def post(
-        self, path: str, body: Manifest | None, phase: str, seconds: float | None = None
+        self,
+        path: str,
+        body: Manifest | None,
+        phase: str,
+        seconds: float | None = None,
+        *,
+        alone: bool = False,
     ) -> Answer:
-        """Raises `ReplicaError`: no answer in `seconds` (None: however long it takes), or not 200."""
-        return await self._ask("POST", path, body, phase, seconds)
+        """Raises `ReplicaError`: no answer in `seconds` (None: however long it takes), or not 200.
+
+        `alone`: on a connection of its own. After an error, vLLM's server closes the one that it answered on without
+        saying so; on a busy machine the next request is sent before that is seen, and is lost.
+        """
+        return await self._ask("POST", path, body, phase, seconds, headers=CLOSE if alone else NO_HEADERS)
 
     async def _ask(
-        self, method: str, path: str, body: Manifest | None, phase: str, seconds: float | None
+        self,
+        method: str,
+        path: str,
+        body: Manifest | None,
+        phase: str,
+        seconds: float | None,
+        *,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Answer:
         try:
             async with self.session.request(
                 method,
                 self.url + path,
                 json=body,
-                headers={"Authorization": bearer(self.token)},
+                headers={"Authorization": bearer(self.token), **headers},
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
             ) as response:
                 if response.status != 200:

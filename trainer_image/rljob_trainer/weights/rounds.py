@@ -75,7 +75,7 @@ class Rounds:
         self.fleet.start(_together(servers, call)).result()
 
     async def _post(self, server: Seen, path: str, body: Manifest | None, phase: str) -> None:
-        await server.client.post(path, body, phase, self.seconds)
+        await server.client.post(path, body, phase, self.seconds, alone=True)
 
     async def _leave(self, server: Seen) -> None:
         try:
