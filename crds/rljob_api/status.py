@@ -66,6 +66,16 @@ class Exactness(StrEnum):
         return best_first.index(self) <= best_first.index(wanted)
 
 
+class HungStep(Record):
+    """A hang of an attempt before this one, until its step is finished."""
+
+    step: int
+    """Finished steps then: it was the next one that hung."""
+    phase: str
+    times: int
+    """Hangs there in a row."""
+
+
 class AttemptStatus(Record):
     """The attempt that runs now, or the last one. It is written before any of its pods exists."""
 
@@ -97,6 +107,8 @@ class AttemptStatus(Record):
     """When it gave its pods back because it could not be placed; empty if it did not."""
     given_back_reason: str = ""
     """Why."""
+    hung: HungStep | None = None
+    """What hung last, so that the same step hanging again is told."""
 
 
 class RoleStatus(Record):

@@ -23,7 +23,7 @@ GOOD = {
 """Told when it comes about."""
 BAD = {ConditionType.ACCEPTED: "False", ConditionType.FAILED: "True"}
 """The same, as a warning."""
-TROUBLE = frozenset({Reason.GANG_STOPPING, Reason.NODE_LOST, Reason.BACK_OFF})
+TROUBLE = frozenset({Reason.GANG_STOPPING, Reason.NODE_LOST, Reason.BACK_OFF, Reason.STALLED})
 """Reasons of `Progressing` that are told; an attempt's end is told with the next one's start."""
 WAITING = frozenset({Reason.SOME_NOT_READY, Reason.ALL_READY, Reason.NOT_REACHED})
 """Reasons of `PodsReady` that say no more than the numbers do."""

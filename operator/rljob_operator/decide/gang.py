@@ -12,18 +12,19 @@ from dataclasses import replace
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.reasons import Reason
-from rljob_api.status import AttemptStatus, ConditionType, Failure
+from rljob_api.status import AttemptStatus, ConditionType
 
 from .. import names, times
 from ..observed import Observed, Pod
 from ..status_reading import is_true
+from . import stall
 from .backoff import pause
 from .decision import Decision, Ended, GivenBack, Goal, PodStart
 from .finish import fail, to_stop
 from .placement import give_back
 from .placement import pause as pause_before_retry
 from .silence import waiting
-from .verdict import Verdict, failure, first_to_end, is_mistake, is_unmet, sentence, verdict, words
+from .verdict import Verdict, failure, first_to_end, is_mistake, is_unmet, verdict, words
 
 KEPT_ATTEMPTS = 2
 """Attempts before the present one whose trainer pods stay, so that their logs can be read."""
@@ -73,7 +74,10 @@ def _retry_at(job: RLJob, attempt: AttemptStatus, reason: str, now: float) -> fl
     return times.to_seconds(attempt.given_back_time) + pause_before_retry(attempt)
 
 
-def next_attempt(job: RLJob, reason: str, now: float, failures_in_a_row: int = 0) -> AttemptStatus:
+def next_attempt(
+    job: RLJob, reason: str, now: float, failures_in_a_row: int = 0, cause: Pod | None = None
+) -> AttemptStatus:
+    """`cause` is what ended the attempt before it, if that failed."""
     before = job.status.attempt if job.status else None
     number = before.number + 1 if before else 1
     return AttemptStatus(
@@ -84,6 +88,7 @@ def next_attempt(job: RLJob, reason: str, now: float, failures_in_a_row: int = 0
         started_time=times.to_text(now),
         reason=reason,
         failures_in_a_row=failures_in_a_row,
+        hung=stall.remembered(job, cause),
     )
 
 
@@ -120,7 +125,7 @@ def _watch(job: RLJob, attempt: AttemptStatus, observed: Observed, mine: list[Po
     mistakes = [pod for pod in broken if is_mistake(pod)]
     if mistakes:
         cause = first_to_end(mistakes)
-        return fail(observed, Reason.MISTAKE, sentence(cause), failure(cause, now))
+        return fail(observed, Reason.MISTAKE, stall.sentence(job, cause), failure(cause, now))
     unmet = [pod for pod in broken if is_unmet(pod)]
     if unmet:
         return _wait_for_choice(observed, unmet[0], now)
@@ -129,11 +134,13 @@ def _watch(job: RLJob, attempt: AttemptStatus, observed: Observed, mine: list[Po
         return give_back(job, attempt, observed, now) or placed
     living = [pod for pod in mine if not pod.ended]
     if living:
-        decision = waiting(Goal.RESTART, Reason.GANG_STOPPING, _why(broken), living, now)
+        first = stall.cause_of(broken) if broken else None
+        stopping = stall.reason(first, Reason.GANG_STOPPING)
+        decision = waiting(Goal.RESTART, stopping, _why(job, first), living, now)
         return replace(decision, delete=to_stop(tuple(mine)))
     if not broken:
-        return _again(job, Verdict.PREEMPTED, Reason.PODS_GONE, now)
-    return _judge(job, attempt, observed, first_to_end(broken), now)
+        return _again(Verdict.PREEMPTED, next_attempt(job, Reason.PODS_GONE, now))
+    return _judge(job, attempt, observed, stall.cause_of(broken), now)
 
 
 def _wait_for_choice(observed: Observed, cause: Pod, now: float) -> Decision:
@@ -143,9 +150,9 @@ def _wait_for_choice(observed: Observed, cause: Pod, now: float) -> Decision:
     return Decision(Goal.WAIT, reason, words(cause), delete=to_stop(observed.pods), give_back=back)
 
 
-def _why(broken: list[Pod]) -> str:
-    cause = sentence(first_to_end(broken)) if broken else "a trainer pod is gone"
-    return f"The trainer gang restarts: {cause}."
+def _why(job: RLJob, cause: Pod | None) -> str:
+    said = stall.sentence(job, cause).rstrip(". ") if cause else "a trainer pod is gone"
+    return f"The trainer gang restarts: {said}."
 
 
 def _judge(job: RLJob, attempt: AttemptStatus, observed: Observed, cause: Pod, now: float) -> Decision:
@@ -153,12 +160,13 @@ def _judge(job: RLJob, attempt: AttemptStatus, observed: Observed, cause: Pod, n
     policy = job.spec.failure_policy
     found = verdict(policy, cause)
     if found is Verdict.PREEMPTED:
-        return _again(job, found, found.reason, now)
+        return _again(found, next_attempt(job, found.reason, now))
     if found.fatal:
-        return fail(observed, found.reason, sentence(cause), failure(cause, now))
+        return fail(observed, found.reason, stall.sentence(job, cause), failure(cause, now))
     counted = job.status.restarts_count_towards_max if job.status else 0
     if found is Verdict.COUNTED and counted >= policy.max_restarts:
-        message = f"{sentence(cause)} (after {counted} restarts; failurePolicy.maxRestarts is {policy.max_restarts})"
+        spent = f"(after {counted} restarts; failurePolicy.maxRestarts is {policy.max_restarts})"
+        message = f"{stall.sentence(job, cause)} {spent}"
         return fail(observed, Reason.MAX_RESTARTS_EXCEEDED, message, failure(cause, now))
     return _after_pause(job, attempt, cause, found, now)
 
@@ -168,23 +176,16 @@ def _after_pause(job: RLJob, attempt: AttemptStatus, cause: Pod, found: Verdict,
     due = (cause.finished_at or now) + pause(job.spec.failure_policy.backoff_seconds, in_a_row)
     noted = (failure(cause, now),)
     if now >= due:
-        return _again(job, found, found.reason, now, in_a_row=in_a_row, noted=noted)
-    message = f"The trainer gang restarts at {times.to_text(due)}: {sentence(cause)}"
-    return Decision(Goal.RESTART, Reason.BACK_OFF, message, failures=noted, wake_at=due)
+        begin = next_attempt(job, stall.reason(cause, found.reason), now, in_a_row, cause)
+        return replace(_again(found, begin), failures=noted, message=_why(job, cause))
+    message = f"The trainer gang restarts at {times.to_text(due)}: {stall.sentence(job, cause)}"
+    why = stall.reason(cause, Reason.BACK_OFF)
+    return Decision(Goal.RESTART, why, message, failures=noted, wake_at=due)
 
 
-def _again(
-    job: RLJob,
-    found: Verdict,
-    reason: str,
-    now: float,
-    *,
-    in_a_row: int = 0,
-    noted: tuple[Failure, ...] = (),
-) -> Decision:
+def _again(found: Verdict, begin: AttemptStatus) -> Decision:
     ended = {Verdict.PREEMPTED: Ended.PREEMPTED, Verdict.IGNORED: Ended.IGNORED}.get(found, Ended.COUNTED)
-    begin = next_attempt(job, reason, now, in_a_row)
-    return Decision(Goal.RESTART, reason, begin=begin, ended=ended, failures=noted)
+    return Decision(Goal.RESTART, begin.reason, begin=begin, ended=ended)
 
 
 def _finished_a_step(job: RLJob, attempt: AttemptStatus) -> bool:
