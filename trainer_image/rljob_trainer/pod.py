@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rljob_api.progress import EXIT_MISTAKE, Ending, LastWords
+from rljob_api.progress import EXIT_MISTAKE, EXIT_PREEMPTED, Ending, LastWords
 from rljob_api.run import Run
 from rljob_trainer.errors import Mistake
 from rljob_trainer.words import write_last_words
@@ -33,6 +34,8 @@ def rollout() -> int:
 
 def convert() -> int:
     """Have the model converted, before training starts in the same pod."""
+    # Imports take seconds, and nothing is there to be cleared away. A pod's first process is deaf without a handler.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(EXIT_PREEMPTED))
     from rljob_trainer.convert.step import run_step
 
     node = int(os.environ["RLJOB_NODE_RANK"])

@@ -101,21 +101,26 @@ class Entry:
         return next((found for file in facts.files if (found := self._problem(file))), None)
 
     def make(
-        self, size: int, write: Callable[[Path, Note], list[FileEntry]], tell: Callable[[str], None]
+        self,
+        size: int,
+        write: Callable[[Path, Note], list[FileEntry]],
+        say: Callable[[str], None],
+        wait: Callable[[str], None],
     ) -> Path:
         """The whole conversion of `size` bytes, made by `write` unless it is there: once for all that ask at a time.
 
-        `write` gets an empty directory and tells what it has flushed there. Raises `StorageError` without room.
+        `write` gets an empty directory and tells what it has flushed there. `say` hears what was found amiss, `wait`
+        several times a second for whom it waits. Raises `StorageError` without room.
         """
         with storage_errors(self.root, "The conversion"):
             self.root.mkdir(parents=True, exist_ok=True)
-            with locked(
-                self.root / f".{self.name}.lock", lambda note: tell(_waiting(self.identity.label, note))
-            ) as note:
+            lock = self.root / f".{self.name}.lock"
+            with locked(lock, lambda note: wait(_waiting(self.identity.label, note))) as note:
                 problem = self.problem()
                 if problem is not None:
-                    self._clear(problem, tell)
+                    self._clear(problem, say)
                     self._refuse_without_room(size)
+                    self.draft.mkdir()
                     self._publish(write(self.draft, note))
         return self.path
 
@@ -131,16 +136,15 @@ class Entry:
             return f"{file.path} does not match its checksum"
         return None
 
-    def _clear(self, problem: str, tell: Callable[[str], None]) -> None:
-        """Make an empty draft; what a dead maker left, and what is damaged, goes."""
+    def _clear(self, problem: str, say: Callable[[str], None]) -> None:
+        """What a dead maker left, and what is damaged, goes."""
         if self.draft.exists():
-            tell(f"an unfinished conversion of {self.identity.label} is thrown away")
+            say(f"an unfinished conversion of {self.identity.label} is thrown away")
             shutil.rmtree(self.draft)
         if self.path.exists():
-            tell(f"the conversion in {self.path} is damaged ({problem}); it is made anew")
+            say(f"the conversion in {self.path} is damaged ({problem}); it is made anew")
             self.path.rename(self.draft)  # at once: nobody shall find half of it
             shutil.rmtree(self.draft)
-        self.draft.mkdir()
 
     def _refuse_without_room(self, size: int) -> None:
         needed, free = ROOM * size, shutil.disk_usage(self.root).free

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from rljob_api.model import BUILTIN_ADDITION, Model
+from rljob_api.model import BUILTIN_MODELS, Model
 from rljob_trainer.checkpoint.durable import write_durably
 from rljob_trainer.checkpoint.verify import sha256_of
 
@@ -36,7 +36,7 @@ def identity_of(model: Model, directory: Path, memory: Path) -> Identity:
     """`directory` holds the weights of `model`; digests are remembered in the folder `memory`."""
     if directory.parent.name == SNAPSHOTS and not model.is_directory:
         return Identity(model.source.replace("/", "--"), f"{model.source}@{directory.name}")
-    label = model.source.replace(":", "-") if model.source == BUILTIN_ADDITION else "local"
+    label = model.source.replace(":", "-") if model.source in BUILTIN_MODELS else "local"
     return Identity(label, _content(directory, memory))
 
 

@@ -51,10 +51,12 @@ def convert_once(run: Run, tell: Callable[[str], None]) -> Path:
     from rljob_trainer.convert.work import converted_bytes
 
     size = converted_bytes(model, entry.dtype)
-    say = Sayer(run, size, tell)
-    return entry.make(
-        size, lambda draft, note: _write(run, model, draft, entry.dtype, say.to(note)), say.line
-    )
+    voice = Voice(run, size, tell)
+
+    def write(draft: Path, note: Note) -> list[FileEntry]:
+        return _write(run, model, draft, entry.dtype, voice.to(note))
+
+    return entry.make(size, write, voice.say, voice.murmur)
 
 
 def _write(run: Run, model: Path, draft: Path, dtype: str, told: Callable[[int], None]) -> list[FileEntry]:
@@ -65,7 +67,7 @@ def _write(run: Run, model: Path, draft: Path, dtype: str, told: Callable[[int],
     return run_world(world, rank_work(model, draft, dtype), told, timeout=TIMEOUT)
 
 
-class Sayer:
+class Voice:
     """How far it is: for the operator always, for the log and for those who wait now and then."""
 
     def __init__(self, run: Run, size: int, tell: Callable[[str], None]) -> None:
@@ -73,8 +75,12 @@ class Sayer:
         self._who = os.environ.get("POD_NAME", f"process {os.getpid()}")
         self._last = 0.0
 
-    def line(self, sentence: str) -> None:
-        """A sentence; of a row of equal ones the log shows one in ten seconds."""
+    def say(self, sentence: str) -> None:
+        self._tell(sentence)
+        logging.info(sentence)
+
+    def murmur(self, sentence: str) -> None:
+        """What is said again and again; the log shows some of it."""
         self._tell(sentence)
         if time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
             self._last = time.monotonic()
@@ -84,6 +90,6 @@ class Sayer:
         def told(done: int) -> None:
             amount = f"{gigabytes(done)} of {gigabytes(self._size)}"
             note.write(f"{self._who}: {amount}")
-            self.line(f"converting {self._source}: {amount}")
+            self.murmur(f"converting {self._source}: {amount}")
 
         return told

@@ -40,7 +40,7 @@ from rljob_trainer.convert.plan import Part, parts, share, whole
 from rljob_trainer.errors import Mistake
 
 Tell = Callable[[int, str], None]
-"""Called with the bytes done since the last call, and the parameter that comes next."""
+"""Called with the bytes done since the last call, and what the rank is at."""
 
 
 def write_model(
@@ -57,6 +57,7 @@ def write_model(
     The defaults of the two switches are Megatron's; each gathers objects from all ranks, which a conversion does not
     need. Returns what this rank wrote and flushed. Raises `Mistake` for a model that cannot be converted.
     """
+    tell(0, "what the files hold")
     architecture = read_architecture(source)
     weights = HfSource(source)
     everything = planned(architecture, weights, dtype)
@@ -74,6 +75,7 @@ def write_model(
             validate_access_integrity=validate_access_integrity,
             async_sharded_save=True,
         )
+    tell(0, "waiting until all have written")
     for finish in request.finalize_fns:
         finish()
     written: list[FileEntry] = streamed.written()
@@ -148,6 +150,7 @@ class StreamingPlanner(MCoreSavePlanner):  # type: ignore[misc]  # megatron-core
         assert offset is not None
         assert write_item.tensor_data is not None
         part = self._part(name, offset)
+        self._tell(0, part.entry.megatron)
         tensor = self._whole(part)
         axis, first = len(part.slot.index) + part.axis, offset[len(part.slot.index) + part.axis]
         length = write_item.tensor_data.chunk.sizes[axis]
