@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from .base import DnsSubdomain, Quantity, Spec
+from .base import DnsLabel, DnsSubdomain, Quantity, Spec
 from .status import Exactness
 
 
@@ -112,6 +112,25 @@ class Checkpoint(Spec):
     """Restore random states. Absent: on restarts of this job where the layout allows; true: required; false: never."""
     on_preemption: OnPreemption = OnPreemption()
     """What happens when a pod is told to go."""
+
+
+class InitialCheckpoint(Spec):
+    """A checkpoint that another job wrote, for this one to go on from until it has one of its own.
+
+    Model, optimizer, step and position in the data are taken over; random states only with `checkpoint.loadRng: true`.
+    It must be of the same model and backend, and verify.
+    """
+
+    rljob_name: DnsLabel | None = None
+    """Job of the same namespace that wrote it; it may be gone, if its claim is there. `rljob run` looks beside its own
+    work directory."""
+    step: int | None = Field(None, ge=1, le=10_000_000)
+    """Which of that job's checkpoints; absent means the newest."""
+    claim_name: DnsSubdomain | None = None
+    """Claim of that job; absent means the one that was made for it, `<rljobName>-storage`."""
+    path: str | None = Field(None, pattern=r"^/.*[^/]$", max_length=1024)
+    """Instead of a job: the checkpoint's directory as the trainers see it, for example on a volume of
+    `trainer.template`."""
 
 
 class ResumePolicy(StrEnum):

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from .algorithm import Algorithm
 from .base import Record, Spec
-from .checkpoint import Checkpoint, Resume
+from .checkpoint import Checkpoint, InitialCheckpoint, Resume
 from .data import Data
 from .failure import FailurePolicy
 from .logs import Logging
@@ -69,6 +69,8 @@ class JobSpec(Spec):
     """How new weights reach vLLM."""
     checkpoint: Checkpoint = Checkpoint()
     """What is saved."""
+    initial_checkpoint: InitialCheckpoint | None = None
+    """A checkpoint of another job to begin with; absent means the model itself."""
     resume: Resume = Resume()
     """What a restart goes on from."""
     failure_policy: FailurePolicy = FailurePolicy()

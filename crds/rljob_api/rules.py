@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .checkpoint import AccessMode
+from .checkpoint import AccessMode, InitialCheckpoint
 from .data import REASONING_GYM
 from .edit_rules import CEL_MEGATRON, EDIT_RULES
 from .failure import ExitCodeOperator
@@ -121,6 +121,12 @@ def _restarts_on_success(spec: JobSpec) -> bool:
 
 def _absent_on_dtensor(name: str) -> Callable[[JobSpec], bool]:
     return lambda spec: getattr(spec.checkpoint, name) is None or spec.chosen_backend is BackendName.MEGATRON
+
+
+def _names_one(initial: InitialCheckpoint) -> bool:
+    by_job = initial.rljob_name is not None
+    alone = initial.step is None and initial.claim_name is None
+    return by_job != (initial.path is not None) and (by_job or alone)
 
 
 def _waits_within_deadline(spec: JobSpec) -> bool:
@@ -276,6 +282,15 @@ RULES: list[Rule] = [
         "checkpoints are off: set `checkpoint.enabled: true`, or remove it.",
         lambda spec: spec.checkpoint.enabled or not spec.checkpoint.async_save,
         "self.checkpoint.enabled || !self.checkpoint.asyncSave",
+    ),
+    Rule(
+        "one-initial-checkpoint",
+        "initialCheckpoint",
+        "set exactly one of `rljobName` and `path`; `step` and `claimName` belong to `rljobName`.",
+        lambda spec: spec.initial_checkpoint is None or _names_one(spec.initial_checkpoint),
+        "!has(self.initialCheckpoint) || (has(self.initialCheckpoint.rljobName) != has(self.initialCheckpoint.path)"
+        " && (has(self.initialCheckpoint.rljobName)"
+        " || (!has(self.initialCheckpoint.step) && !has(self.initialCheckpoint.claimName))))",
     ),
     Rule(
         "top-k-needs-checkpoints",

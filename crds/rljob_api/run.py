@@ -15,6 +15,8 @@ class Paths(Record):
     """Root of the job's directory on the checkpoint volume."""
     cache: str
     """Models made or converted once; shared by all pods, may be lost."""
+    initial: str = ""
+    """Root of the directory of the job that `initialCheckpoint` names."""
 
 
 class Run(Record):

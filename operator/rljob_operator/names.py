@@ -22,6 +22,7 @@ ROLLOUT_PORT = 29402
 
 RUN_PATH = "/etc/rljob"
 CLAIM_PATH = "/var/lib/rljob"
+INITIAL_CLAIM_PATH = "/initial"
 CACHE_PATH = f"{CLAIM_PATH}/cache"
 SHM_PATH = "/dev/shm"
 TMP_PATH = "/tmp"
@@ -52,6 +53,11 @@ HEALTH_URL_PATH = "/health"
 def job_path(job: str) -> str:
     """The job's directory on the claim: several jobs may share one."""
     return f"{CLAIM_PATH}/jobs/{job}"
+
+
+def initial_path(job: str) -> str:
+    """The directory of the job that another one begins with, if it is on a claim of its own."""
+    return f"{INITIAL_CLAIM_PATH}/jobs/{job}"
 
 
 def service(job: str) -> str:

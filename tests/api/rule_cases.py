@@ -158,6 +158,18 @@ CASES: dict[str, Case] = {
         bad=[spec(checkpoint={"enabled": False, "asyncSave": True})],
         good=[spec(checkpoint={"asyncSave": True}), spec(checkpoint={"enabled": False})],
     ),
+    "one-initial-checkpoint": Case(
+        bad=[
+            spec(initialCheckpoint={}),
+            spec(initialCheckpoint={"rljobName": "warm", "path": "/warm/step_4"}),
+            spec(initialCheckpoint={"path": "/warm/step_4", "step": 4}),
+            spec(initialCheckpoint={"path": "/warm/step_4", "claimName": "warm-storage"}),
+        ],
+        good=[
+            spec(initialCheckpoint={"rljobName": "warm", "step": 4, "claimName": "shared"}),
+            spec(initialCheckpoint={"path": "/warm/step_4"}),
+        ],
+    ),
     "top-k-needs-checkpoints": Case(
         bad=[spec(data=HELD_OUT, checkpoint={"enabled": False, **TOP_K})],
         good=[spec(data=HELD_OUT, checkpoint=TOP_K)],

@@ -48,7 +48,7 @@ def trainer(work_dir: WorkDir) -> Container:
     secret = work_dir.config / names.control_secret("demo", job.metadata.uid)
     secret.mkdir()
     (secret / names.CONTROL_TOKEN_KEY).write_text("token")
-    places = machine_places("demo", work_dir, work_dir.path / "cache", addresses(job, work_dir.path))
+    places = machine_places(job, work_dir, work_dir.path / "cache", addresses(job, work_dir.path))
     return containers(manifests[-1], work_dir, places)[-1]
 
 
@@ -65,3 +65,10 @@ def test_only_the_run_and_the_storage_are_mounted(work_dir: WorkDir) -> None:
         names.RUN_PATH: str(work_dir.config / "demo-run-1"),
         names.CLAIM_PATH: str(work_dir.storage),
     }
+
+
+def test_the_job_that_one_begins_with_is_looked_for_beside_its_work_directory(work_dir: WorkDir) -> None:
+    job = a_job(Status(attempt=an_attempt()), initialCheckpoint={"rljobName": "warm"})
+    places = machine_places(job, work_dir, work_dir.path / "cache", addresses(job, work_dir.path))
+    beside = str(work_dir.path.parent / "warm" / "storage")
+    assert places[names.initial_path("warm")] == places[names.job_path("warm")] == beside

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +191,59 @@ def test_a_resume_that_falls_short_of_what_was_asked_loads_nothing(tmp_path: Pat
 
 def test_the_first_start_owes_no_exactness(tmp_path: Path) -> None:
     assert plan(tmp_path, attempt=1, resume={"exactness": "Exact"}).resumed is None
+
+
+def of_another_job(path: Path, *steps: int, **spec: Any) -> dict[str, Any]:
+    """Its checkpoints are in `path`; what a job begins with them by is returned."""
+    save(a_run(path, uid="uid-2", **spec).model_copy(update={"name": "warm"}), *steps)
+    return {"initialCheckpoint": {"path": str(path / "checkpoints" / f"step_{steps[-1]}")}}
+
+
+def test_a_job_begins_with_the_checkpoint_of_another(tmp_path: Path) -> None:
+    begun = plan(tmp_path / "new", attempt=1, **of_another_job(tmp_path / "old", 2))
+    assert (begun.step, begun.load_optimizer, begun.load_rng) == (2, True, False)
+    assert begun.reason.startswith("Went on from step 2 of job warm with model, optimizer; not bit for bit")
+    assert begun.loop.step == 2
+
+
+def test_with_its_random_states_if_told_to(tmp_path: Path) -> None:
+    initial = of_another_job(tmp_path / "old", 2)
+    begun = plan(tmp_path / "new", attempt=1, checkpoint={"loadRng": True}, **initial)
+    assert begun.exactness is Exactness.EXACT
+
+
+def test_the_newest_of_a_named_job_is_taken(tmp_path: Path) -> None:
+    of_another_job(tmp_path / "old", 2, 4)
+    run = a_run(tmp_path / "new", initialCheckpoint={"rljobName": "warm"})
+    run = run.model_copy(update={"paths": run.paths.model_copy(update={"initial": str(tmp_path / "old")})})
+    assert plan_resume(open_storage(run), run, layout(), VERSIONS).step == 4
+
+
+def test_its_own_checkpoints_come_first(tmp_path: Path) -> None:
+    initial = of_another_job(tmp_path / "old", 2)
+    save(a_run(tmp_path / "new"), 3)
+    again = plan(tmp_path / "new", **initial)
+    assert (again.step, again.load_rng) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda path: path.rename(path.with_name("step_9")), r"no directory .*step_2.*there are: step_9"),
+        (lambda path: (path / "manifest.json").unlink(), r"is not whole: manifest.json is missing"),
+    ],
+)
+def test_one_that_is_not_there_or_not_whole_is_a_mistake(
+    tmp_path: Path, spoil: Callable[[Path], object], sentence: str
+) -> None:
+    initial = of_another_job(tmp_path / "old", 2)
+    spoil(tmp_path / "old" / "checkpoints" / "step_2")
+    with pytest.raises(Mistake, match=sentence):
+        plan(tmp_path / "new", attempt=1, **initial)
+    assert list((tmp_path / "old" / "quarantine").iterdir()) == [], "nothing of another job is touched"
+
+
+def test_one_of_another_model_is_refused(tmp_path: Path) -> None:
+    initial = of_another_job(tmp_path / "old", 2, model={"source": "Qwen/Qwen3-8B"})
+    with pytest.raises(Mistake, match=r"spec.model is builtin:addition@main, but .* of Qwen/Qwen3-8B"):
+        plan(tmp_path / "new", attempt=1, **initial)

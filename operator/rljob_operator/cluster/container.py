@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rljob_api.base import Manifest
+from rljob_api.job import RLJob
 
 from .. import names
 from .substitution import substitute
@@ -115,6 +116,20 @@ def _gpus(spec: Manifest) -> int:
     return sum(int(count) for name, count in limits.items() if "/" in name and "gpu" in name)
 
 
-def machine_places(job: str, work_dir: WorkDir, cache: Path, hosts: Mapping[str, str]) -> dict[str, str]:
-    """What needs no mount: the job's own directory of the claim, the user's cache, host names."""
-    return {names.job_path(job): str(work_dir.storage), names.CACHE_PATH: str(cache), **hosts}
+def machine_places(job: RLJob, work_dir: WorkDir, cache: Path, hosts: Mapping[str, str]) -> dict[str, str]:
+    """What needs no mount: the job's own directory of the claim, that of the job it begins with, the user's cache, host
+    names."""
+    return {
+        **_beside(job, work_dir),
+        names.job_path(job.metadata.name): str(work_dir.storage),
+        names.CACHE_PATH: str(cache),
+        **hosts,
+    }
+
+
+def _beside(job: RLJob, work_dir: WorkDir) -> dict[str, str]:
+    other = job.spec.initial_checkpoint and job.spec.initial_checkpoint.rljob_name
+    if not other:
+        return {}
+    storage = str(WorkDir(work_dir.path.parent / other).storage)
+    return {names.job_path(other): storage, names.initial_path(other): storage}

@@ -37,7 +37,7 @@ class LocalCluster:
         hosts = addresses(job, work_dir.path)
         self._work_dir = work_dir
         self._cwd = cwd
-        self._machine = machine_places(name, work_dir, cache, hosts)
+        self._machine = machine_places(job, work_dir, cache, hosts)
         self._pods: dict[str, PodProcess] = {}
         self._gpus = Gpus(gpus_of_this_machine())
         self._changes: queue.SimpleQueue[None] = queue.SimpleQueue()  # its `put` is safe in a signal handler

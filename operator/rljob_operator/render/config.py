@@ -9,6 +9,7 @@ from rljob_api.run import RUN_FILE, Paths, Run
 from rljob_api.status import AttemptStatus
 
 from .. import names
+from .initial import initial
 from .owner import child
 
 
@@ -33,7 +34,7 @@ def _run(job: RLJob, attempt: AttemptStatus) -> Run:
         attempt=attempt.number,
         token=attempt.token,
         spec=job.spec,
-        paths=Paths(storage=names.job_path(name), cache=names.CACHE_PATH),
+        paths=Paths(storage=names.job_path(name), cache=names.CACHE_PATH, initial=initial(job).path),
         master_addr=names.host(name, RoleName.TRAINER, 0),
         master_port=names.MASTER_PORT,
         progress_port=names.PROGRESS_PORT,

@@ -12,6 +12,7 @@ from ..settings import Settings
 from . import template
 from .container import Container, container
 from .owner import child
+from .storage import claim_name
 
 USER_ID = 65532
 SHM_SIZE = "32Gi"
@@ -53,7 +54,7 @@ def pod(
             "containers": [container(job, start.role.value, facts, settings)],
             "volumes": [
                 {"name": "run", "configMap": {"name": attempt.run_config_map_name}},
-                {"name": "storage", "persistentVolumeClaim": {"claimName": _claim(job)}},
+                {"name": "storage", "persistentVolumeClaim": {"claimName": claim_name(job)}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}},
                 {"name": "tmp", "emptyDir": {}},
                 *facts.volumes,
@@ -61,7 +62,3 @@ def pod(
             ],
         },
     }
-
-
-def _claim(job: RLJob) -> str:
-    return job.spec.checkpoint.storage.claim_name or names.claim(job.metadata.name)

@@ -10,6 +10,11 @@ from .. import names
 from .owner import child, retained
 
 
+def claim_name(job: RLJob) -> str:
+    """The claim that the job's pods mount."""
+    return job.spec.checkpoint.storage.claim_name or names.claim(job.metadata.name)
+
+
 def claim(job: RLJob, storage_class_name: str) -> list[Manifest]:
     """Nothing if the user named an existing claim. An empty class means the cluster's default."""
     storage = job.spec.checkpoint.storage

@@ -12,6 +12,7 @@ from ..settings import Settings
 from .container import Container
 from .convert import conversions, convert_container, node_rank
 from .environment import from_secret
+from .initial import initial
 from .pod import pod
 from .probes import http_probes
 from .reward import own_reward
@@ -29,7 +30,7 @@ DO_NOT_DISRUPT = {
 def trainer_pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: Settings) -> Manifest:
     trainer = job.spec.trainer
     leads = start.index == 0
-    reward = own_reward(job)
+    reward, begins_with = own_reward(job), initial(job)
     facts = Container(
         role=trainer,
         image=attempt.trainer_image,
@@ -40,8 +41,8 @@ def trainer_pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: S
         gpus=trainer.gpus_per_node,
         grace_seconds=job.spec.checkpoint.on_preemption.grace_period_seconds,
         annotations=DO_NOT_DISRUPT,
-        volumes=reward.volumes,
-        mounts=reward.mounts,
+        volumes=(*reward.volumes, *begins_with.volumes),
+        mounts=(*reward.mounts, *begins_with.mounts),
         before=convert_container(job, attempt, start.index, settings),
     )
     return pod(job, attempt, start, facts, settings)

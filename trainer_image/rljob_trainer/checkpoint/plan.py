@@ -20,6 +20,7 @@ from rljob_trainer.errors import Mistake, Unmet
 from .directory import STATE, Storage
 from .durable import storage_errors
 from .facts import FACTS_FILE, Facts, differences, model_name, result_facts, run_hash, versions_here
+from .initial import initial_checkpoint
 from .reshard import same_spread, why_no_optimizer, why_no_rng
 from .save import facts_of
 from .state import LoopState
@@ -64,32 +65,41 @@ class ResumePlan:
 
 
 def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions | None = None) -> ResumePlan:
-    """The newest checkpoint of this job that verifies; broken ones are moved to `quarantine/` and named.
+    """The newest checkpoint of this job that verifies; broken ones are moved to `quarantine/` and named. Without any,
+    the one that `initialCheckpoint` names.
 
     Raises `Mistake` if the checkpoint is of another model or backend, or if `loadRng: true` cannot be met, and `Unmet`
     if the resume would be less exact than `resume.exactness`; the volume then stays as it was for the next attempt.
     """
     with storage_errors(storage.root, "Looking for a checkpoint"):
-        found, skipped = _newest_whole(storage, run)
+        own, skipped = _newest_whole(storage, run)
         before = storage.step_before()
-        if found is None:
+        path = own or initial_checkpoint(run)
+        if path is None:
             plan = _from_the_start(run.spec, before)
         else:
-            then: Facts = json.loads((storage.checkpoint(found.step) / FACTS_FILE).read_text())
+            found = read_manifest(path)
+            then: Facts = json.loads((path / FACTS_FILE).read_text())
             now = versions or versions_here()
-            plan = decide(found, then, run.spec, layout, now, before)
-            plan = _located(plan, storage, found)
+            spec = run.spec if own else _begins_with(run.spec)
+            plan = _located(decide(found, then, spec, layout, now, before), path, found, run)
         _refuse_less(plan, run.spec)
         storage.note_step(plan.step)
     return replace(plan, skipped=tuple(skipped), checkpoint_count=len(storage.steps()))
 
 
-def _newest_whole(storage: Storage, run: Run) -> tuple[CheckpointManifest | None, list[str]]:
+def _begins_with(spec: JobSpec) -> JobSpec:
+    """R1: the first load of another job's checkpoint takes its random states over only if told to."""
+    rng = spec.checkpoint.load_rng or False
+    return spec.model_copy(update={"checkpoint": spec.checkpoint.model_copy(update={"load_rng": rng})})
+
+
+def _newest_whole(storage: Storage, run: Run) -> tuple[Path | None, list[str]]:
     skipped: list[str] = []
     for step in reversed(storage.steps()):
         problem = _why_not(storage, run, step)
         if problem is None:
-            return read_manifest(storage.checkpoint(step)), skipped
+            return storage.checkpoint(step), skipped
         aside = storage.quarantine_checkpoint(step)
         skipped.append(f"The checkpoint of step {step} was passed over: {problem}. It was moved to {aside}.")
     return None, skipped
@@ -119,9 +129,12 @@ def _refuse_less(plan: ResumePlan, spec: JobSpec) -> None:
     )
 
 
-def _located(plan: ResumePlan, storage: Storage, found: CheckpointManifest) -> ResumePlan:
-    path = storage.checkpoint(found.step)
-    return replace(plan, directory=path, loop=LoopState.read(path), checkpoint=facts_of(found, path))
+def _located(plan: ResumePlan, path: Path, found: CheckpointManifest, run: Run) -> ResumePlan:
+    other = f" of job {found.job_name}" if found.job_uid != run.uid else ""
+    reason = plan.reason.replace(f"step {found.step}", f"step {found.step}{other}", 1)
+    return replace(
+        plan, directory=path, loop=LoopState.read(path), checkpoint=facts_of(found, path), reason=reason
+    )
 
 
 def _from_the_start(spec: JobSpec, before: int | None) -> ResumePlan:
