@@ -1,4 +1,4 @@
-"""A cluster with one real node on which RLJob is installed from its chart, with the real images."""
+"""A cluster with two real nodes on which RLJob is installed from its chart, with the real images, and a job on it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,32 @@ from images.on_cluster import cluster_with_images
 from kube.cluster import Cluster
 from kube.fixtures import skipped_if_unavailable
 
-from .deployment import install
+from .deployment import Installation, install
+from .job import JOBS, Job, spread
 
-PROGRESS_AT_ONCE = "--set=progressPeriodSeconds=1"
+MANY_STEPS = 5000
+"""More than are taken before the last test asks for fewer."""
 
 
 @pytest.fixture(scope="package")
-def rljob_cluster() -> Iterator[Cluster]:
+def installation() -> Iterator[Installation]:
+    with skipped_if_unavailable(), cluster_with_images(nodes=2) as (cluster, images):
+        yield install(cluster, images.names, "--set=progressPeriodSeconds=1")
+
+
+@pytest.fixture(scope="package")
+def rljob_cluster(installation: Installation) -> Cluster:
     """Bare but for RLJob."""
-    with skipped_if_unavailable(), cluster_with_images(nodes=1) as (cluster, images):
-        install(cluster, images.names, PROGRESS_AT_ONCE)
-        yield cluster
+    return installation.cluster
+
+
+@pytest.fixture(scope="package")
+def job(rljob_cluster: Cluster) -> Job:
+    """One that trains beside two servers, a node each. The modules act on it in turn; `test_life` ends it."""
+    answer = rljob_cluster.api.post(JOBS, spread("life", MANY_STEPS))
+    assert answer.code == 201, answer.message
+    job = Job(rljob_cluster, "life")
+    job.wait_for(
+        lambda: job.step() >= 6 and job.ready() == "2/2", "six steps are done, and both servers ready"
+    )
+    return job

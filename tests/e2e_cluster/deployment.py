@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from images.build import OPERATOR, REPOSITORY, TRAINER
 from kube.cluster import Cluster
 from kube.processes import run
@@ -12,16 +15,39 @@ NAMESPACE = "rljob-system"
 CHART = REPOSITORY / "charts" / "rljob-operator"
 
 
-def install(cluster: Cluster, images: dict[str, str], *flags: str) -> str:
-    """Install the operator and wait until it is ready; what helm said.
+@dataclass(frozen=True)
+class Installation:
+    """An operator on a cluster."""
+
+    cluster: Cluster
+    images: dict[str, str]
+    flags: tuple[str, ...]
+
+    def upgrade(self, *flags: str, chart: Path = CHART) -> str:
+        """To another chart, with more values than at first; waits until the new operator is ready. What helm said.
+
+        Raises `Failure` when it is not.
+        """
+        command = install_command(self.images, *self.flags, *flags, verb="upgrade", chart=chart)
+        return helm(self.cluster, *command[1:])
+
+
+def install(cluster: Cluster, images: dict[str, str], *flags: str) -> Installation:
+    """Install the operator and wait until it is ready.
 
     Raises `Failure` when it is not.
     """
-    helm, *arguments = install_command(images, *flags)
-    return run(programs(helm)[helm], "--kubeconfig", cluster.kubeconfig, *arguments)
+    helm(cluster, *install_command(images, *flags)[1:])
+    return Installation(cluster, images, flags)
 
 
-def install_command(images: dict[str, str], *flags: str) -> list[str]:
+def helm(cluster: Cluster, *arguments: str) -> str:
+    return run(programs("helm")["helm"], "--kubeconfig", cluster.kubeconfig, *arguments)
+
+
+def install_command(
+    images: dict[str, str], *flags: str, verb: str = "install", chart: Path = CHART
+) -> list[str]:
     """What a user would type in the repository's root."""
     repository, tag = images[OPERATOR.name].rsplit(":", 1)
     values = {
@@ -32,8 +58,9 @@ def install_command(images: dict[str, str], *flags: str) -> list[str]:
         "jobDefaults.imagePullPolicy": "Never",
     }
     return [
-        *("helm", "install", RELEASE, str(CHART)),
-        *("--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "3m"),
+        *("helm", verb, RELEASE, str(chart)),
+        *("--namespace", NAMESPACE, "--wait", "--timeout", "3m"),
+        *(("--create-namespace",) if verb == "install" else ()),
         *(f"--set-string={name}={value}" for name, value in values.items()),
         *flags,
     ]

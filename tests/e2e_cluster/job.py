@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +12,16 @@ from typing import Any
 import builders
 from kube.api import Manifest
 from kube.cluster import Cluster
-from kube.processes import Failure
+from kube.processes import Failure, run
 from rljob_api.base import GROUP
+from rljob_operator import names
 
 NAMESPACE = "default"
 JOBS = f"/apis/{GROUP}/v1alpha1/namespaces/{NAMESPACE}/rljobs"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+BUILTIN = "builtin:addition"
 POLL_S = 0.2
+ENDED = ("Succeeded", "Failed")
 WITHIN_S = 600
 """On two busy cores vLLM takes a minute or more to start."""
 
@@ -25,10 +29,44 @@ WITHIN_S = 600
 def addition(name: str, max_steps: int, **changes: Any) -> Manifest:
     """Two ranks and a server, which saves often and restarts at once."""
     own: Manifest = {
-        "checkpoint": {"savePeriod": 5, "storage": {"size": "1Gi"}},
+        "checkpoint": {
+            "savePeriod": 5,
+            "storage": {"size": "1Gi"},
+            "onPreemption": {"gracePeriodSeconds": 20},
+        },
         "failurePolicy": {"backoffSeconds": {"initial": 0, "max": 0}},
     }
     return builders.addition(name, max_steps, **own | changes)
+
+
+HOSTNAME = "kubernetes.io/hostname"
+TRAINERS_NODE = "node1"
+"""Where trainers are put while it is there."""
+
+
+def spread(name: str, max_steps: int) -> Manifest:
+    """A job with a server on each of two nodes, and its trainer where it can be drained.
+
+    It also does what the dashboards show: validate, and hold the policy by a KL penalty.
+    """
+    job = addition(name, max_steps, data={"train": {"source": BUILTIN}}, validation={"source": BUILTIN})
+    spec = job["spec"]
+    spec["algorithm"]["grpo"] |= {"validationPeriod": 50, "klPenalty": 0.01}
+    liked: Manifest = {"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [TRAINERS_NODE]}]}
+    here = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": liked}]}
+    soon = [
+        {
+            "key": f"node.kubernetes.io/{trouble}",
+            "operator": "Exists",
+            "effect": "NoExecute",
+            "tolerationSeconds": 1,
+        }
+        for trouble in ("not-ready", "unreachable")
+    ]
+    spec["trainer"] |= {"template": {"spec": {"affinity": {"nodeAffinity": here}, "tolerations": soon}}}
+    even = {"maxSkew": 1, "topologyKey": HOSTNAME, "whenUnsatisfiable": "ScheduleAnyway"}
+    spec["rollout"] |= {"replicas": 2, "template": {"spec": {"topologySpreadConstraints": [even]}}}
+    return job
 
 
 @dataclass(frozen=True)
@@ -48,18 +86,73 @@ class Job:
         """The last finished step that the status tells of."""
         return int(self.status().get("progress", {}).get("step", 0))
 
+    def trained(self) -> int:
+        """The last finished step as rank 0 itself tells it, from beside it on its node."""
+        pod = self.pods()[self.trainer()]
+        url = f"http://{pod['status']['podIP']}:{names.PROGRESS_PORT}{names.PROGRESS_URL_PATH}"
+        asked = ["-c", f"import urllib.request as r; print(r.urlopen({url!r}, timeout=10).read().decode())"]
+        told = self.cluster.run(sys.executable, *asked, node=pod["spec"]["nodeName"])
+        return int(json.loads(told)["step"])
+
     def attempt(self) -> int:
         return int((self.status().get("attempt") or {}).get("number", 0))
 
+    def is_back(self, after: int) -> bool:
+        """Whether a later attempt trains than that one."""
+        return self.attempt() > after and self.last_attempt().get("fromStep") is not None
+
+    def last_attempt(self) -> dict[str, int]:
+        """What the status says of the present attempt."""
+        return dict(self.status()["attempt"])
+
+    def saved(self) -> int:
+        """Step of the newest checkpoint."""
+        return int((self.status().get("checkpoint", {}).get("latest") or {}).get("step", 0))
+
+    def ready(self) -> str:
+        """Servers that are ready, of how many, for example `1/2`."""
+        return str(self.status().get("rollout", {}).get("ready", ""))
+
+    def condition(self, kind: str) -> Manifest:
+        found = (each for each in self.status().get("conditions", []) if each["type"] == kind)
+        return next(found, {})
+
     def is_(self, condition: str) -> bool:
-        found = [each for each in self.status().get("conditions", []) if each["type"] == condition]
-        return bool(found) and found[0]["status"] == "True"
+        return self.condition(condition).get("status") == "True"
+
+    def edit(self, spec: Manifest) -> None:
+        patch = json.dumps({"spec": spec})
+        self.cluster.kubectl("patch", "rljob", self.name, "--type=merge", "--patch", patch)
 
     def pods(self, role: str = "") -> dict[str, Manifest]:
         """The job's pods by name."""
         selector = f"{GROUP}/name={self.name}" + (f",{GROUP}/role={role}" if role else "")
         listed = self.cluster.api.get(f"{PODS}?labelSelector={selector}").body
         return {pod["metadata"]["name"]: pod for pod in listed["items"]}
+
+    def trainer(self, attempt: int | None = None) -> str:
+        """Name of the only trainer pod of an attempt; of the present one, unless told."""
+        return f"{self.name}-trainer-0-{attempt or self.attempt()}"
+
+    def container(self, name: str) -> str:
+        """Id of a pod's container."""
+        return _container(self.pods()[name])
+
+    def containers(self, role: str) -> set[str]:
+        """Ids of the containers that run now."""
+        return {_container(pod) for pod in self.pods(role).values() if pod["status"]["phase"] == "Running"}
+
+    def nodes(self, role: str = "") -> dict[str, str]:
+        """Where each pod is that has not ended."""
+        living = {name: pod for name, pod in self.pods(role).items() if pod["status"]["phase"] not in ENDED}
+        return {name: pod["spec"].get("nodeName", "") for name, pod in living.items()}
+
+    def kill(self, name: str) -> None:
+        """Kill a pod's first process, as the kernel does when memory is short."""
+        pod = self.pods()[name]
+        container = _container(pod).removeprefix("containerd://")
+        ctr = self.cluster.ctr(pod["spec"]["nodeName"])
+        run(*ctr, "tasks", "kill", "--signal", "SIGKILL", container)
 
     def wait_for(self, happens: Callable[[], object], what: str, within_s: float = WITHIN_S) -> None:
         """Return once it `happens`; `what` says so in words.
@@ -93,3 +186,7 @@ class Job:
             return self.cluster.kubectl("--namespace", NAMESPACE, *arguments)
         except Failure as failure:
             return str(failure)
+
+
+def _container(pod: Manifest) -> str:
+    return str(pod["status"]["containerStatuses"][0]["containerID"])

@@ -22,7 +22,7 @@ from rljob_chart.training_dashboard import TRAINING
 from rljob_operator import names
 
 from .deployment import NAMESPACE, RELEASE
-from .job import JOBS, Job, addition
+from .job import Job
 
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings"
@@ -70,27 +70,12 @@ def answer_of(cluster: Cluster, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-@pytest.fixture(scope="module")
-def job(rljob_cluster: Cluster) -> Iterator[Job]:
-    """One that trains, and has a checkpoint."""
-    changes = {"validation": {"source": "builtin:addition"}}
-    manifest = addition("seen", 5000, data={"train": {"source": "builtin:addition"}, **changes})
-    manifest["spec"]["algorithm"]["grpo"] |= {"validationPeriod": 2, "klPenalty": 0.01}
-    answer = rljob_cluster.api.post(JOBS, manifest)
-    assert answer.code == 201, answer.message
-    job = Job(rljob_cluster, "seen")
-    job.wait_for(lambda: job.step() >= 6, "six steps are done")
-    yield job
-    rljob_cluster.api.delete(f"{JOBS}/seen")
-    eventually(lambda: not job.pods(), "its pods are gone")
-
-
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)"
 
 
 def test_the_operator_reaches_progress_and_nothing_else_of_a_job(job: Job) -> None:
     """With the policies of chart and job in force: a job's status has shown steps, and this asks port by port."""
-    (trainer,), (server,) = job.pods("trainer").values(), job.pods("rollout").values()
+    (trainer,), (server, _) = job.pods("trainer").values(), job.pods("rollout").values()
     assert connects(job.cluster, trainer, names.PROGRESS_PORT)
     assert not connects(job.cluster, trainer, names.MASTER_PORT)
     assert not connects(job.cluster, server, names.ROLLOUT_PORT)
@@ -125,8 +110,10 @@ TROUBLE = re.compile("_(refusals|reconcile_errors|watch_restarts)_")
 @pytest.mark.parametrize(
     "query", [each for each in [*OPERATOR.queries, *TRAINING.queries] if not TROUBLE.search(each)]
 )
-def test_a_query_of_the_dashboards_shows_the_job_or_the_operator(query: str, prometheus: Prometheus) -> None:
+def test_a_query_of_the_dashboards_shows_the_job_or_the_operator(
+    query: str, job: Job, prometheus: Prometheus
+) -> None:
     asked = (
-        query.replace("$__rate_interval", "10s").replace("$namespace", "default").replace("$rljob", "seen")
+        query.replace("$__rate_interval", "10s").replace("$namespace", "default").replace("$rljob", job.name)
     )
     eventually(lambda: bool(prometheus.values(asked)), f"{asked} returns data")

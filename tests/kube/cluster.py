@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,6 +89,22 @@ class Cluster:
         """Undo `cut_off`."""
         self.run("ip", "link", "set", node, "up")
 
+    def silence(self, node: str) -> None:
+        """Stop a node's kubelet where it is: pods run on, but nobody tells of them, and nothing is done to them."""
+        os.kill(self._kubelet(node), signal.SIGSTOP)
+
+    def wake(self, node: str) -> None:
+        """Undo `silence`."""
+        os.kill(self._kubelet(node), signal.SIGCONT)
+
+    def _kubelet(self, node: str) -> int:
+        """Id of its process, as this machine numbers it."""
+        mark = f"--root-dir={self.folder / node / 'kubelet'}".encode()
+        (pid,) = (
+            int(each.parent.name) for each in Path("/proc").glob("[0-9]*/cmdline") if mark in _words(each)
+        )
+        return pid
+
     def import_image(self, archive: Path) -> None:
         """Put the image of an OCI archive onto every real node, under the name that the archive gives it.
 
@@ -94,3 +112,11 @@ class Cluster:
         """
         for node in self.nodes:
             run(*self.ctr(node), "images", "import", archive)
+
+
+def _words(command_line: Path) -> list[bytes]:
+    """Of a process; none if it has ended."""
+    try:
+        return command_line.read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []

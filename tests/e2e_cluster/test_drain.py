@@ -1,0 +1,82 @@
+"""Nodes come and go under a job that trains: a drain, a deletion by force, a kubelet that is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from kube.api import Answer
+
+from .job import PODS, TRAINERS_NODE, Job
+
+DRAIN = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s"]
+DRY_RUN = {"deleteOptions": {"dryRun": ["All"]}}
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def drained(job: Job) -> Iterator[str]:
+    """The trainer's node, empty; it takes pods again after the test."""
+    job.cluster.kubectl("drain", TRAINERS_NODE, *DRAIN)
+    yield TRAINERS_NODE
+    job.cluster.kubectl("uncordon", TRAINERS_NODE)
+
+
+def test_pods_spread_so_that_a_node_can_go(job: Job) -> None:
+    assert job.nodes("trainer") == {job.trainer(): TRAINERS_NODE}
+    assert sorted(job.nodes("rollout").values()) == ["node0", "node1"]
+
+
+def test_a_drain_loses_no_step_and_leaves_the_other_nodes_server_alone(
+    job: Job, request: pytest.FixtureRequest
+) -> None:
+    (staying,) = (name for name, node in job.nodes("rollout").items() if node != TRAINERS_NODE)
+    before, container, step = job.attempt(), job.container(staying), job.step()
+    request.getfixturevalue("drained")
+    assert evicted(job, staying).code == 429, "the budget gives away the only server that is ready"
+    job.wait_for(lambda: job.is_back(after=before), "the gang is back")
+    attempt = job.last_attempt()
+    assert (job.attempt(), attempt["lostSteps"]) == (before + 1, 0)
+    assert attempt["fromStep"] >= step
+    job.wait_for(lambda: job.step() > attempt["fromStep"] + 2, "steps go on")
+    assert set(job.nodes().values()) == {"node0"}
+    assert job.container(staying) == container
+
+
+def evicted(job: Job, pod: str) -> Answer:
+    """What the API server would say."""
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}, **DRY_RUN}
+    return job.cluster.api.post(f"{PODS}/{pod}/eviction", body)
+
+
+def test_a_trainer_pod_deleted_by_force_starts_again_from_its_checkpoint(job: Job) -> None:
+    before, saved, servers = job.attempt(), job.saved(), set(job.nodes("rollout"))
+    job.cluster.kubectl("delete", "pod", job.trainer(), "--force", "--grace-period=0")
+    job.wait_for(lambda: job.is_back(after=before), "the gang is back")
+    attempt = job.last_attempt()
+    assert attempt["fromStep"] >= saved
+    job.wait_for(lambda: job.step() > attempt["fromStep"] + 2, "steps go on")
+    assert set(job.nodes("rollout")) == servers
+
+
+def test_a_silent_node_is_named_and_the_trainer_gets_no_second_beside_it(job: Job) -> None:
+    before, trainer = job.attempt(), job.trainer()
+    node = job.nodes("trainer")[trainer]
+    job.cluster.silence(node)
+    try:
+        job.wait_for(lambda: progressing(job).get("reason") == "NodeLost", "the node is said to be lost")
+        assert f"Node {node} is silent" in progressing(job)["message"]
+        assert f"kubectl delete node {node}" in progressing(job)["message"]
+        assert (job.attempt(), list(job.nodes("trainer"))) == (before, [trainer])
+        stopped_at = job.step()
+    finally:
+        job.cluster.wake(node)
+    job.wait_for(lambda: job.is_back(after=before), "the gang is back")
+    assert job.last_attempt()["lostSteps"] == 0
+    job.wait_for(lambda: job.step() > stopped_at + 2, "steps go on")
+
+
+def progressing(job: Job) -> dict[str, str]:
+    return job.condition("Progressing")
