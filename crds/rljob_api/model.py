@@ -8,13 +8,17 @@ from .base import KeyReference, Spec
 
 BUILTIN_ADDITION = "builtin:addition"
 """A tiny Qwen3 that is made on the spot and already half knows how to add: no hub, no download."""
+BUILTIN_ADDITION_MOE = "builtin:addition-moe"
+"""The same with four experts a layer, a tiny Qwen3-MoE."""
+BUILTIN_MODELS = (BUILTIN_ADDITION, BUILTIN_ADDITION_MOE)
 
 
 class Model(Spec):
     """The model to train, as a Hugging Face checkpoint."""
 
     source: str = Field(min_length=1, max_length=1024)
-    """Hugging Face id (`Qwen/Qwen3-8B`), a directory, or `builtin:addition` (a tiny Qwen3 made on the spot)."""
+    """Hugging Face id (`Qwen/Qwen3-8B`), a directory, or `builtin:addition`, a tiny Qwen3 made on the spot, or
+    `builtin:addition-moe`, the same with experts."""
     revision: str = Field("main", min_length=1, max_length=128)
     """Branch, tag or commit of a Hugging Face id; without effect on a directory."""
     token_secret_ref: KeyReference | None = None

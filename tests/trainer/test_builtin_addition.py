@@ -193,3 +193,17 @@ def test_the_warm_start_ends_where_it_promises_within_its_time(tmp_path: Path) -
     assert 0.4 <= facts["held_out_accuracy"] <= 0.55
     assert time.process_time() - start < 120
     assert sum(weight.numel() for weight in load_file(directory / "model.safetensors").values()) < 500_000
+
+
+def test_experts_stray_a_little_from_the_dense_model_that_they_were(tmp_path: Path) -> None:
+    dense = AutoModelForCausalLM.from_pretrained(make_addition_model(tmp_path, quiet, SHORT))
+    sure = replace(SHORT, experts=4, expert_noise=0.0)
+    alike = AutoModelForCausalLM.from_pretrained(make_addition_model(tmp_path, quiet, sure))
+    apart = AutoModelForCausalLM.from_pretrained(
+        make_addition_model(tmp_path, quiet, replace(SHORT, experts=4))
+    )
+    tokens_BT, _ = encode([("12+34=", "46")])
+    expected, same, strayed = (m(tokens_BT).logits for m in (dense, alike, apart))
+    torch.testing.assert_close(same, expected)
+    assert 0 < (strayed - expected).abs().max() < 1
+    assert apart.config.model_type == "qwen3_moe"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rljob_api.model import BUILTIN_ADDITION, Model
+from rljob_api.model import BUILTIN_ADDITION, BUILTIN_MODELS, Model
 from rljob_api.run import Run
 from rljob_trainer.errors import Mistake
 
@@ -13,10 +13,10 @@ from rljob_trainer.errors import Mistake
 def whole_model(run: Run, tell: Callable[[str], None]) -> Path:
     """The model's directory with its weights, made or fetched if need be. Raises `Mistake`."""
     source = run.spec.model.source
-    if source == BUILTIN_ADDITION:
-        from rljob_trainer.builtin.addition import make_addition_model
+    if source in BUILTIN_MODELS:
+        from rljob_trainer.builtin.addition import RECIPES, make_addition_model
 
-        return make_addition_model(Path(run.paths.cache), tell)
+        return make_addition_model(Path(run.paths.cache), tell, RECIPES[source])
     if run.spec.model.is_directory:
         return checked_directory(source)
     tell(f"fetching {source} at revision {run.spec.model.revision}")

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from rljob_api.model import BUILTIN_ADDITION
+from rljob_api.model import BUILTIN_MODELS
 from rljob_api.run import Run
 from rljob_trainer.builtin.addition.cache import skeleton_path
+from rljob_trainer.builtin.addition.recipe import RECIPES
 from rljob_trainer.errors import Mistake
 from rljob_trainer.model_source import checked_directory
 from rljob_trainer.rollout.answers import MODEL
@@ -94,8 +95,8 @@ def model_of(run: Run) -> str:
     Raises `Mistake` when a directory holds no model.
     """
     source = run.spec.model.source
-    if source == BUILTIN_ADDITION:
-        return str(skeleton_path(Path(run.paths.cache)))
+    if source in BUILTIN_MODELS:
+        return str(skeleton_path(Path(run.paths.cache), RECIPES[source]))
     return str(checked_directory(source)) if run.spec.model.is_directory else source
 
 

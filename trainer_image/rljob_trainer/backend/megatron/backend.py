@@ -16,10 +16,11 @@ from rljob_api.job import JobSpec
 from rljob_api.parallelism import BackendOptions, Megatron
 from rljob_trainer.backend.hf_files import write_hf_model
 from rljob_trainer.backend.layout import layout_of
-from rljob_trainer.backend.megatron import checkpoint, cpu, export, optimizer, rng
+from rljob_trainer.backend.megatron import checkpoint, cpu, optimizer, rng
 from rljob_trainer.backend.megatron.architecture import TRAINING_DTYPE, read_architecture
 from rljob_trainer.backend.megatron.checkpoint import CheckpointOptions, State
 from rljob_trainer.backend.megatron.converted import load_converted
+from rljob_trainer.backend.megatron.export import Export
 from rljob_trainer.backend.megatron.fit import refuse_uneven
 from rljob_trainer.backend.megatron.forward import Metrics, Runner
 from rljob_trainer.backend.megatron.model import build_model, transformer_config
@@ -64,6 +65,7 @@ class MegatronBackend:
         check = self.options.check_for_nan_in_grad
         self.ddp = optimizer.wrap(self.model, self.model.config, check_for_nan=check)
         self.optimizer = optimizer.build_optimizer(self.ddp, self.options.optimizer)
+        self.export = Export(self.model, self.architecture, self.place, self.dtype)
         self.updates = 0
         self.runner = self._runner(self.ddp)
         self.reference = self._runner(self._model(0.0)) if reference else None
@@ -90,7 +92,7 @@ class MegatronBackend:
         return StepResult(self._summed(metrics), norm, learning_rate)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        return export.whole_weights(self.model, self.architecture, self.place, self.dtype)
+        return self.export.weights()
 
     def save_checkpoint(self, directory: Path, *, optimizer: bool, rng: object, background: bool) -> Written:
         state = self._state(self.saving, optimizer=optimizer, rng_state=rng, loading=False)

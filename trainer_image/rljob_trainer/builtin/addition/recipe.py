@@ -7,8 +7,11 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from transformers import Qwen3Config
+from transformers import PreTrainedConfig, Qwen3Config, Qwen3MoeConfig
+
+from rljob_api.model import BUILTIN_ADDITION, BUILTIN_ADDITION_MOE
 
 from .tokenizer import VOCABULARY
 
@@ -25,6 +28,10 @@ class Recipe:
     key_value_heads: int = 2
     head_dim: int = 32
     """vLLM's CPU attention knows no smaller one."""
+    experts: int = 0
+    """Above 0, the finished MLPs become so many experts each, of which every token takes two."""
+    expert_noise: float = 0.2
+    """How far an expert's matrices stray from those of the MLP that it was, relative to their spread."""
     wrong_labels: float = 0.3
     """Share of training sums with a random answer: at temperature 1 even a perfect student is wrong that
     often, which leaves reinforcement learning something to do."""
@@ -50,20 +57,37 @@ def cache_key(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps([asdict(recipe), code]).encode()).hexdigest()[:16]
 
 
-def model_config(recipe: Recipe) -> Qwen3Config:
-    return Qwen3Config(
-        architectures=["Qwen3ForCausalLM"],
-        vocab_size=len(VOCABULARY),
-        hidden_size=recipe.hidden_size,
-        intermediate_size=recipe.intermediate_size,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        num_key_value_heads=recipe.key_value_heads,
-        head_dim=recipe.head_dim,
-        max_position_embeddings=512,
-        tie_word_embeddings=False,
-        pad_token_id=VOCABULARY.index("<pad>"),
-        bos_token_id=VOCABULARY.index("<bos>"),
-        eos_token_id=VOCABULARY.index("<eos>"),
-        dtype="float32",
+RECIPES = {BUILTIN_ADDITION: Recipe(), BUILTIN_ADDITION_MOE: Recipe(experts=4)}
+"""By the source that a job names."""
+
+
+def model_config(recipe: Recipe) -> PreTrainedConfig:
+    """Of the finished model."""
+    if not recipe.experts:
+        return Qwen3Config(architectures=["Qwen3ForCausalLM"], **_sizes(recipe))
+    return Qwen3MoeConfig(
+        architectures=["Qwen3MoeForCausalLM"],
+        moe_intermediate_size=recipe.intermediate_size,
+        num_local_experts=recipe.experts,
+        num_experts_per_tok=2,
+        norm_topk_prob=True,
+        **_sizes(recipe),
     )
+
+
+def _sizes(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "vocab_size": len(VOCABULARY),
+        "hidden_size": recipe.hidden_size,
+        "intermediate_size": recipe.intermediate_size,
+        "num_hidden_layers": recipe.layers,
+        "num_attention_heads": recipe.heads,
+        "num_key_value_heads": recipe.key_value_heads,
+        "head_dim": recipe.head_dim,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": False,
+        "pad_token_id": VOCABULARY.index("<pad>"),
+        "bos_token_id": VOCABULARY.index("<bos>"),
+        "eos_token_id": VOCABULARY.index("<eos>"),
+        "dtype": "float32",
+    }

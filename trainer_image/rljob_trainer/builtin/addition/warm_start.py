@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 from transformers import PreTrainedModel, Qwen3ForCausalLM
 
+from .experts import with_experts
 from .muon import Muon
 from .problems import LARGEST_OPERAND, Pair, answer, pairs, question
 from .recipe import Recipe, model_config
@@ -53,9 +54,11 @@ def warm_start(recipe: Recipe, heartbeat: Heartbeat) -> WarmStart:
 
 def _warm_start(recipe: Recipe, heartbeat: Heartbeat) -> WarmStart:
     torch.manual_seed(recipe.seed)
-    model = Qwen3ForCausalLM(model_config(recipe))
+    model: PreTrainedModel = Qwen3ForCausalLM(model_config(replace(recipe, experts=0)))
     held_out = pairs("test")
     steps = _train(model, recipe, held_out[: recipe.check_pairs], heartbeat)
+    if recipe.experts:
+        model = with_experts(model, recipe)
     accuracy = accuracy_at_temperature_1(model, held_out)
     lowest, highest = recipe.accuracy_range
     if not lowest <= accuracy <= highest:
