@@ -15,13 +15,16 @@ import pytest
 from aiohttp import web
 
 from rljob_api.algorithm import Sampling
+from rljob_api.stall import PhaseTimeouts
 from rljob_trainer.batch import Prompt
 from rljob_trainer.rollout import client, roster
 from rljob_trainer.rollout import dispatch as dispatching
 from rljob_trainer.rollout.client import Client
 from rljob_trainer.rollout.dispatch import Dispatch, Question
 from rljob_trainer.rollout.guard import INSTANCE_HEADER
+from rljob_trainer.rollout.patience import Patience
 from rljob_trainer.rollout.roster import Roster
+from rljob_trainer.stall.limits import Limits
 
 
 @dataclass
@@ -30,6 +33,8 @@ class StandIn:
 
     instance: str = "first"
     hangs: bool = False
+    engine_hangs: bool = False
+    """It answers, but no question: the process that serves HTTP is not the one that computes."""
     port: int = 0
     asked: int = 0
     answered: int = 0
@@ -54,7 +59,7 @@ class StandIn:
     async def _complete(self, request: web.Request) -> web.Response:
         self.asked += 1
         self.at_once = max(self.at_once, self.asked - self.answered)
-        if self.hangs:
+        if self.hangs or self.engine_hangs:
             await self._end.wait()
         await asyncio.sleep(0.01)
         self.answered += 1
@@ -177,7 +182,7 @@ def questions(count: int) -> list[Question]:
     return [Question(prompt, 1, Sampling(), seed=index) for index, prompt in enumerate(prompts)]
 
 
-async def dispatch(known: Roster, count: int) -> list[int]:
+async def dispatch(known: Roster, count: int, patience: Patience | None = None) -> list[int]:
     """Ask `count` questions, at most four of a server at a time; the prompts that were answered."""
     answered: list[int] = []
     servers = {seen.client.index: seen for seen in await known.look()}
@@ -185,7 +190,7 @@ async def dispatch(known: Roster, count: int) -> list[int]:
     def done(question: Question, _: object) -> None:
         answered.append(question.prompt.index)
 
-    asked = Dispatch(servers, 1, 4, done, known.give_up_hung)
+    asked = Dispatch(servers, 1, 4, done, known.give_up_hung, patience or Patience())
     assert await asked.run(questions(count)) == []
     return sorted(answered)
 
@@ -221,6 +226,31 @@ def test_what_was_asked_of_a_server_that_hangs_is_asked_of_the_others(
         assert [broken.index for broken in known.broken] == [1]
 
     run(scenario)
+
+
+def test_a_server_whose_engine_hangs_is_given_up_on_and_the_others_answer_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatching, "WATCH_SECONDS", 0.1)
+
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        servers[1].engine_hangs = True
+        patience = Patience(Limits(PhaseTimeouts(generate=1)))
+        assert await dispatch(known, 40, patience) == list(range(40))
+        assert [broken.index for broken in known.broken] == [1]
+        assert "has prompts in hand and has answered none for 1 s" in known.broken[0].reason
+
+    run(scenario)
+
+
+def test_a_server_that_is_idle_is_not_expected_to_answer() -> None:
+    patience = Patience(Limits(PhaseTimeouts(generate=1)))
+    patience.asked(0, now=0.0)
+    patience.answered(0, now=0.5)
+    assert patience.exhausted([], now=100.0) == []
+    patience.asked(0, now=100.0)
+    assert patience.exhausted([0], now=100.9) == []
+    assert patience.exhausted([0], now=101.1) == [0]
 
 
 def test_an_answer_of_a_process_that_took_the_place_of_the_one_with_these_weights_is_not_taken() -> None:

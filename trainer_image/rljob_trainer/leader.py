@@ -53,8 +53,10 @@ class Leader:
         """Draw completions of the next prompts, score them, and put them into one batch."""
         grpo = self.spec.algorithm.grpo
         prompts = self.inputs.train.batch(state.prompts_seen, grpo.prompts_per_step)
-        with self.board.phase(TrainPhase.GENERATE):
-            samples = self._generate(prompts, grpo.generations_per_prompt, f"train-{state.step}", state.step)
+        with self.board.phase(TrainPhase.GENERATE) as phase:
+            samples = self._generate(
+                prompts, grpo.generations_per_prompt, f"train-{state.step}", step=state.step, phase=phase
+            )
         if samples is None:
             return None
         with self.board.phase(TrainPhase.REWARD):
@@ -69,8 +71,8 @@ class Leader:
         if self.inputs.validation is None:
             return {}
         prompts = self.inputs.validation.all()
-        with self.board.phase(TrainPhase.EVALUATE):
-            samples = self._generate(prompts, 1, "validate", state.step)
+        with self.board.phase(TrainPhase.EVALUATE) as phase:
+            samples = self._generate(prompts, 1, "validate", step=state.step, phase=phase)
             if samples is None:
                 return None
             result = evaluate(prompts, lambda _: samples, self.reward)
@@ -84,7 +86,9 @@ class Leader:
             self.storage.note_step(step)
             self.log.write(step, metrics)
 
-    def _generate(self, prompts: list[Prompt], n: int, occasion: str, step: int) -> list[Sample] | None:
+    def _generate(
+        self, prompts: list[Prompt], n: int, occasion: str, *, step: int, phase: TrainPhase
+    ) -> list[Sample] | None:
         try:
             return self.fleet.generate(
                 prompts,
@@ -93,6 +97,7 @@ class Leader:
                 seed_of=self._seeds(occasion),
                 step=step,
                 poll=self.poll,
+                phase=phase,
             )
         except ServersLostError as lost:
             self.board.tell(str(lost))

@@ -52,7 +52,7 @@ class ProgressBoard:
         )
 
     @contextmanager
-    def phase(self, phase: TrainPhase, detail: str = "") -> Iterator[None]:
+    def phase(self, phase: TrainPhase, detail: str = "") -> Iterator[TrainPhase]:
         """Be in a phase; its seconds add up. Afterwards the phase around it comes back; without one it stays."""
         with self._lock:
             around = self._now.phase if self._depth else phase
@@ -60,7 +60,7 @@ class ProgressBoard:
             self._depth += 1
             self._set(phase=phase, detail=detail)
         try:
-            yield
+            yield phase
         finally:
             with self._lock:
                 spent = self._clock() - started

@@ -17,6 +17,7 @@ PROBE_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
 """A server that takes no connection in this time is gone with its pod. One that hangs takes them: its kernel does.
 Less than `PROBE_SECONDS`, to be told from it."""
+NO_ANSWER = "it takes connections, and has answered nothing for {:g} s"
 
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})

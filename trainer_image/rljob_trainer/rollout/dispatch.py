@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from rljob_api.algorithm import Sampling
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.rollout import client
 from rljob_trainer.rollout.answers import CutOffError, completion_request, samples_of
-from rljob_trainer.rollout.client import ReplicaError, Seen
+from rljob_trainer.rollout.client import NO_ANSWER, ReplicaError, Seen
+from rljob_trainer.rollout.patience import Patience
 
 WATCH_SECONDS = 10.0
 """How often a server with work in hand is asked whether it still lives: a dead node closes no connection."""
@@ -50,8 +52,9 @@ class Dispatch:
     in_hand: int
     """Most requests that one server is given at a time."""
     done: Callable[[Question, list[Sample]], None]
-    hangs: Callable[[Seen], None]
-    """Told of a server that is there and says nothing."""
+    hangs: Callable[[Seen, str], None]
+    """Told of a server that is there and says nothing, or nothing of what it is asked; with how that was noticed."""
+    patience: Patience = field(default_factory=Patience)
     failures: list[ReplicaError] = field(default_factory=list)
     _sends: Counter[int] = field(default_factory=Counter)
 
@@ -66,6 +69,7 @@ class Dispatch:
                     question = waiting.popleft()
                     task = asyncio.create_task(self._ask(question, self.servers[index]))
                     running[task] = (question, index)
+                    self.patience.asked(index, time.monotonic())
                 if not running:
                     break
                 finished, _ = await asyncio.wait(
@@ -73,6 +77,7 @@ class Dispatch:
                 )
                 for task in finished | self._orphans(running):
                     self._settle(task, *running.pop(task), waiting)
+                self._lose_patience(running)
             return list(waiting)
         finally:
             await _cancel([watch, *running])
@@ -98,6 +103,7 @@ class Dispatch:
             return
         try:
             self.done(question, task.result())
+            self.patience.answered(index, time.monotonic())
         except CutOffError as error:
             self._drop(ReplicaError(index, "answering", str(error)))
             self._again(question, waiting)
@@ -106,6 +112,13 @@ class Dispatch:
                 raise  # the request itself is wrong; another server would say the same
             self._drop(error)
             self._again(question, waiting)
+
+    def _lose_patience(self, running: Running) -> None:
+        busy = {index for _, index in running.values() if index in self.servers}
+        for index in self.patience.exhausted(busy, time.monotonic()):
+            reason = f"it has prompts in hand and has answered none for {self.patience.seconds:g} s"
+            self.hangs(self.servers[index], reason)
+            self._drop(ReplicaError(index, "answering", reason))
 
     def _drop(self, error: ReplicaError) -> None:
         if self.servers.pop(error.replica, None):
@@ -132,7 +145,7 @@ class Dispatch:
                 if isinstance(seen, ReplicaError):
                     self._drop(seen)
                     if seen.silent:
-                        self.hangs(server)
+                        self.hangs(server, NO_ANSWER.format(client.PROBE_SECONDS))
                 elif seen.instance != server.instance:
                     self._drop(ReplicaError(index, "answering", "it was replaced"))
 

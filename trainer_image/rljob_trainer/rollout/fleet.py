@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from rljob_api.algorithm import Sampling
-from rljob_api.progress import BrokenReplica
+from rljob_api.progress import BrokenReplica, TrainPhase
 from rljob_api.run import Run
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.rollout.answers import check_length
@@ -20,7 +20,9 @@ from rljob_trainer.rollout.client import Client, Seen
 from rljob_trainer.rollout.dispatch import Dispatch, Question
 from rljob_trainer.rollout.guard import control_token
 from rljob_trainer.rollout.newcomers import Newcomers
+from rljob_trainer.rollout.patience import Patience
 from rljob_trainer.rollout.roster import Roster
+from rljob_trainer.stall.limits import Limits
 
 T = TypeVar("T")
 Poll = Callable[[], None]
@@ -69,6 +71,8 @@ class Fleet:
         self._max_model_len: int | None = None
         self._kept: dict[_Key, list[Sample]] = {}
         self._kept_version = ""
+        self._limits = Limits(run.spec.stall.phase_timeout_seconds)
+        self._open = 0
 
     @property
     def broken(self) -> list[BrokenReplica]:
@@ -103,19 +107,24 @@ class Fleet:
         seed_of: Callable[[Prompt], int],
         step: int,
         poll: Poll,
+        phase: TrainPhase = TrainPhase.GENERATE,
     ) -> list[Sample]:
         """`n` completions of each prompt with the weights of `step`, ordered by prompt, then by number.
 
         The same arguments give the same samples, whichever servers answer. `poll` is called ten times a second; when
-        it raises, everything in flight is aborted. Raises `Mistake` for a prompt that does not fit, and
-        `ServersLostError`.
+        it raises, everything in flight is aborted. How long a server may answer nothing depends on `phase`. Raises
+        `Mistake` for a prompt that does not fit, and `ServersLostError`.
         """
         servers = self._serving(step, poll)
         for prompt in prompts:
             check_length(prompt, sampling.max_new_tokens, self._longest(servers, poll))
         questions = [Question(prompt, n, sampling, seed_of(prompt)) for prompt in prompts]
         todo = list({_key(q): q for q in questions if _key(q) not in self._kept}.values())
-        dispatch = Dispatch(servers, step, self._in_hand(n), self._keep, self._roster.give_up_hung)
+        self._open = len(todo)
+        patience = Patience(self._limits, phase)
+        dispatch = Dispatch(
+            servers, step, self._in_hand(n), self._answered, self._roster.give_up_hung, patience
+        )
         if left := self.run(dispatch.run(todo), poll):
             failures = "; ".join(str(failure) for failure in dispatch.failures)
             raise ServersLostError(f"{len(left)} of {len(questions)} prompts have no server left: {failures}")
@@ -151,8 +160,10 @@ class Fleet:
             raise ServersLostError(f"no rollout server holds weights {version}")
         return servers
 
-    def _keep(self, question: Question, samples: list[Sample]) -> None:
+    def _answered(self, question: Question, samples: list[Sample]) -> None:
         self._kept[_key(question)] = samples
+        self._open -= 1
+        self._tell(f"{self._open} prompts to go")
 
     def _in_hand(self, n: int) -> int:
         """Requests that fill a server, and one that waits."""

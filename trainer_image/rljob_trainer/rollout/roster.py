@@ -32,17 +32,17 @@ class Roster:
         broken = BrokenReplica(index=server.client.index, since=since, reason=reason)
         self._given_up.setdefault((server.client.index, server.instance), broken)
 
-    def give_up_hung(self, server: Seen) -> None:
-        """As `give_up`, for one that is there and says nothing."""
-        seconds = client.PROBE_SECONDS
-        self.give_up(server, f"it hangs: it takes connections, and has answered nothing for {seconds:g} s")
+    def give_up_hung(self, server: Seen, noticed: str) -> None:
+        """As `give_up`, for one that is there and does nothing."""
+        self.give_up(server, f"it hangs: {noticed}")
 
     async def look(self) -> list[Seen]:
         """Servers that answer now and were not given up on, by index; one that has answered before and hangs is."""
         found = await asyncio.gather(*(self._look_at(each) for each in self.clients))
         for error in found:
             if isinstance(error, ReplicaError) and error.silent and error.replica in self._last_seen:
-                self.give_up_hung(self._last_seen[error.replica])
+                noticed = client.NO_ANSWER.format(client.PROBE_SECONDS)
+                self.give_up_hung(self._last_seen[error.replica], noticed)
         seen = {one.client.index: one for one in found if isinstance(one, Seen)}
         self._last_seen |= seen
         self._welcome_successors(seen)

@@ -1,0 +1,193 @@
+"""When silence counts as a hang: what the spec says, what is learnt, and whose silence it is. Time is a number here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rljob_api.progress import TrainPhase
+from rljob_api.stall import PhaseTimeouts
+from rljob_trainer.stall import evidence, history
+from rljob_trainer.stall.late import all_wait, late, where
+from rljob_trainer.stall.limits import FIRST_SECONDS, LEAST_SECONDS, Limits
+from rljob_trainer.stall.pulse import Beat, Pulse, pulses
+from rljob_trainer.stall.stacks import Stack
+from rljob_trainer.stall.watch import MEGABYTE, Watch
+
+COLLECTIVE = (
+    '  File "/x/lib/python3.11/site-packages/torch/distributed/distributed_c10d.py", line 9 in all_reduce'
+)
+LOOP = '  File "/app/rljob_trainer/loop.py", line 60 in step'
+REWARD = '  File "/work/rewards.py", line 5 in score'
+
+
+def learnt() -> Limits:
+    return Limits(PhaseTimeouts())
+
+
+class Gang:
+    """Ranks whose signs of life are made by the test."""
+
+    def __init__(self, limits: Limits, ranks: int = 2) -> None:
+        self.pulses: list[Pulse] = pulses(ranks)
+        self.moved = 0
+        self.watch = Watch(limits, dict(enumerate(self.pulses)), lambda rank: self.moved)
+
+    def beat(self, rank: int, phase: TrainPhase | None, at: float) -> None:
+        self.pulses[rank].beat(phase, 3, "", at)
+
+    def hangs(self, now: float) -> bool:
+        return self.watch.look(now) is not None
+
+
+def test_a_limit_that_is_said_holds_and_the_others_are_learnt() -> None:
+    limits = Limits(PhaseTimeouts(reward=20))
+    assert limits.of(TrainPhase.REWARD) == 20
+    assert limits.of(TrainPhase.TRAIN) == FIRST_SECONDS
+    limits.note(TrainPhase.TRAIN, 2)
+    assert limits.of(TrainPhase.TRAIN) == LEAST_SECONDS, "a tiny job is not judged by its milliseconds"
+    limits.note(TrainPhase.TRAIN, 60)
+    limits.note(TrainPhase.TRAIN, 1)
+    assert limits.of(TrainPhase.TRAIN) == 600, "ten times the slowest so far"
+
+
+def test_servers_that_hang_are_found_before_the_gang_answers_for_them() -> None:
+    limits = Limits(PhaseTimeouts(generate=20), sync_seconds=700)
+    limits.note(TrainPhase.SYNC, 1)
+    assert (limits.of(TrainPhase.GENERATE), limits.of_gang(TrainPhase.GENERATE)) == (20, 40)
+    assert limits.of_gang(TrainPhase.SYNC) == 1400
+
+
+def test_a_first_step_that_is_much_slower_than_later_ones_is_no_hang() -> None:
+    gang, now = Gang(learnt()), 100.0
+    for seconds in (1500.0, *[1.0] * 50, 1400.0):
+        gang.beat(0, TrainPhase.TRAIN, now)
+        assert not gang.hangs(now)
+        now += seconds
+        assert not gang.hangs(now)
+
+
+def test_silence_that_is_out_of_all_proportion_is_a_hang() -> None:
+    gang = Gang(learnt())
+    for second in range(50):
+        gang.beat(0, TrainPhase.TRAIN, 100.0 + 40 * second)
+        gang.hangs(100.0 + 40 * second)
+    last = 100.0 + 40 * 49
+    assert not gang.hangs(last + 399)
+    assert gang.hangs(last + 401)
+
+
+def test_as_long_as_one_rank_gets_on_the_others_may_wait_for_it() -> None:
+    gang = Gang(Limits(PhaseTimeouts(train=10)))
+    gang.beat(1, TrainPhase.TRAIN, 1.0)
+    for second in range(1, 60):
+        gang.beat(0, TrainPhase.TRAIN, float(second))
+        assert not gang.hangs(float(second))
+    assert gang.hangs(70.0)
+
+
+def test_a_rank_that_waits_for_another_node_is_not_asked_for_signs_of_life() -> None:
+    gang = Gang(Limits(PhaseTimeouts(train=10)))
+    for rank in (0, 1):
+        gang.beat(rank, None, 1.0)
+    assert not gang.hangs(10_000.0)
+
+
+def test_a_large_file_may_take_as_long_as_bytes_move() -> None:
+    gang = Gang(Limits(PhaseTimeouts(save=10, train=10)))
+    gang.beat(0, TrainPhase.SAVE, 1.0)
+    for second in range(1, 60):
+        gang.moved += MEGABYTE
+        assert not gang.hangs(float(second))
+    assert gang.hangs(70.0)
+    gang.beat(0, TrainPhase.TRAIN, 70.0)
+    gang.moved += MEGABYTE
+    assert gang.hangs(81.0), "elsewhere bytes prove nothing"
+
+
+def a_beat(count: int = 5, phase: TrainPhase | None = TrainPhase.TRAIN) -> Beat:
+    return Beat(at=1.0, count=count, step=3, phase=phase, detail="")
+
+
+def a_stack(*frames: str, state: str = "S") -> Stack:
+    other = 'Thread 0x0001 (most recent call first):\n  File "threading.py", line 1 in wait\n'
+    text = "\n".join(["Current thread 0x0002 (most recent call first):", *frames, ""])
+    return Stack(other + text if frames else "", state)
+
+
+WAITS = a_stack(COLLECTIVE, LOOP)
+
+
+@pytest.mark.parametrize(
+    ("stack", "because"),
+    [
+        (a_stack(COLLECTIVE, LOOP, state="T"), "it is stopped"),
+        (a_stack(state="D"), "it did not answer and is stuck in the kernel"),
+        (a_stack(REWARD, LOOP), "it is in no collective"),
+    ],
+)
+def test_the_late_rank_is_the_one_that_is_not_waiting(stack: Stack, because: str) -> None:
+    beats = {0: a_beat(), 1: a_beat(), 2: a_beat()}
+    assert late(beats, {0: WAITS, 1: stack, 2: WAITS}) == 1, because
+
+
+def test_of_ranks_that_all_wait_the_late_one_has_got_on_least() -> None:
+    beats = {0: a_beat(5), 1: a_beat(4), 2: a_beat(1, phase=None)}
+    stacks = dict.fromkeys(beats, WAITS)
+    assert late(beats, stacks) == 1, "rank 2 waits for what rank 0 does alone"
+    assert all_wait(beats, stacks)
+    assert not all_wait(beats, stacks | {1: a_stack(REWARD)})
+
+
+def test_the_place_is_the_innermost_frame_and_the_nearest_outside_of_libraries() -> None:
+    assert (
+        where(WAITS)
+        == "all_reduce (distributed/distributed_c10d.py:9), called from step (rljob_trainer/loop.py:60)"
+    )
+    assert where(a_stack(REWARD, LOOP)) == "score (work/rewards.py:5)"
+    assert where(a_stack()) == ""
+
+
+def test_the_next_attempt_knows_what_this_one_learnt(tmp_path: Path) -> None:
+    keeper = history.Keeper(tmp_path, 0, {})
+    for now in (1.0, 1.0 + history.KEEP_SECONDS):
+        keeper.keep_grown({TrainPhase.TRAIN: 40.0}, now)
+    assert history.read(tmp_path, 0) == {TrainPhase.TRAIN: 40.0}
+    assert history.read(tmp_path, 1) == {}
+
+
+def test_five_folders_of_a_node_stay_and_a_file_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "MAX_FILE_BYTES", 10)
+    for attempt in range(1, 8):
+        evidence.write(tmp_path / "pod", {0: a_stack(REWARD)}, "a long story")
+        assert evidence.keep(tmp_path / "pod", tmp_path, attempt, node=0)
+        os.utime(tmp_path / f"stalls/attempt-{attempt}-node-0", (attempt, attempt))
+    evidence.keep(tmp_path / "pod", tmp_path, 8, node=1)
+    kept = sorted(path.name for path in (tmp_path / "stalls").iterdir())
+    assert kept == [*(f"attempt-{attempt}-node-0" for attempt in range(3, 8)), "attempt-8-node-1"]
+    assert (tmp_path / "stalls/attempt-7-node-0/story.txt").read_text() == "a long sto"
+
+
+def test_a_volume_that_takes_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "STORAGE_SECONDS", 0.5)
+    evidence.write(tmp_path / "pod", {}, "a story")
+    target = tmp_path / "stalls" / "attempt-1-node-0"
+    target.mkdir(parents=True)
+    os.mkfifo(target / "story.txt")
+    assert evidence.keep(tmp_path / "pod", tmp_path, 1, node=0) == ""
+
+
+def test_a_reader_never_sees_half_a_beat() -> None:
+    (pulse,) = pulses(1)
+    pulse.beat(TrainPhase.SAVE, 7, "a file of a name that is longer than a slot has room for" * 9, 12.5)
+    beat = pulse.read()
+    assert beat is not None
+    assert (beat.at, beat.count, beat.step, beat.phase) == (12.5, 1, 7, TrainPhase.SAVE)
+    assert len(beat.detail) == 200
+    memory, offset = pulse._memory, pulse._offset
+    memory[offset : offset + 1] = b"\x03"
+    assert pulse.read() is None, "it is being written"
