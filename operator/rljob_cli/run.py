@@ -133,10 +133,15 @@ def _failed(last: Pass, work_dir: WorkDir) -> str:
     """The sentence of the status, and the end of the log of whoever failed first."""
     said = f"Failed: {last.status.message}"
     culprit = first_failure(last.observed.pods)
-    log = work_dir.logs / f"{culprit.name}.log" if culprit else None
+    log = work_dir.logs / f"{_program(culprit)}.log" if culprit else None
     if log is None or not log.exists():
         return said
     return f"{tail(log)}\n\n^ the end of {log}\n{said}"
+
+
+def _program(pod: Pod) -> str:
+    """What its log is called after: the pod, or its init container that failed."""
+    return f"{pod.name}.{pod.ended_in}" if pod.ended_in else pod.name
 
 
 def first_failure(pods: tuple[Pod, ...]) -> Pod | None:

@@ -22,7 +22,7 @@ RUN: dict[str, Any] = json.loads(Path(os.environ["RLJOB_RUN_FILE"]).read_text())
 STORAGE = Path(RUN["paths"]["storage"])
 NAME = os.environ["POD_NAME"]
 HOSTNAME = NAME.rpartition("-")[0]
-ROLE = {"train": "trainer", "rollout": "rollout"}[sys.argv[1]]
+ROLE = {"train": "trainer", "convert": "trainer", "rollout": "rollout"}[sys.argv[1]]
 INDEX = int(os.environ.get("RLJOB_NODE_RANK") or os.environ.get("RLJOB_REPLICA") or 0)
 STEP_FILE = STORAGE / "step"
 told_to_go = threading.Event()
@@ -126,6 +126,21 @@ def obey(word: str) -> None:
             pass
 
 
+def convert() -> None:
+    """An init container that serves what it does, and ends when its order does not hold it."""
+    signal.signal(signal.SIGTERM, lambda *_: end(143, "Preempted"))
+    extra.update(phase="Convert", detail="1.0 GB of 2.0 GB")
+    serve(RUN["progressPort"])
+    print(f"{NAME} converts", flush=True)
+    while order() == "hold-conversion":
+        time.sleep(0.02)
+    if order() == "fail-conversion":
+        (STORAGE / f"{HOSTNAME}.do").unlink()  # once
+        print("no such tensor", flush=True)
+        os._exit(1)
+    os._exit(0)
+
+
 def main() -> None:
     def go(*_: object) -> None:
         if order() != "deaf":
@@ -150,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    convert() if sys.argv[1] == "convert" else main()

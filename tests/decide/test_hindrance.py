@@ -32,6 +32,12 @@ def test_nothing_is_in_the_way_of_pods_that_run_or_only_start() -> None:
     assert the_hindrance(seen(a_trainer(), a_rollout(**stuck("")))) is None
 
 
+def test_a_pod_that_converts_for_long_is_no_slow_start() -> None:
+    pending = stuck("", created_at=NOW - 3600)
+    assert the_hindrance(seen(a_trainer(**pending, node="n1", initializing="convert"))) is None
+    assert the_hindrance(seen(a_trainer(**pending, node="n1"))) is not None
+
+
 @pytest.mark.parametrize(
     ("reason", "message", "expected", "step"),
     [

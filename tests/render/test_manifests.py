@@ -122,7 +122,12 @@ def rendered(defaults: JobDefaults = PLAIN, **spec: Any) -> list[Manifest]:
 
 @pytest.mark.parametrize(
     ("name", "spec", "defaults"),
-    [("cpu", ON_CPU, PLAIN), ("gpu", ON_GPU, PLAIN), ("everything", EVERYTHING, DEFAULTS)],
+    [
+        ("cpu", ON_CPU, PLAIN),
+        ("gpu", ON_GPU, PLAIN),
+        ("megatron", ON_GPU | {"backend": "megatron"}, PLAIN),
+        ("everything", EVERYTHING, DEFAULTS),
+    ],
 )
 def test_manifests_equal_their_goldens(name: str, spec: dict[str, Any], defaults: JobDefaults) -> None:
     golden = GOLDENS / f"{name}.yaml"
@@ -148,6 +153,33 @@ def test_the_config_map_carries_the_whole_run() -> None:
     assert run.master_addr == "demo-trainer-0.demo"
     assert run.rollout_hosts == ["demo-rollout-0.demo"]
     assert run.rollout_host.format(index=0) == "demo-rollout-0.demo"
+
+
+def containers(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """Init containers and containers of the first trainer, by name."""
+    pod = next(one for one in manifests if one["kind"] == "Pod")["spec"]
+    return {one["name"]: one for one in (*pod.get("initContainers", ()), *pod["containers"])}
+
+
+def test_a_megatron_trainer_has_its_model_converted_first_without_gpus_and_secrets() -> None:
+    wandb = {"wandb": {"project": "p", "secretRef": {"name": "wandb", "key": "key"}}}
+    made = containers(rendered(**ON_GPU, backend="megatron", logging=wandb))
+    assert list(made) == ["convert", "trainer"]
+    convert, train = made["convert"], made["trainer"]
+    assert (convert["command"][-1], train["command"][-1]) == ("convert", "train")
+    assert convert["resources"]["limits"] == {"memory": "64Gi"}
+    assert "WANDB_API_KEY" not in {one["name"] for one in convert["env"]}
+    conversions = {"name": "NRL_MEGATRON_CHECKPOINT_DIR", "value": "/var/lib/rljob/cache/megatron"}
+    assert conversions in convert["env"]
+    assert conversions in train["env"]
+    for same in ("image", "securityContext", "volumeMounts"):
+        assert convert[same] == train[same]
+
+
+def test_other_trainers_and_servers_convert_nothing() -> None:
+    assert list(containers(rendered(**ON_GPU))) == ["trainer"]
+    servers = [one for one in rendered(backend="megatron") if "rollout" in one["metadata"]["name"]]
+    assert all("initContainers" not in one["spec"] for one in servers)
 
 
 def test_the_control_token_is_in_the_secret_alone() -> None:

@@ -60,6 +60,32 @@ def test_of_several_containers_the_one_that_failed_explains_the_end() -> None:
     assert (pod.exit_code, pod.reason) == (137, "OOMKilled")
 
 
+def before(state: Manifest) -> list[Manifest]:
+    return [{"name": "convert", "state": state}]
+
+
+def test_a_pod_whose_init_container_runs_says_so_and_waits_for_nothing_else() -> None:
+    running = {"running": {"startedAt": ENDED}}
+    pod = observed_pod(
+        a_pod(waiting("PodInitializing"), phase="Pending", initContainerStatuses=before(running))
+    )
+    assert (pod.initializing, pod.ended_in, pod.reason, pod.phase) == ("convert", "", "", PodPhase.PENDING)
+
+
+def test_an_init_container_that_ended_well_ended_nothing() -> None:
+    running = {"running": {"startedAt": ENDED}}
+    done = before(terminated(0, reason="Completed"))
+    pod = observed_pod(a_pod(running, phase="Running", initContainerStatuses=done))
+    assert (pod.initializing, pod.ended_in, pod.exit_code, pod.finished_at) == ("", "", None, None)
+
+
+def test_an_init_container_that_failed_ended_the_pod_and_is_named() -> None:
+    words = last_words(Ending.MISTAKE, exit_code=2, message="no such model")
+    failed = before(terminated(2, words.model_dump_json(by_alias=True)))
+    pod = observed_pod(a_pod(waiting("PodInitializing"), phase="Failed", initContainerStatuses=failed))
+    assert (pod.ended_in, pod.exit_code, pod.last_words) == ("convert", 2, words)
+
+
 @pytest.mark.parametrize("reason", ["ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError"])
 def test_what_keeps_a_container_from_starting_is_told(reason: str) -> None:
     pod = observed_pod(a_pod(waiting(reason, "because"), phase="Pending"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -77,6 +78,22 @@ def test_a_job_trains_once_its_own_attempt_generates() -> None:
         Phase.STARTING,
         Phase.TRAINING,
     ]
+
+
+def test_a_job_converts_while_a_trainer_of_its_attempt_does_and_says_how_far() -> None:
+    far = a_progress(phase=TrainPhase.CONVERT, detail="3.1 GB of 16.4 GB")
+    waiting: dict[str, Any] = {"phase": PodPhase.PENDING, "ready": False}
+    converting = told(seen(a_trainer(initializing="convert", **waiting), progress=far))
+    assert (converting.phase, converting.progress.detail) == (Phase.CONVERTING, "3.1 GB of 16.4 GB")
+    after = told(seen(a_trainer(), progress=far))
+    assert after.phase is Phase.STARTING
+    of_before = told(seen(a_trainer(initializing="convert", **waiting)), job=a_job(a_status(2)))
+    assert of_before.phase is Phase.STARTING
+
+
+def test_what_training_is_busy_with_is_no_news() -> None:
+    busy = a_progress(phase=TrainPhase.GENERATE, detail="31 of 512 answers")
+    assert told(seen(a_trainer(), progress=busy)).progress.detail == ""
 
 
 def test_nan_is_written_as_text() -> None:

@@ -113,12 +113,13 @@ class Jobs:
         found = [*mine, *(one for one in of_pods if one["involvedObject"]["name"].startswith(prefixes))]
         return sorted(found, key=event_time)
 
-    def log(self, pod: str, *, follow: bool, tail: int | None) -> Iterator[str]:
+    def log(self, pod: str, container: str, *, follow: bool, tail: int | None) -> Iterator[str]:
         """Its lines; with `follow`, as they come, until the container ends."""
         with told(pod, self.namespace):
             answer = self._core.read_namespaced_pod_log(
                 pod,
                 self.namespace,
+                container=container,
                 follow=follow,
                 tail_lines=tail,
                 _preload_content=False,

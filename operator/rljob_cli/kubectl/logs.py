@@ -1,10 +1,15 @@
-"""`kubectl rljob logs JOB`: what all pods of a job said, each line after its pod's name."""
+"""`kubectl rljob logs JOB`: what all pods of a job said, each line after its pod's name.
+
+An init container's lines carry its name as well.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -19,6 +24,20 @@ from .wait import verdict
 
 LOOK_SECONDS = 2.0
 """Pause between two looks for new pods."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """What one container of a pod says."""
+
+    pod: str
+    container: str
+    before: bool
+    """It is an init container."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.pod} {self.container}" if self.before else self.pod
 
 
 def logs(
@@ -39,15 +58,21 @@ def logs(
     if follow:
         _follow(jobs, job, role, tail)
         return
-    for pod in chosen:
-        _print_log(jobs, pod, follow=False, tail=tail)
+    for log in chosen:
+        _print_log(jobs, log, follow=False, tail=tail)
 
 
-def started(pods: list[Manifest], role: str) -> list[str]:
-    """Names of pods whose container ran at least once, trainers first."""
+def started(pods: list[Manifest], role: str) -> list[Log]:
+    """Containers that ran at least once: trainers' first, and in a pod in their order."""
     found = [pod for pod in pods if role in ("", pod["metadata"]["labels"].get(names.LABEL_ROLE))]
-    ran = [pod for pod in found if any(_ran(one) for one in pod["status"].get("containerStatuses", []))]
-    return [pod["metadata"]["name"] for pod in sorted(ran, key=_trainers_first)]
+    return [log for pod in sorted(found, key=_trainers_first) for log in _of_pod(pod)]
+
+
+def _of_pod(pod: Manifest) -> Iterator[Log]:
+    for kind, before in (("initContainerStatuses", True), ("containerStatuses", False)):
+        for container in pod["status"].get(kind, []):
+            if _ran(container):
+                yield Log(pod["metadata"]["name"], container["name"], before)
 
 
 def _trainers_first(pod: Manifest) -> tuple[bool, str]:
@@ -59,18 +84,18 @@ def _ran(container: Manifest) -> bool:
 
 
 def _follow(jobs: Jobs, job: str, role: str, tail: int) -> None:
-    """A thread per pod; pods that come later are followed from their first line."""
-    threads: dict[str, threading.Thread] = {}
+    """A thread per container; those that come later are followed from their first line."""
+    threads: dict[Log, threading.Thread] = {}
     first = True
     while True:
         over = verdict(jobs.get(job)) is not None
-        for pod in started(jobs.pods(job), role):
-            if pod not in threads:
+        for log in started(jobs.pods(job), role):
+            if log not in threads:
                 lines = tail if first else None
-                threads[pod] = threading.Thread(
-                    target=_print_log, args=(jobs, pod), kwargs={"follow": True, "tail": lines}, daemon=True
+                threads[log] = threading.Thread(
+                    target=_print_log, args=(jobs, log), kwargs={"follow": True, "tail": lines}, daemon=True
                 )
-                threads[pod].start()
+                threads[log].start()
         if over:
             break
         first = False
@@ -79,10 +104,10 @@ def _follow(jobs: Jobs, job: str, role: str, tail: int) -> None:
         thread.join(LOOK_SECONDS)
 
 
-def _print_log(jobs: Jobs, pod: str, *, follow: bool, tail: int | None) -> None:
+def _print_log(jobs: Jobs, log: Log, *, follow: bool, tail: int | None) -> None:
     try:
-        for line in jobs.log(pod, follow=follow, tail=tail):
-            sys.stdout.write(f"[{pod}] {line}\n")
+        for line in jobs.log(log.pod, log.container, follow=follow, tail=tail):
+            sys.stdout.write(f"[{log.label}] {line}\n")
             sys.stdout.flush()
     except UserMistake as gone:  # deleted between the look and the read
-        print(f"[{pod}] {gone}", file=sys.stderr)
+        print(f"[{log.label}] {gone}", file=sys.stderr)
