@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 
 from pydantic import Field
@@ -96,6 +97,12 @@ class BackendOptions(Spec):
     """The optimizer."""
     scheduler: Scheduler = Scheduler()
     """The learning rate over the steps."""
+
+    @property
+    def distributed_timeout(self) -> timedelta | None:
+        """Longest wait of a collective; None is torch's default."""
+        minutes = self.distributed_timeout_minutes
+        return None if minutes is None else timedelta(minutes=minutes)
 
 
 class Dtensor(BackendOptions):

@@ -135,7 +135,7 @@ def test_distributed_timeout_of_the_default_group(
     monkeypatch: pytest.MonkeyPatch, backend: str, minutes: int | None
 ) -> None:
     asked: list[timedelta | None] = []
-    monkeypatch.setattr(distributed, "_meet", lambda *_: None)
+    monkeypatch.setattr(distributed, "meet", lambda *_: None)
     monkeypatch.setattr(dist, "new_group", lambda **_: None)
     monkeypatch.setattr(dist, "init_process_group", lambda *_, timeout, **__: asked.append(timeout))
     block: Knobs = {backend: {} if minutes is None else {"distributedTimeoutMinutes": minutes}}

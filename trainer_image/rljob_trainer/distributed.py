@@ -9,7 +9,6 @@ node needs for itself goes through `from_node_leaders`.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from torch._C._distributed_c10d import TCPStore
 
 from rljob_api.run import Run
 from rljob_trainer.backend.protocol import Interrupted
+from rljob_trainer.rendezvous import meet
 
 T = TypeVar("T")
 
@@ -128,11 +128,13 @@ class Ranks:
 def join(
     run: Run, rank: int, local_rank: int, waiting: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> Ranks:
-    """Meet the other ranks at `run.master_addr` and make the default process group."""
+    """Meet the other ranks at `run.master_addr` and make the default process group.
+
+    Raises `AbsentRanksError` if they do not come.
+    """
     world = run.spec.trainer.world_size
-    minutes = run.spec.backend_options.distributed_timeout_minutes
-    timeout = timedelta(minutes=minutes) if minutes else None
-    store = _meet(run, rank, timeout or dist.default_pg_timeout)
+    timeout = run.spec.backend_options.distributed_timeout
+    store = meet(run, rank, timeout or dist.default_pg_timeout)
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(local_rank), WORLD_SIZE=str(world))
     if run.spec.on_gpu:
         torch.cuda.set_device(local_rank)
@@ -140,17 +142,3 @@ def join(
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=timeout)
     control = dist.new_group(backend="gloo", timeout=LEADER_TIMEOUT)
     return Ranks(rank, local_rank, world, store, control, waiting)
-
-
-def _meet(run: Run, rank: int, timeout: timedelta) -> TCPStore:
-    """The rendezvous store. Rank 0 listens on its own address alone: left to itself, torch listens on all of them."""
-    listener = socket.create_server((run.master_addr, run.master_port)) if rank == 0 else None
-    return TCPStore(
-        run.master_addr,
-        run.master_port,
-        run.spec.trainer.world_size,
-        is_master=rank == 0,
-        timeout=timeout,
-        wait_for_workers=False,
-        master_listen_fd=listener.detach() if listener else None,  # the store closes it
-    )

@@ -41,6 +41,7 @@ from rljob_trainer.metrics import MetricsLog
 from rljob_trainer.model_source import whole_model
 from rljob_trainer.preempt import Preemption
 from rljob_trainer.progress import ProgressBoard
+from rljob_trainer.rendezvous import AbsentRanksError
 from rljob_trainer.rewards import load_reward
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.stall.pulse import Pulse
@@ -82,7 +83,7 @@ def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[
         mistaken = isinstance(told, Mistake)
         ending, code = (Ending.MISTAKE, EXIT_MISTAKE) if mistaken else (Ending.UNMET, EXIT_UNMET)
         return ending, code, str(told)
-    except (StorageError, FencedError, SaveError, SyncFailedError) as error:
+    except (AbsentRanksError, StorageError, FencedError, SaveError, SyncFailedError) as error:
         # Nothing is wrong with the program: the sentence is worth more than where it was raised.
         sys.stderr.write(f"{error}\n")
         return Ending.FAILED, EXIT_FAILED, str(error)

@@ -33,7 +33,7 @@ from .durable import StorageError, storage_errors, sync_directory, sync_file, wr
 from .facts import FACTS_FILE, facts_text, model_name, result_facts, run_hash
 from .prune import steps_to_remove
 from .state import LOOP_FILE, LoopState
-from .team import Team
+from .team import AbsentRankError, Team
 from .verify import SEAL_FILE, BrokenCheckpointError, read_manifest, seal, sha256_of
 
 MODEL_FILES = "hf"
@@ -92,8 +92,9 @@ class Saver:
         """`model_directory` is the Hugging Face directory that the model came from; all ranks call this together."""
         self._run, self._storage, self._backend, self._versions = run, storage, backend, versions
         self._model_directory = model_directory
-        self._team = Team(dist.new_group(backend="gloo"))
-        self._boundary = Team(dist.new_group(backend="gloo"))
+        timeout = run.spec.backend_options.distributed_timeout or dist.default_pg_timeout
+        self._team = Team(dist.new_group(backend="gloo", timeout=timeout), timeout)
+        self._boundary = Team(dist.new_group(backend="gloo", timeout=timeout), timeout)
         self._running: Future[Saved] | None = None
         self.latest: Saved | None = None
         """The newest checkpoint that this attempt completed. Not collective."""
@@ -173,9 +174,11 @@ class Saver:
         """Remove the draft of a save that failed; if a newer attempt took the volume, that is why it failed."""
         try:
             yield
-        except Exception:
+        except Exception as error:
             if self._team.rank == 0:
                 shutil.rmtree(draft, ignore_errors=True)
+            if isinstance(error, AbsentRankError):
+                raise
             self._team.first(self._storage.check_fence)
             raise
 

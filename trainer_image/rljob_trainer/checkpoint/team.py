@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum
 from typing import TypeVar, cast
 
@@ -15,10 +17,16 @@ from .durable import StorageError
 from .fence import FencedError
 
 T = TypeVar("T")
+HEAD_START = timedelta(seconds=5)
+MISSING = re.compile(r"Rank (\d+) failed to pass monitoredBarrier")
 
 
 class SaveError(Exception):
     """A checkpoint could not be written, for a reason of its own; the message names the rank."""
+
+
+class AbsentRankError(SaveError):
+    """A rank has died, or did not come in time. No more can be done together."""
 
 
 class _Kind(Enum):
@@ -41,6 +49,8 @@ class Team:
     """Some ranks and a process group of their own, so that a background thread may talk while training does."""
 
     group: dist.ProcessGroup
+    timeout: timedelta = dist.default_pg_timeout
+    """Longest wait for a rank."""
 
     @property
     def rank(self) -> int:
@@ -51,8 +61,12 @@ class Team:
         return self.group.size()
 
     def each(self, act: Callable[[], T]) -> list[T]:
-        """Run `act` on every rank and give everybody all results, by rank. If any rank fails, all raise the same."""
+        """Run `act` on every rank and give everybody all results, by rank. If any rank fails, all raise the same.
+
+        Raises `AbsentRankError` if a rank is not there to tell.
+        """
         mine = self._tried(act)
+        self._meet()
         outcomes: list[T | _Trouble] = [mine] * self.size
         dist.all_gather_object(outcomes, mine, group=self.group)
         troubles = [outcome for outcome in outcomes if isinstance(outcome, _Trouble)]
@@ -68,6 +82,23 @@ class Team:
     def all(self, mine: bool) -> bool:
         """Whether it is true on every rank."""
         return all(self.each(lambda: mine))
+
+    def _meet(self) -> None:
+        """Rank 0 finds out who is missing. The others wait a little longer, so that it is the first to tell."""
+        limit = self.timeout + (timedelta() if self.rank == 0 else HEAD_START)
+        try:
+            dist.monitored_barrier(self.group, limit)
+        except RuntimeError as error:
+            raise AbsentRankError(f"Saving a checkpoint failed: {self._absent(str(error))}") from error
+
+    def _absent(self, error: str) -> str:
+        missing = MISSING.search(error)
+        if missing is None:
+            return "rank 0 gave it up; its last words say why."
+        if "Timed out" in error:
+            late = f"did not come within {self.timeout.total_seconds():g} s"
+            return f"rank {missing[1]} {late}. If it is only slow, raise distributedTimeoutMinutes."
+        return f"rank {missing[1]} has died; its own pod says why."
 
     def _tried(self, act: Callable[[], T]) -> T | _Trouble:
         try:

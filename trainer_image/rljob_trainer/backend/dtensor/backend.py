@@ -38,7 +38,7 @@ class DtensorBackend:
         )
         self.mesh = make_mesh(spec, dist.get_world_size())
         self.layout = layout_of(spec)
-        self.writers = dist.new_group(backend="gloo")
+        self.writers = dist.new_group(backend="gloo", timeout=self.options.distributed_timeout)
         options = ModelOptions.of(spec)
 
         def build() -> Policy:

@@ -59,7 +59,7 @@ class MegatronBackend:
         self.dtype = TRAINING_DTYPE[self.device.type]
         self.place = take_place(spec.parallelism, self.options.distributed_timeout_minutes)
         self.layout = layout_of(spec)
-        self.writers = dist.new_group(backend="gloo")
+        self.writers = dist.new_group(backend="gloo", timeout=self.options.distributed_timeout)
         seed_rank(spec.algorithm.grpo.seed, self.place, self.layout.rng_sharding)
         self.model = self._model(self.options.attention_dropout)
         check = self.options.check_for_nan_in_grad

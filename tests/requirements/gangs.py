@@ -1,0 +1,98 @@
+"""Ranks that meet as in a pod, some of which die, are late, or never come; and what the others say of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from rljob_api.parallelism import BackendOptions
+from rljob_api.run import Run
+from rljob_trainer.distributed import Ranks, join
+from trainer.checkpoints import a_run
+from trainer.ranks import context
+
+DEADLINE_SECONDS = 60.0
+Act = Callable[[Run, Ranks], object]
+
+
+def a_gang(storage: Path, world: int) -> Run:
+    """A job on `world` ranks, and with more rollout servers than that."""
+    run = a_run(storage, trainer={"numProcPerNode": world}, rollout={"replicas": world + 1})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return run.model_copy(update={"master_addr": "127.0.0.1", "master_port": port})
+
+
+def said(
+    run: Run, ranks: Collection[int], act: Act, timeout: timedelta, *, speakers: Collection[int] | None = None
+) -> dict[int, str]:
+    """What became of `act` on those ranks: its result, or the error. Ranks that died are left out.
+
+    Only `speakers` are waited for, by default all.
+    """
+    heard = ranks if speakers is None else speakers
+    processes, ends = [], {}
+    for rank in ranks:
+        process, end = _begin(_live, run, rank, act, timeout)
+        processes.append(process)
+        if rank in heard:
+            ends[end] = rank
+    return _heard(processes, ends)
+
+
+def said_alone(act: Callable[[], str]) -> str:
+    """The same of a process without a group."""
+    process, end = _begin(_live_alone, act)
+    return _heard([process], {end: 0})[0]
+
+
+def _begin(life: Callable[..., None], *arguments: object) -> tuple[ForkServerProcess, Connection]:
+    ours, theirs = context().Pipe(duplex=False)
+    process = context().Process(target=life, args=(theirs, *arguments))
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _heard(processes: list[ForkServerProcess], ends: dict[Connection, int]) -> dict[int, str]:
+    told: dict[int, str] = {}
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    try:
+        for end, rank in ends.items():
+            assert end.poll(max(0.0, deadline - time.monotonic())), f"rank {rank} hangs"
+            with suppress(EOFError):  # it died
+                told[rank] = end.recv()
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+    return told
+
+
+def _live_alone(end: Connection, act: Callable[[], str]) -> None:
+    end.send(act())
+
+
+def _live(end: Connection, run: Run, rank: int, act: Act, timeout: timedelta) -> None:
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    knob: Any = mock.PropertyMock(return_value=timeout)  # whose unit is minutes
+    with mock.patch.object(BackendOptions, "distributed_timeout", knob):
+        try:
+            result = str(act(run, join(run, rank, rank)))
+        except Exception as error:
+            result = f"{type(error).__name__}: {error}"
+    end.send(result)
+    if "Error" not in result:
+        signal.pause()  # until it is killed: nobody leaves while another still talks to it
+    os._exit(1)
