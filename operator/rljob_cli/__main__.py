@@ -42,6 +42,7 @@ ON_THIS_MACHINE = FILES | {
     "status": Command("status:status", "Show how a job is doing."),
     "logs": Command("logs:logs", "Show what a job's processes said."),
     "samples": Command("samples:samples", "Show the prompts, completions and rewards of a step."),
+    "replay": Command("replay:replay", "Run a step again, and show the first number that differs."),
     "checkpoint": Command("checkpoint:app", "List, verify and export checkpoints."),
 }
 IN_A_CLUSTER = FILES | {

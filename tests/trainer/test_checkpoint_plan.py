@@ -95,6 +95,16 @@ def test_what_does_not_change_results_does_not_spoil_exactness(
     assert plan(tmp_path, **change).exactness is Exactness.EXACT
 
 
+def test_a_field_that_did_not_exist_then_had_its_default(tmp_path: Path) -> None:
+    """Else the first restart after an upgrade would call every job inexact."""
+    run = a_run(tmp_path)
+    then = facts.result_facts(run.spec)
+    del then["parallelism.context"]
+    assert facts.differences(then, run.spec) == []
+    now = a_run(tmp_path, backend="megatron", parallelism={"context": 2}, trainer={"numProcPerNode": 2})
+    assert "spec.parallelism.context was 1 and is 2" in facts.differences(then, now.spec)
+
+
 def test_more_steps_change_results_when_the_learning_rate_decays(tmp_path: Path) -> None:
     decay: dict[str, Any] = {"dtensor": {"scheduler": {"decay": "cosine"}}}
     save(a_run(tmp_path, **decay), 2)

@@ -19,6 +19,8 @@ from rljob_api.parallelism import Decay
 from rljob_trainer.rewards import module_file
 
 FACTS_FILE = "spec.json"
+GROWING = ("algorithm.", "dtensor.", "megatron.", "parallelism.", "rollout.vllm.")
+"""Sections in which a later version may have new fields."""
 Facts = dict[str, str]
 """Dotted path in the spec → value as JSON."""
 
@@ -100,13 +102,24 @@ def run_hash(spec: JobSpec) -> str:
     return hashlib.sha256(facts_text(result_facts(spec)).encode()).hexdigest()
 
 
-def differences(then: Facts, now: Facts) -> list[str]:
-    """What changed, as `spec.<path> was <value> and is <value>`."""
+def differences(then: Facts, spec: JobSpec) -> list[str]:
+    """What changed since, as `spec.<path> was <value> and is <value>`.
+
+    A field that did not exist then had its default.
+    """
+    now = result_facts(spec)
+    was = _defaults(spec) | then
     return [
-        f"spec.{path} was {then.get(path, 'absent')} and is {now.get(path, 'absent')}"
+        f"spec.{path} was {was.get(path, 'absent')} and is {now.get(path, 'absent')}"
         for path in sorted(then.keys() | now.keys())
-        if then.get(path) != now.get(path)
+        if was.get(path) != now.get(path)
     ]
+
+
+def _defaults(spec: JobSpec) -> Facts:
+    """Of the sections whose fields all have one."""
+    plain = JobSpec(model=spec.model, data=spec.data, reward=spec.reward, backend=spec.chosen_backend)
+    return {path: value for path, value in result_facts(plain).items() if path.startswith(GROWING)}
 
 
 def model_name(spec: JobSpec) -> str:

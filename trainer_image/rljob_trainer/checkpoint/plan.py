@@ -19,7 +19,7 @@ from rljob_trainer.errors import Mistake, Unmet
 
 from .directory import STATE, Storage
 from .durable import storage_errors
-from .facts import FACTS_FILE, Facts, differences, model_name, result_facts, run_hash, versions_here
+from .facts import FACTS_FILE, Facts, differences, model_name, run_hash, versions_here
 from .initial import initial_checkpoint
 from .reshard import same_spread, why_no_optimizer, why_no_rng
 from .save import facts_of
@@ -240,7 +240,7 @@ def _doubts(
     if not optimizer:
         doubts.append("the optimizer starts fresh")
     if found.run_hash != run_hash(spec):
-        doubts += differences(then, result_facts(spec))
+        doubts += differences(then, spec)
     was, now = found.versions.model_dump(), versions.model_dump()
     doubts += [f"{name} was {was[name]} and is {now[name]}" for name in was if was[name] != now[name]]
     if spec.on_gpu:
