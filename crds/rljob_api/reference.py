@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .fields import Field, below, field
+from .reaches import REACHES
 from .reasons import IN_THE_RUNBOOK
 from .rules import EDIT_RULES, RULES
 from .schema import enum_descriptions
@@ -27,6 +28,10 @@ A running attempt keeps what it began with. An edit of another field than these 
 when the next attempt begins, or the next pod starts. `suspend`, the deadlines, `failurePolicy`, `rollout.replicas` and
 `checkpoint.storage.retentionPolicy` take effect at once.
 """
+REACHES_HEADER = """## Where fields go
+
+What becomes of a value, for those who know the library or have to look into it.
+"""
 RUNBOOK = "runbook-cluster.md"
 REASONS = """## Reasons
 
@@ -37,7 +42,7 @@ What `reason` says in conditions, and in `status.attempt`. The message beside it
 def reference() -> str:
     """The whole page as Markdown: a table per section."""
     parts = [_section(each) for root in ("spec", "status") for each in _sections(field(root))]
-    return "\n".join([HEADER, *parts, _rules(), _edits(), _reasons()])
+    return "\n".join([HEADER, *parts, _rules(), _edits(), _reaches(), _reasons()])
 
 
 def _rules() -> str:
@@ -48,6 +53,14 @@ def _rules() -> str:
 def _edits() -> str:
     rows = [f"| `spec.{rule.path}` | {_words(rule.message)} |" for rule in EDIT_RULES]
     return "\n".join([EDITS_HEADER, "| field | rule |", "|---|---|", *rows, ""])
+
+
+def _reaches() -> str:
+    rows = [
+        f"| `spec.{reach.field}` | `{reach.callable.replace(':', '.')}` | `{reach.argument}` |"
+        for reach in REACHES
+    ]
+    return "\n".join([REACHES_HEADER, "| field | reaches | as |", "|---|---|---|", *rows, ""])
 
 
 def _words(message: str) -> str:
