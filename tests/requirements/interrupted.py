@@ -18,7 +18,7 @@ from api.jobs import parsed
 from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
 from rljob_api.manifest import RngSharding
-from rljob_trainer.backend.protocol import StepResult
+from rljob_trainer.backend.protocol import Backend, StepResult
 from trainer import test_megatron_moe
 from trainer.conversions import converted
 from trainer.ranks import run_ranks
@@ -90,7 +90,7 @@ def run(spec: JobSpec, model: Path, plan: Plan) -> Trace:
     return Trace(results, digest(backend.model.parameters()), digest(moments(backend)), draws())
 
 
-def step(backend: MegatronBackend, number: int) -> StepResult:
+def step(backend: Backend, number: int) -> StepResult:
     batch = make_batch(number)
     batch, loss = grpo(batch, backend.logprobs(batch))
     return backend.train_step(batch, loss, lambda: None)
