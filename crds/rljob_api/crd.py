@@ -29,6 +29,7 @@ COLUMNS: list[tuple[str, str, str, int]] = [
     ("Restarts", "integer", ".status.restarts", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Ckpt-Age", "date", ".status.checkpoint.latest.time", 1),
+    ("Goodput", "string", ".status.goodput.percent", 1),
     ("Message", "string", ".status.message", 1),
 ]
 """Name, type, JSON path, priority (1: only with `-o wide`)."""

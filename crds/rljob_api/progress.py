@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from .base import Record
+from .goodput import Seconds, Use
 from .status import CheckpointFacts, Exactness
 
 
@@ -20,12 +21,31 @@ class TrainPhase(StrEnum):
     GENERATE = "Generate"
     REWARD = "Reward"
     TRAIN = "Train"
+    WAIT = "Wait"
+    """Waiting for `rollout.minReplicas` servers."""
     SYNC = "Sync"
-    """Giving the rollout servers new weights, and waiting for `minReplicas` of them."""
+    """Giving the rollout servers new weights."""
     EVALUATE = "Evaluate"
     SAVE = "Save"
     EXPORT = "Export"
     DONE = "Done"
+
+
+USES = {
+    TrainPhase.CONVERT: Use.RESTARTING,
+    TrainPhase.PREPARE: Use.RESTARTING,
+    TrainPhase.LOAD: Use.RESTARTING,
+    TrainPhase.WAIT: Use.WAITING,
+    TrainPhase.SYNC: Use.SYNCING,
+    TrainPhase.SAVE: Use.SAVING,
+    TrainPhase.EXPORT: Use.SAVING,
+}
+"""What the time of a phase goes into; the others are what training is for."""
+
+
+def use_of(phase: TrainPhase) -> Use:
+    """What the time of the phase goes into, if nothing of it is lost."""
+    return USES.get(phase, Use.PRODUCTIVE)
 
 
 class Resumed(Record):
@@ -69,6 +89,8 @@ class Progress(Record):
     broken_replicas: list[BrokenReplica] = []
     detail: str = ""
     """What the phase is busy with, for people."""
+    spent: Seconds | None = None
+    """What the attempt's time went into so far."""
 
 
 class Ending(StrEnum):

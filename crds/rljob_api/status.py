@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import Field, JsonValue
 
 from .base import Record
+from .goodput import Goodput
 
 
 class Phase(StrEnum):
@@ -212,6 +213,8 @@ class Status(Record):
     preemptions: int = 0
     failures: list[Failure] = []
     """The newest five."""
+    goodput: Goodput | None = None
+    """What the job's time went into, as of the last change of the status."""
     start_time: str = ""
     """When the job started, or was last resumed: deadlines count from here."""
     running_time: str = ""

@@ -8,6 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rljob_api.goodput import Use
 from rljob_api.progress import Progress
 from rljob_api.status import Exactness, Phase, Status
 from rljob_operator import times
@@ -52,6 +53,8 @@ def panel(name: str, status: Status, progress: Progress | None, now: float) -> R
     rows.add_row("checkpoint", checkpoint_line(status, now))
     if resumed := resume_line(status):
         rows.add_row("resumed", resumed)
+    if spent := goodput_line(status):
+        rows.add_row("goodput", spent)
     rows.add_row("trainers", role_line(status.trainer.ready, status.trainer.restarts))
     rows.add_row("rollouts", role_line(status.rollout.ready, status.rollout.restarts))
     title = Text.assemble((name, "bold"), "  ", (status.phase.value, colour(status.phase)))
@@ -97,6 +100,17 @@ def resume_line(status: Status) -> str:
         return ""
     lost = f", {attempt.lost_steps} steps lost" if attempt.lost_steps else ""
     return f"attempt {attempt.number} from step {attempt.from_step}, {EXACTNESS[attempt.exactness]}{lost}"
+
+
+def goodput_line(status: Status) -> str:
+    """The share of time that counts, and where the rest went, most first; empty until time has passed."""
+    known = status.goodput
+    if known is None or not known.percent:
+        return ""
+    rest = [(use, share) for use, share in known.shares if use != Use.PRODUCTIVE and float(share)]
+    where = [f"{use} {share}" for use, share in sorted(rest, key=lambda one: -float(one[1]))]
+    of_gpus = f" ({known.gpu_percent} % of GPU time)" if known.gpu_percent else ""
+    return "; ".join([f"{known.percent} %{of_gpus}", *([", ".join(where)] if where else [])])
 
 
 def role_line(ready: str, restarts: int) -> str:

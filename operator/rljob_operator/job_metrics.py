@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from rljob_api.goodput import Use
+
 from .jobs import Jobs
 
 LABELS = ("job_namespace", "rljob")
@@ -31,6 +33,11 @@ class JobMetrics(Collector):
             "Age of the newest checkpoint of a job that runs.",
             labels=LABELS,
         )
+        shares = GaugeMetricFamily(
+            "rljob_job_time_share",
+            "What a job's time went into; together 1. `productive` is its goodput.",
+            labels=(*LABELS, "use"),
+        )
         count: Counter[str] = Counter()
         jobs = self._jobs()
         for key, stored in jobs.items() if jobs is not None else ():
@@ -39,8 +46,10 @@ class JobMetrics(Collector):
             restarts.add_metric(key, told.restarts)
             preemptions.add_metric(key, told.preemptions)
             replaced.add_metric(key, told.rollout_restarts)
+            for use, share in zip(Use, told.shares, strict=False):
+                shares.add_metric((*key, use.value), share)
             if told.saved_at is not None:
                 age.add_metric(key, max(0.0, time.time() - told.saved_at))
         for phase, number in count.items():
             phases.add_metric((phase,), number)
-        yield from (phases, restarts, preemptions, replaced, age)
+        yield from (phases, restarts, preemptions, replaced, age, shares)

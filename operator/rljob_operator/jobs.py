@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rljob_api.base import Manifest
+from rljob_api.goodput import Use
 from rljob_api.job import RLJob
 
 from . import times
@@ -23,6 +24,8 @@ class Told:
     rollout_restarts: int
     saved_at: float | None
     """When the newest checkpoint was saved; None once the job stands still, for then its age is of no concern."""
+    shares: tuple[float, ...] = ()
+    """Of the job's time by use, from 0 to 1, in the order of `Use`; empty until there are any."""
 
 
 @dataclass(slots=True)
@@ -109,7 +112,14 @@ def _told(status: Manifest) -> Told:
         preemptions=status.get("preemptions", 0),
         rollout_restarts=status.get("rollout", {}).get("restarts", 0),
         saved_at=_saved_at(status),
+        shares=_shares(status.get("goodput") or {}),
     )
+
+
+def _shares(goodput: Manifest) -> tuple[float, ...]:
+    if not goodput.get("percent"):
+        return ()
+    return tuple(float(goodput["shares"][use]) / 100 for use in Use)
 
 
 def _saved_at(status: Manifest) -> float | None:

@@ -23,7 +23,9 @@ from . import names, times
 from .conditions import conditions
 from .decide import Decision, Ended, Goal
 from .decide.hindrance import hindrance
+from .goodput import account
 from .observed import Observed, Pod
+from .time_use import seen
 
 FAILURES_KEPT = 5
 SETTING_UP = (TrainPhase.CONVERT, TrainPhase.PREPARE, TrainPhase.LOAD)
@@ -50,9 +52,13 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
         }
     )
     phase = _phase(facts, observed, decision)
-    return facts.model_copy(
+    new = facts.model_copy(
         update={"phase": phase, "conditions": conditions(job, facts, observed, decision, now)}
     )
+    if new == before:
+        return new  # time that passed is no news by itself: it is counted when there is some
+    spent = account(before.goodput, seen(job, observed, decision, now), now)
+    return new.model_copy(update={"goodput": spent})
 
 
 def _attempt(before: Status, progress: Progress | None, decision: Decision) -> AttemptStatus | None:

@@ -23,6 +23,7 @@ from rljob_api.run import Run
 from rljob_api.status import CheckpointFacts
 from rljob_trainer.checkpoint.plan import ResumePlan
 from rljob_trainer.errors import Mistake
+from rljob_trainer.ledger import Ledger
 from rljob_trainer.metrics import BoardCollector
 from rljob_trainer.stall.pulse import Pulse
 
@@ -38,6 +39,7 @@ class ProgressBoard:
         self._clock = clock
         self._pulse = pulse
         self._waits = False
+        self._ledger = Ledger(TrainPhase.PREPARE, clock())
         self._lock = RLock()
         self._depth = 0
         self._seconds: dict[TrainPhase, float] = {}
@@ -58,7 +60,7 @@ class ProgressBoard:
             around = self._now.phase if self._depth else phase
             started = self._clock()
             self._depth += 1
-            self._set(phase=phase, detail=detail)
+            self._enter(phase, detail)
         try:
             yield phase
         finally:
@@ -66,7 +68,11 @@ class ProgressBoard:
                 spent = self._clock() - started
                 self._depth -= 1
                 self._seconds[phase] = self._seconds.get(phase, 0) + spent
-                self._set(phase=around, detail="")
+                self._enter(around, "")
+
+    def _enter(self, phase: TrainPhase, detail: str) -> None:
+        self._ledger.enter(phase, self._clock())
+        self._set(phase=phase, detail=detail)
 
     def tell(self, detail: str) -> None:
         """A sign of life inside a phase, and what it is busy with."""
@@ -91,6 +97,9 @@ class ProgressBoard:
 
     def resume(self, plan: ResumePlan) -> None:
         """What the attempt goes on from."""
+        self._ledger.repeat_until(
+            (plan.resumed.from_step + (plan.resumed.lost_steps or 0)) if plan.resumed else 0
+        )
         self._set(
             step=plan.step,
             metrics=plan.loop.metrics,
@@ -120,6 +129,7 @@ class ProgressBoard:
         with self._lock:
             self._steps.append(metrics["step_seconds"])
             left = (self._now.total_steps - step) * median(self._steps)
+            self._ledger.finish_step(step, self._clock())
             self._set(step=step, metrics=self._now.metrics | metrics, estimated_remaining_seconds=left)
 
     def update(self, metrics: dict[str, float]) -> None:
@@ -130,7 +140,8 @@ class ProgressBoard:
     def progress(self) -> Progress:
         """All of it, now."""
         with self._lock:
-            return self._now.model_copy(update={"broken_replicas": list(self._broken())})
+            told = {"broken_replicas": list(self._broken()), "spent": self._ledger.spent(self._clock())}
+            return self._now.model_copy(update=told)
 
     def serve(self, host: str, port: int) -> int:
         """Answer at `host:port` until the process ends; gives the port. Raises `Mistake` if it is taken."""

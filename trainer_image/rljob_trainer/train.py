@@ -147,7 +147,7 @@ def prepare(
     for sentence in (*plan.skipped, plan.reason):
         logging.info(sentence)
     board.resume(plan)
-    fleet = open_things.enter_context(closing(Fleet(run, board.tell))) if ranks.leads else None
+    fleet = open_things.enter_context(closing(_fleet(run, board))) if ranks.leads else None
     sync = WeightSync(run, ranks, fleet)
     board.rollouts(sync.transport, lambda: fleet.broken if fleet else [])
     leader = None
@@ -156,6 +156,10 @@ def prepare(
         leader = Leader(spec, fleet, inputs, reward, storage, log, board, preemption.poll)
     saver = Saver(run, storage, backend, versions, model) if spec.checkpoint.enabled else None
     return Loop(spec, ranks, backend, preemption, sync, saver, board, leader, plan.loop, backend.rng_state())
+
+
+def _fleet(run: Run, board: ProgressBoard) -> Fleet:
+    return Fleet(run, board.tell, lambda: board.phase(TrainPhase.WAIT))
 
 
 def _inputs(run: Run, model: Path) -> Inputs:

@@ -36,6 +36,7 @@ def _without_progress(status: Status) -> Status:
     return status.model_copy(
         update={
             "progress": ProgressStatus(phase=""),
+            "goodput": None,
             "checkpoint": status.checkpoint.model_copy(update={"latest": None, "count": 0}),
             "rollout": status.rollout.model_copy(update={"weight_version": None}),
             "conditions": [_without_message(one) for one in status.conditions],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from rljob_trainer.stall.limits import Limits
 T = TypeVar("T")
 Poll = Callable[[], None]
 Tell = Callable[[str], None]
+Waiting = Callable[[], AbstractContextManager[object]]
 
 IDLE_SECONDS = 2.0
 """Idle connections are closed after this, before vLLM does (5 s): it would race with the next request."""
@@ -57,12 +59,14 @@ def wire_version(attempt: int, step: int) -> str:
 class Fleet:
     """Rank 0's one way to the rollout servers. Synchronous outside; not for several threads at once."""
 
-    def __init__(self, run: Run, tell: Tell = lambda _: None) -> None:
+    def __init__(self, run: Run, tell: Tell = lambda _: None, waiting: Waiting = nullcontext) -> None:
+        """`waiting` is entered while too few servers are up."""
         self.min_replicas = run.spec.rollout.min_replicas
         self.replicas = run.spec.rollout.replicas
         self.max_num_seqs = run.spec.rollout.vllm.max_num_seqs
         self._attempt = run.attempt
         self._tell = tell
+        self._waiting = waiting
         self._background = Background()
         self._session = self._background.submit(_session()).result()
         self._port = run.rollout_port
@@ -89,13 +93,17 @@ class Fleet:
 
     def wait_until_up(self, poll: Poll) -> list[Seen]:
         """Servers that answer, once there are `minReplicas` of them; tells what it waits for."""
-        while len(servers := self.look(poll)) < self.min_replicas:
-            self._tell(
-                f"{len(servers)} of {self.replicas} rollout servers are up, training needs "
-                f"rollout.minReplicas {self.min_replicas}"
-            )
-            self.run(asyncio.sleep(LOOK_SECONDS), poll)
-        self._tell("")
+        servers = self.look(poll)
+        if len(servers) >= self.min_replicas:
+            return servers
+        with self._waiting():
+            while len(servers) < self.min_replicas:
+                self._tell(
+                    f"{len(servers)} of {self.replicas} rollout servers are up, training needs "
+                    f"rollout.minReplicas {self.min_replicas}"
+                )
+                self.run(asyncio.sleep(LOOK_SECONDS), poll)
+                servers = self.look(poll)
         return servers
 
     def generate(

@@ -65,19 +65,42 @@ def listen(path: Path) -> None:
 
 
 def take(pids: Mapping[int, int], files: Mapping[int, Path]) -> dict[int, Stack]:
-    """The stacks of the ranks (rank → process). A stopped process is continued, as it can tell nothing before; it is
-    about to be killed."""
+    """The stacks of the ranks (rank → process), which are about to be killed.
+
+    A stopped process can tell nothing before it goes on. The others are stopped first: else all of them would go on
+    together, and finish a step that is lost with them.
+    """
     states = {rank: state_of(pid) for rank, pid in pids.items()}
-    before = {rank: _size(files[rank]) for rank in pids}
-    for rank, pid in pids.items():
-        with suppress(ProcessLookupError):
-            os.kill(pid, SIGNAL)
-            if states[rank] == "T":
-                os.kill(pid, signal.SIGCONT)
+    stopped = {rank: pid for rank, pid in pids.items() if states[rank] == "T"}
+    texts = _told({rank: pid for rank, pid in pids.items() if rank not in stopped}, files)
+    if stopped:
+        _signal(pids, signal.SIGSTOP)
+        _signal(stopped, signal.SIGCONT)
+        texts |= _told(stopped, files)
+    return {rank: Stack(texts[rank], states[rank]) for rank in pids}
+
+
+def _told(pids: Mapping[int, int], files: Mapping[int, Path]) -> dict[int, str]:
+    _signal(pids, SIGNAL)
     deadline = time.monotonic() + ANSWER_SECONDS
-    while any(not _told(files[r], before[r]) for r in pids) and time.monotonic() < deadline:
+    while not all(_is_whole(files[rank]) for rank in pids) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-    return {rank: Stack(_text(files[rank], before[rank]), states[rank]) for rank in pids}
+    return {rank: files[rank].read_text(errors="replace") if files[rank].exists() else "" for rank in pids}
+
+
+def _signal(pids: Mapping[int, int], number: int) -> None:
+    for pid in pids.values():
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether stacks are there and have stopped growing."""
+    size = path.stat().st_size if path.exists() else 0
+    if not size:
+        return False
+    time.sleep(POLL_SECONDS)
+    return path.stat().st_size == size
 
 
 def state_of(pid: int) -> str:
@@ -96,24 +119,3 @@ def bytes_moved(pid: int) -> int:
         return 0
     facts = dict(line.split(": ") for line in lines)
     return int(facts["rchar"]) + int(facts["wchar"])
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _told(path: Path, before: int) -> bool:
-    """Whether the main thread's stack, the last one, is there and has stopped growing."""
-    size = _size(path)
-    if size <= before:
-        return False
-    time.sleep(POLL_SECONDS)
-    return _size(path) == size
-
-
-def _text(path: Path, before: int) -> str:
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        file.seek(before)
-        return file.read().decode(errors="replace")

@@ -1,0 +1,112 @@
+"""A job that hangs for real, under `rljob run`: in its reward, and in vLLM's engine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.kills import has_trained, step
+from e2e.local_job import LocalJob, addition
+from rljob_api.progress import TrainPhase
+from rljob_api.reasons import Reason
+from rljob_api.status import ConditionType, Phase, Status
+from rljob_operator.status_reading import condition
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+REWARD = """
+import pathlib, time
+def score(prompt, completion, answer, item):
+    if once := list(pathlib.Path({folder!r}).glob("hang")):
+        once[0].unlink()
+        time.sleep(3600)
+    return float(completion.strip() == answer)
+"""
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[LocalJob]:
+    limits = {"generate": 10, "reward": 6}
+    manifest = addition(
+        10,
+        reward={"python": {"module": "hanging_reward", "function": "score"}},
+        stall={"phaseTimeoutSeconds": limits},
+        checkpoint={"savePeriod": 1},
+        failurePolicy={"maxRestarts": 1, "backoffSeconds": {"initial": 1, "max": 1}},
+    )
+    one = LocalJob(manifest, tmp_path)
+    (tmp_path / "hanging_reward.py").write_text(REWARD.format(folder=str(tmp_path)))
+    yield one.start()
+    one.kill()
+
+
+def test_each_hang_is_told_apart_and_costs_the_step_at_most(job: LocalJob, tmp_path: Path) -> None:
+    hang_in_the_reward(job, tmp_path)
+    hang_in_the_engine(job)
+    assert job.finish() == 0
+    status = told(job)
+    assert (status.phase, status.restarts, status.restarts_count_towards_max) == (Phase.COMPLETE, 1, 1)
+    assert sorted(job.losses()) == list(range(1, 11))
+    assert status.goodput is not None
+    assert float(status.goodput.shares.stalled) > 0
+    assert float(status.goodput.percent) > 0
+
+
+def hang_in_the_reward(job: LocalJob, tmp_path: Path) -> None:
+    job.wait_for(lambda: step(job) >= 2)
+    servers = job.servers()
+    (tmp_path / "hang").touch()
+    job.wait_for(lambda: progressing(job) == ("False", Reason.STALLED))
+    job.wait_for(lambda: attempt(job) == 2)
+    said = told(job).failures[-1].message
+    assert "hung in Reward: the reward does not return. Rank 0 is late" in said
+    assert "hanging_reward.py:6" in said
+    assert "of 64, of prompt" in said
+    assert job.servers() == servers, "the servers stay"
+
+
+def hang_in_the_engine(job: LocalJob) -> None:
+    """The process that serves HTTP is well, and says so."""
+    job.wait_for(lambda: in_phase(job, TrainPhase.GENERATE))
+    for pid in children(job.servers()[1]):
+        os.kill(pid, signal.SIGSTOP)
+    job.wait_for(lambda: told(job).rollout.restarts == 1)
+    assert attempt(job) == 2, "trainers keep their state"
+    said = [failure.message for failure in told(job).failures if failure.role == "rollout"]
+    assert said == ["it hangs: it has prompts in hand and has answered none for 10 s"]
+
+
+def children(pid: int) -> list[int]:
+    """The processes that vLLM's server started: its engine."""
+    found = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    assert found
+    return found
+
+
+def progressing(job: LocalJob) -> tuple[str, str] | None:
+    found = condition(job.status(), ConditionType.PROGRESSING)
+    return (found.status, found.reason) if found else None
+
+
+def in_phase(job: LocalJob, phase: TrainPhase) -> bool:
+    now = job.progress()
+    return now is not None and now.phase is phase and has_trained(now)
+
+
+def told(job: LocalJob) -> Status:
+    status = job.status()
+    assert status is not None
+    return status
+
+
+def attempt(job: LocalJob) -> int:
+    status = job.status()
+    return status.attempt.number if status and status.attempt else 0

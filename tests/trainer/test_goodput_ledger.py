@@ -1,0 +1,45 @@
+"""What an attempt's time went into, as the trainer keeps it: by phase, and by whether the step came to count."""
+
+from __future__ import annotations
+
+from rljob_api.goodput import Seconds
+from rljob_api.progress import TrainPhase
+from rljob_trainer.ledger import Ledger
+
+
+def played(*phases: tuple[TrainPhase, float, int], repeats_until: int = 0) -> Seconds:
+    """Each phase with its seconds, and the step that is finished at its end or 0."""
+    now = 100.0
+    ledger = Ledger(TrainPhase.PREPARE, now)
+    ledger.repeat_until(repeats_until)
+    for phase, seconds, finished in phases:
+        ledger.enter(phase, now)
+        now += seconds
+        if finished:
+            ledger.finish_step(finished, now)
+    return ledger.spent(now)
+
+
+STEP = [(TrainPhase.GENERATE, 4.0, 0), (TrainPhase.REWARD, 1.0, 0)]
+
+
+def test_a_step_counts_once_it_is_finished() -> None:
+    spent = played(*STEP, (TrainPhase.TRAIN, 3, 1), (TrainPhase.SYNC, 2, 0), *STEP)
+    assert spent == Seconds(productive=8, syncing=2, in_hand=5)
+
+
+def test_steps_that_had_been_finished_before_are_repetitions() -> None:
+    steps = [(*STEP, (TrainPhase.TRAIN, 3.0, number)) for number in (11, 12, 13)]
+    spent = played(*(phase for step in steps for phase in step), repeats_until=12)
+    assert (spent.recomputing, spent.productive) == (16, 8)
+
+
+def test_preparing_saving_and_waiting_have_names_of_their_own() -> None:
+    spent = played(
+        (TrainPhase.PREPARE, 5, 0),
+        (TrainPhase.LOAD, 6, 0),
+        (TrainPhase.WAIT, 7, 0),
+        (TrainPhase.SAVE, 8, 0),
+        (TrainPhase.EVALUATE, 9, 0),
+    )
+    assert spent == Seconds(restarting=11, waiting=7, saving=8, productive=9)
