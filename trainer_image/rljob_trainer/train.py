@@ -23,6 +23,7 @@ from rljob_api.run import Run
 from rljob_trainer.backend.build import build_backend
 from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.protocol import Interrupted
+from rljob_trainer.checkpoint.architecture import refuse_other_architecture
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.facts import versions_here
@@ -139,6 +140,7 @@ def prepare(
         plan = ranks.from_leader(lambda: plan_resume(open_storage(run), run, layout_of(spec), versions))
         reward = ranks.on_leader(lambda: load_reward(spec))
         model = ranks.from_node_leaders(lambda: whole_model(run, board.tell))
+        ranks.on_leader(lambda: refuse_other_architecture(plan.directory, model))
         inputs = ranks.on_leader(lambda: _inputs(run, model))
     with board.phase(TrainPhase.LOAD):
         backend = build_backend(run, model, reference=spec.algorithm.grpo.kl_penalty > 0)
