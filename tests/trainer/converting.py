@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -138,6 +139,25 @@ def ended(*steps: Step) -> Iterator[None]:
             if step.process is not None:
                 step.process.kill()
                 step.process.join()
+
+
+def growth(act: Callable[[], object]) -> int:
+    """Bytes by which this process's resident memory was at its peak above where it began, mapped files included."""
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = _status_bytes("VmRSS")
+    act()
+    return _status_bytes("VmHWM") - before
+
+
+def _status_bytes(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def largest_layer(model: Path) -> int:
+    """Bytes of one layer's tensors."""
+    return sum(t.nbytes for name, t in hf_tensors(model).items() if name.startswith("model.layers.0."))
 
 
 def entries(cache: Path) -> list[Path]:

@@ -27,7 +27,9 @@ from trainer.converting import (
     drafts,
     ended,
     entries,
+    growth,
     hf_tensors,
+    largest_layer,
     spy_on_calls,
 )
 from trainer.ranks import run_ranks
@@ -148,6 +150,40 @@ def test_without_arguments_a_conversion_saves_as_megatron_does(tmp_path: Path) -
     assert said.count("save fully parallel True, validated True") == 2
     assert said.count("gather metadata of all ranks") == 2
     assert_is_the_model(entry, model)
+
+
+def memory_of_a_rank(folder: Path) -> int:
+    """Of a rank that has converted before, so that nothing is imported for the first time."""
+    from rljob_trainer.convert.write import write_model
+
+    def convert(name: str) -> None:
+        write_model(folder / name, folder / f"{name}-out", torch.float32, validate_access_integrity=False)
+
+    convert("small")
+    return growth(lambda: convert("large"))
+
+
+def memory_of_all(model: Path) -> int:
+    kept: list[object] = []
+    return growth(lambda: kept.extend(tensor.clone() for tensor in hf_tensors(model).values()))
+
+
+def test_no_rank_holds_more_than_its_part_of_the_model_and_a_layer(tmp_path: Path) -> None:
+    large: dict[str, Any] = {
+        "hidden_size": 512,
+        "intermediate_size": 1536,
+        "head_dim": 128,
+        "vocab_size": 8192,
+    }
+    make_model(tmp_path / "small")
+    model = make_model(tmp_path / "large", tied=True, num_hidden_layers=8, **large)
+    size = sum(tensor.nbytes for tensor in hf_tensors(model).values())
+    for name in ("small-out", "large-out"):
+        (tmp_path / name).mkdir()
+    allowed = size // 4 + largest_layer(model)
+    grown = run_ranks(4, memory_of_a_rank, tmp_path)
+    assert [one for one in grown if one > allowed] == []
+    assert run_ranks(1, memory_of_all, model)[0] > size > allowed  # what is held is seen
 
 
 def test_directories_come_in_the_order_of_nemo_rl() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 import torch
@@ -38,7 +38,23 @@ def parts(architecture: Architecture, shapes: Mapping[str, torch.Size], dtype: t
     return [_part(placed.entry, architecture, shapes, dtype) for placed in placed_entries(architecture, 1)]
 
 
-def whole(entry: Entry, tensors: list[Tensor], architecture: Architecture) -> Tensor:
+def piece(part: Part, number: int, tensors: list[Tensor], architecture: Architecture) -> Tensor:
+    """One of the part's pieces out of its Hugging Face tensors; a view of theirs where it can be."""
+    if part.pieces == 1:
+        return _whole(part.entry, tensors, architecture)
+    match part.entry.cut:
+        case Cut.QKV:
+            own = [tensor.chunk(part.pieces)[number] for tensor in tensors]
+            fewer = replace(architecture, kv_heads=architecture.kv_heads // part.pieces)
+            return _whole(part.entry, own, fewer)
+        case Cut.GATE_UP:
+            half, row = divmod(number, part.pieces // 2)
+            return tensors[half].chunk(part.pieces // 2)[row]
+        case _:
+            return tensors[0].chunk(part.pieces, dim=part.axis)[number]
+
+
+def _whole(entry: Entry, tensors: list[Tensor], architecture: Architecture) -> Tensor:
     """Megatron's parameter as one rank alone would hold it."""
     return split(entry.cut, tensors, architecture, 1, 0)
 
@@ -57,7 +73,7 @@ def share(everything: list[Part], ranks: int, rank: int) -> list[Part]:
 def _part(
     entry: Entry, architecture: Architecture, shapes: Mapping[str, torch.Size], dtype: torch.dtype
 ) -> Part:
-    shape = whole(entry, [torch.empty(shapes[name], device="meta") for name in entry.hf], architecture).shape
+    shape = _whole(entry, [torch.empty(shapes[name], device="meta") for name in entry.hf], architecture).shape
     size = shape.numel() * dtype.itemsize
     slot, axis = slot_of(entry), 1 if entry.cut is Cut.COLUMNS else 0
     return Part(entry, slot, shape, axis, _pieces(entry, shape[axis], slot, size, architecture), size)

@@ -1,5 +1,5 @@
-"""Writes a Hugging Face model as a Megatron checkpoint. Every rank streams its share: it never holds more than one
-parameter and what of it is being written.
+"""Writes a Hugging Face model as a Megatron checkpoint. Every rank streams its share: it never holds more than the last
+piece of each kind of parameter.
 
 Megatron's own `dist_checkpointing.save` makes the checkpoint; what it is given are tensors without data, and the
 planner that it asks for the data, piece by piece, reads them then.
@@ -29,14 +29,14 @@ from rljob_api.manifest import FileEntry
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.megatron.architecture import Architecture, read_architecture
 from rljob_trainer.backend.megatron.checkpoint import State
-from rljob_trainer.backend.megatron.mapping import placed_entries
+from rljob_trainer.backend.megatron.mapping import name_in_table, placed_entries
 from rljob_trainer.backend.megatron.model import build_model, transformer_config
 from rljob_trainer.backend.megatron.parallel import Place
 from rljob_trainer.backend.megatron.saved import Slot
 from rljob_trainer.backend.protocol import Written
 from rljob_trainer.checkpoint.shards import write_shards
 from rljob_trainer.convert.hf_source import FIELD, HfSource
-from rljob_trainer.convert.plan import Part, parts, share, whole
+from rljob_trainer.convert.plan import Part, parts, piece, share
 from rljob_trainer.errors import Mistake
 
 Tell = Callable[[int, str], None]
@@ -110,7 +110,7 @@ def _parameter_shapes(architecture: Architecture, dtype: torch.dtype) -> dict[st
             model = build_model(architecture, config, place)
     finally:
         parallel_state.destroy_model_parallel()
-    return {name: parameter.shape for name, parameter in model.named_parameters()}
+    return {name_in_table(name): parameter.shape for name, parameter in model.named_parameters()}
 
 
 class StreamedSave(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # megatron-core has no types
@@ -143,7 +143,7 @@ class StreamingPlanner(MCoreSavePlanner):  # type: ignore[misc]  # megatron-core
         super().__init__(dedup_replicated_tensors=False, flatten_state_dict=False)
         self._parts = {part.slot: part for part in mine}
         self._weights, self._architecture, self._dtype, self._tell = weights, architecture, dtype, tell
-        self._open: tuple[Part, Tensor] | None = None
+        self._open: tuple[Part, list[Tensor]] | None = None
 
     def resolve_data(self, write_item: WriteItem) -> Tensor:
         name, offset = write_item.index.fqn, write_item.index.offset
@@ -151,22 +151,20 @@ class StreamingPlanner(MCoreSavePlanner):  # type: ignore[misc]  # megatron-core
         assert write_item.tensor_data is not None
         part = self._part(name, offset)
         self._tell(0, part.entry.megatron)
-        tensor = self._whole(part)
-        axis, first = len(part.slot.index) + part.axis, offset[len(part.slot.index) + part.axis]
-        length = write_item.tensor_data.chunk.sizes[axis]
-        self._tell(write_item.tensor_data.chunk.sizes.numel() * self._dtype.itemsize, part.entry.megatron)
-        piece = tensor.narrow(part.axis, first, length).contiguous()
-        return piece[(None,) * len(part.slot.index)]
+        depth, sizes = len(part.slot.index), write_item.tensor_data.chunk.sizes
+        number = offset[depth + part.axis] // sizes[depth + part.axis]
+        own = piece(part, number, self._tensors(part), self._architecture).to(self._dtype)
+        self._tell(sizes.numel() * self._dtype.itemsize, part.entry.megatron)
+        return own.contiguous()[(None,) * depth]
 
     def _part(self, name: str, offset: torch.Size) -> Part:
         slots = (Slot(name, tuple(offset[:depth])) for depth in (0, 1, 2))
         return next(self._parts[slot] for slot in slots if slot in self._parts)
 
-    def _whole(self, part: Part) -> Tensor:
+    def _tensors(self, part: Part) -> list[Tensor]:
+        """Mapped files: what is not looked at is not read, and no memory of ours is taken."""
         if self._open is None or self._open[0] is not part:
-            self._open = None  # let go of one before the next is read
-            tensors = [self._weights.read(name) for name in part.entry.hf]
-            self._open = part, whole(part.entry, tensors, self._architecture).to(self._dtype)
+            self._open = part, [self._weights.read(name) for name in part.entry.hf]
         return self._open[1]
 
 

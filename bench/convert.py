@@ -1,0 +1,132 @@
+"""A conversion of a gigabyte by two ranks, over reading and writing the same bytes; and the memory that it takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bench.model import Shape, make_qwen3
+from bench.result import Result, at_most
+from bench.rounds import Seconds, ratio, take_turns
+from rljob_api.manifest import FileEntry
+from trainer.converting import conversion_run, growth, largest_layer
+from trainer.ranks import run_ranks
+
+RANKS = 2
+SHAPE = Shape(hidden=1536, layers=9, vocabulary=16384)
+TARGET = 1.5
+CHUNK = 16 << 20
+
+
+def measure(folder: Path) -> Result:
+    parameters = make_qwen3(folder / "model", SHAPE)
+    size = 4 * parameters
+    ((seconds, grown),) = run_ranks(1, in_a_warm_process, folder, size, deadline=900)
+    allowed = size / RANKS + largest_layer(folder / "model")
+    return Result(
+        name="convert",
+        checks=[
+            at_most(
+                "conversion over its floor, both by 2 ranks", ratio(seconds, "conversion", "floor"), TARGET
+            ),
+            at_most("memory of a rank over model / ranks + a layer", max(grown) / allowed, 1.0),
+        ],
+        seconds=seconds | {"the whole step as a process, imports included": [whole_step(folder)]},
+        facts={
+            "parameters": parameters,
+            "model_mb": round(size / 1e6, 1),
+            "peak_growth_of_a_rank_mb": round(max(grown) / 1e6, 1),
+            "allowed_mb": round(allowed / 1e6, 1),
+        },
+        comment="What `rljob_trainer convert` does once it has imported torch and Megatron: ranks forked and met, the"
+        " model streamed into Megatron's format, hashed, flushed, described and renamed. The floor: two threads that"
+        " read the model's file and write its bytes to two new files, flushed; nothing is hashed. Memory is what a"
+        " rank's resident memory rose by at its highest, mapped files included.",
+    )
+
+
+def in_a_warm_process(folder: Path, size: int) -> tuple[Seconds, list[int]]:
+    """Seconds, and the growth of each rank's memory in each round."""
+    import torch.distributed as dist
+
+    dist.destroy_process_group()  # a conversion makes its own
+    grown: list[int] = []
+    seconds = take_turns(
+        {
+            "conversion": lambda: timed(lambda: convert(folder, size, grown)),
+            "floor": lambda: timed(lambda: copy(folder / "model" / "model.safetensors", folder / "floor")),
+        }
+    )
+    dist.init_process_group("gloo")  # the harness ends the one it made
+    return seconds, grown
+
+
+def timed(act: Callable[[], object]) -> float:
+    started = time.monotonic()
+    act()
+    return time.monotonic() - started
+
+
+def convert(folder: Path, size: int, grown: list[int]) -> None:
+    """As the step does, into a cache that is empty each time."""
+    from rljob_trainer.convert.cache import Entry
+    from rljob_trainer.convert.identity import Identity
+    from rljob_trainer.convert.work import rank_work
+    from rljob_trainer.convert.world import Work, run_world
+
+    shutil.rmtree(folder / "cache", ignore_errors=True)
+    entry = Entry(folder / "cache", Identity("bench", "1"), "float32")
+
+    def watched(work: Work) -> Work:
+        def act(tell: Callable[[int, str], None]) -> list[FileEntry]:
+            entries: list[FileEntry] = []
+            peak = growth(lambda: entries.extend(work(tell)))
+            (folder / f"growth-{os.getpid()}").write_text(str(peak))
+            return entries
+
+        return act
+
+    def write(draft: Path, note: object) -> list[FileEntry]:
+        return run_world(RANKS, watched(rank_work(folder / "model", draft, "float32")), lambda done: None)
+
+    entry.make(size, write, print, print)
+    for report in folder.glob("growth-*"):
+        grown.append(int(report.read_text()))
+        report.unlink()
+
+
+def copy(source: Path, target: Path) -> None:
+    """The least that moving the bytes costs."""
+    half = source.stat().st_size // 2
+    with ThreadPoolExecutor(RANKS) as pool:
+        list(pool.map(lambda n: _copy_half(source, Path(f"{target}-{n}"), n * half, half), range(RANKS)))
+
+
+def _copy_half(source: Path, target: Path, start: int, length: int) -> None:
+    buffer = bytearray(CHUNK)
+    with source.open("rb", buffering=0) as reader, target.open("wb", buffering=0) as writer:
+        reader.seek(start)
+        while length > 0 and (count := reader.readinto(memoryview(buffer)[: min(CHUNK, length)])):
+            writer.write(memoryview(buffer)[:count])
+            length -= count
+        os.fsync(writer.fileno())
+
+
+def whole_step(folder: Path) -> float:
+    """Seconds of `python -m rljob_trainer convert`, as a pod runs it."""
+    run = folder / "run.json"
+    run.write_text(conversion_run(folder, folder / "model", RANKS).model_dump_json(by_alias=True))
+    own = {
+        "RLJOB_RUN_FILE": str(run),
+        "RLJOB_NODE_RANK": "0",
+        "POD_IP": "127.0.0.1",
+        "NRL_MEGATRON_CHECKPOINT_DIR": str(folder / "other-cache"),
+    }
+    command = [sys.executable, "-m", "rljob_trainer", "convert"]
+    return timed(lambda: subprocess.run(command, check=True, env={**os.environ, **own}))
