@@ -21,7 +21,7 @@ MEGATRON_ONLY = [
     ("expert", "expert", "expert"),
     ("expert-tensor", "expertTensor", "expert_tensor"),
 ]
-"""Names of rule, field and attribute of what dtensor cannot cut."""
+"""Names of rule, field and attribute of what dtensor cannot cut. Virtual stages need stages, and so need it too."""
 
 _CEL_PER_NODE = (
     "(has(self.trainer.numProcPerNode) ? self.trainer.numProcPerNode"
@@ -75,6 +75,13 @@ LAYOUT_RULES: list[Rule] = [
         )
         for rule, field, name in MEGATRON_ONLY
     ],
+    Rule(
+        "virtual-pipeline-needs-pipeline",
+        "parallelism.virtualPipeline",
+        "it cuts the layers of a pipeline rank into pieces: set parallelism.pipeline above 1, or remove it.",
+        lambda spec: spec.parallelism.virtual_pipeline == 1 or spec.parallelism.pipeline > 1,
+        "self.parallelism.virtualPipeline == 1 || self.parallelism.pipeline > 1",
+    ),
     Rule(
         "sequence-needs-megatron",
         "parallelism.sequence",

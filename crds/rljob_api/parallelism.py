@@ -26,6 +26,8 @@ class Parallelism(Spec):
     """Ranks that share every matrix."""
     pipeline: int = Field(1, ge=1, le=1024)
     """Ranks that share the layers; megatron only."""
+    virtual_pipeline: int = Field(1, ge=1, le=64)
+    """Pieces of the layers on each pipeline rank: with more, ranks idle less and send more; megatron only."""
     context: int = Field(1, ge=1, le=1024)
     """Ranks that share the positions of every row, for long completions; megatron only."""
     expert: int = Field(1, ge=1, le=1024)
@@ -112,9 +114,23 @@ class Dtensor(BackendOptions):
     """Recompute activations in the backward pass: less memory, about a third more compute."""
 
 
+class Recompute(StrEnum):
+    """Which activations the backward pass computes again instead of keeping them."""
+
+    NONE = "none"
+    SELECTIVE = "selective"
+    """Those inside attention: much memory for long rows, little compute."""
+    FULL = "full"
+    """Those of whole layers: least memory, about a third more compute."""
+
+
 class Megatron(BackendOptions):
     """The `megatron` backend: megatron-core."""
 
     logging_level: int | None = Field(None, ge=0, le=50)
     """What Megatron's own loggers let through, in Python's numbers: 10 debug, 20 info, 30 warning, 40 error. Absent:
     what the trainer's log lets through, which is info."""
+    recompute: Recompute = Recompute.NONE
+    """Which activations are computed again in the backward pass instead of kept."""
+    overlap_grad_reduce: bool = False
+    """Add up gradients of replicas while the backward pass goes on, instead of after it; the sums are the same."""

@@ -62,6 +62,10 @@ LAYOUT_CASES: dict[str, Case] = {
     "context-needs-megatron": needs_megatron("context"),
     "expert-needs-megatron": needs_megatron("expert"),
     "expert-tensor-needs-megatron": needs_megatron("expertTensor"),
+    "virtual-pipeline-needs-pipeline": Case(
+        bad=[on_ranks(2, {"virtualPipeline": 2}, **MEGATRON)],
+        good=[on_ranks(2, {"pipeline": 2, "virtualPipeline": 2}, **MEGATRON)],
+    ),
     "sequence-needs-megatron": Case(
         bad=[on_ranks(2, {"tensor": 2, "sequence": True})],
         good=[on_ranks(2, {"tensor": 2, "sequence": True}, **MEGATRON)],

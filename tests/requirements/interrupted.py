@@ -87,7 +87,7 @@ def run(spec: JobSpec, model: Path, plan: Plan) -> Trace:
         results.append(step(backend, number))
     if wait:
         wait()
-    return Trace(results, digest(backend.model.parameters()), digest(moments(backend)), draws())
+    return Trace(results, digest(weights(backend)), digest(moments(backend)), draws())
 
 
 def step(backend: Backend, number: int) -> StepResult:
@@ -101,6 +101,10 @@ def digest(tensors: Iterable[Tensor]) -> str:
     for tensor in tensors:
         total.update(tensor.detach().numpy().tobytes())
     return total.hexdigest()
+
+
+def weights(backend: MegatronBackend) -> list[Tensor]:
+    return [parameter for chunk in backend.chunks for parameter in chunk.parameters()]
 
 
 def moments(backend: MegatronBackend) -> list[Tensor]:

@@ -21,6 +21,7 @@ def layout_of(spec: JobSpec) -> Layout:
         world=spec.trainer.world_size,
         tensor=cut.tensor,
         pipeline=cut.pipeline,
+        virtual_pipeline=cut.virtual_pipeline,
         context=cut.context,
         expert=cut.expert,
         expert_tensor=cut.expert_tensor,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rljob_trainer.batch import Batch
 
@@ -37,12 +37,25 @@ def share_of(batch: Batch, plan: Plan, replica: int, device: torch.device) -> li
 
 def _rows(batch: Batch, rows: Tensor, stand_in: Tensor) -> Batch:
     """The rows; for none, two tokens of another's that count for nothing."""
-    if len(rows):
-        return batch.rows(rows)
-    row = batch.rows(stand_in[:1])
+    return batch.rows(rows) if len(rows) else blank(batch.rows(stand_in))
+
+
+def blank(batch: Batch) -> Batch:
+    """Two tokens of the first row, that count for nothing."""
+    row = batch.rows(torch.zeros(1, dtype=torch.long, device=batch.tokens_BT.device))
     short = {name: value[:, :2] for name, value in _tensors(row).items() if name.endswith("_BT")}
-    blank = replace(row, **short, lengths_B=row.lengths_B.clamp(max=2))
-    return replace(blank, mask_BT=torch.zeros_like(blank.mask_BT))
+    two = replace(row, **short, lengths_B=row.lengths_B.clamp(max=2))
+    return replace(two, mask_BT=torch.zeros_like(two.mask_BT))
+
+
+def filled(batch: Batch, rows: int, width: int) -> Batch:
+    """The same with padding, down and to the right, that counts for nothing."""
+
+    def fill(name: str, value: Tensor) -> Tensor:
+        down = (0, rows - len(value))
+        return nn.functional.pad(value, (0, width - value.shape[1], *down) if name.endswith("_BT") else down)
+
+    return replace(batch, **{name: fill(name, value) for name, value in _tensors(batch).items()})
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from rljob_api.job import JobSpec
-from rljob_api.parallelism import BackendOptions, Megatron
+from rljob_api.parallelism import BackendOptions, Megatron, Recompute
 from rljob_trainer.backend.hf_files import write_hf_model
 from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.megatron import checkpoint, cpu, optimizer, rng
@@ -61,14 +61,17 @@ class MegatronBackend:
         self.layout = layout_of(spec)
         self.writers = dist.new_group(backend="gloo", timeout=self.options.distributed_timeout)
         seed_rank(spec.algorithm.grpo.seed, self.place, self.layout.rng_sharding)
-        self.model = self._model(self.options.attention_dropout)
+        own = self.options if isinstance(self.options, Megatron) else Megatron()
+        self.chunks = self._chunks(own.attention_dropout, own.recompute)
         check = self.options.check_for_nan_in_grad
-        self.ddp = optimizer.wrap(self.model, self.model.config, check_for_nan=check)
+        self.ddp = optimizer.wrap(
+            self.chunks, self.chunks[0].config, check_for_nan=check, overlap=own.overlap_grad_reduce
+        )
         self.optimizer = optimizer.build_optimizer(self.ddp, self.options.optimizer)
-        self.export = Export(self.model, self.architecture, self.place, self.dtype)
+        self.export = Export(self.chunks, self.architecture, self.place, self.dtype)
         self.updates = 0
         self.runner = self._runner(self.ddp)
-        self.reference = self._runner(self._model(0.0)) if reference else None
+        self.reference = self._runner(self._chunks(0.0, Recompute.NONE)) if reference else None
 
     def logprobs(self, batch: Batch) -> Tensor:
         return self._logprobs(self.runner, batch)
@@ -80,7 +83,8 @@ class MegatronBackend:
 
     def train_step(self, batch: Batch, loss: LossFunction, poll: Callable[[], None]) -> StepResult:
         poll()
-        self.ddp.zero_grad_buffer()
+        for chunk in self.ddp:
+            chunk.zero_grad_buffer()
         self.optimizer.zero_grad()
         metrics = self.runner.accumulate(self._share(batch), loss, poll)
         poll()
@@ -102,7 +106,8 @@ class MegatronBackend:
         options, own = self.saving.to_load(directory), self.rng_state() if rng else None
         template = self._state(options, optimizer=optimizer, rng_state=own, loading=True)
         state = checkpoint.load(template, directory, options)
-        self.model.load_state_dict(state["model"])
+        for number, chunk in enumerate(self.chunks):
+            chunk.load_state_dict(state["model"][str(number)])
         if optimizer:
             self.optimizer.load_state_dict(state["optimizer"])
         else:
@@ -121,15 +126,19 @@ class MegatronBackend:
         assert isinstance(state, rng.MegatronRng)
         rng.write_rng(state)
 
-    def _model(self, dropout: float) -> GPTModel:
-        config = transformer_config(self.architecture, self.place, self.dtype, dropout)
-        model = build_model(self.architecture, config, self.place).to(self.device)
-        load_converted(model, self.converted, self.saving)
-        return model
+    def _chunks(self, dropout: float, recompute: Recompute) -> list[GPTModel]:
+        """The model's parts on this rank: one, or as many as there are virtual stages."""
+        config = transformer_config(self.architecture, self.place, self.dtype, dropout, recompute)
+        chunks = [
+            build_model(self.architecture, config, self.place, number).to(self.device)
+            for number in range(self.place.chunks)
+        ]
+        load_converted(chunks, self.converted, self.saving)
+        return chunks
 
-    def _runner(self, model: torch.nn.Module) -> Runner:
+    def _runner(self, chunks: Sequence[torch.nn.Module]) -> Runner:
         temperature = float(self.spec.algorithm.sampling.temperature)
-        return Runner(model, self.place, self.architecture.vocab, temperature)
+        return Runner(chunks, self.place, self.architecture.vocab, temperature)
 
     def _share(self, batch: Batch) -> list[Batch]:
         plan = plan_shares(batch.lengths_B, self.place.replicas, self.options.micro_batch_tokens)
@@ -173,7 +182,10 @@ class MegatronBackend:
     def _state(
         self, options: CheckpointOptions, *, optimizer: bool, rng_state: object, loading: bool
     ) -> State:
-        model = self.model.sharded_state_dict(metadata=options.metadata)
+        model = {
+            str(number): chunk.sharded_state_dict(metadata=options.metadata)
+            for number, chunk in enumerate(self.chunks)
+        }
         state: State = {"model": model, "updates": self.updates}
         if optimizer:
             with cpu.stand_in():

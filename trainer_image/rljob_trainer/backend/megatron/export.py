@@ -6,7 +6,7 @@ and put them together; the result goes over expert ranks and over stages in anot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from math import prod
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from rljob_trainer.backend.megatron.architecture import Architecture
-from rljob_trainer.backend.megatron.mapping import Entry, Placed, join, placed_entries
+from rljob_trainer.backend.megatron.mapping import Entry, Placed, join, name_in_table, placed_entries
 from rljob_trainer.backend.megatron.parallel import Place
 
 BUCKET_BYTES = 16 << 20
@@ -35,7 +35,7 @@ class Export:
 
     def __init__(
         self,
-        model: nn.Module,
+        chunks: Sequence[nn.Module],
         architecture: Architecture,
         place: Place,
         dtype: torch.dtype,
@@ -43,8 +43,12 @@ class Export:
     ) -> None:
         """Learn the shapes of other ranks' shards. Collective."""
         self.architecture, self.place, self.dtype = architecture, place, dtype
-        self.parameters = dict(model.named_parameters())
-        everything = placed_entries(architecture, place.stages, place.experts)
+        self.parameters = {
+            (number, name_in_table(name)): value
+            for number, chunk in enumerate(chunks)
+            for name, value in chunk.named_parameters()
+        }
+        everything = placed_entries(architecture, place.stages, place.experts, place.chunks)
         self.shapes = self._shapes(everything)
         self.buckets = list(self._buckets(everything, limit // dtype.itemsize))
 
@@ -59,7 +63,7 @@ class Export:
 
     def _shapes(self, everything: list[Placed]) -> Shapes:
         own = {
-            placed.entry.hf[0]: self.parameters[placed.entry.megatron].shape
+            placed.entry.hf[0]: self.parameters[placed.chunk, placed.entry.megatron].shape
             for placed in everything
             if self.place.holds(placed)
         }
@@ -69,7 +73,7 @@ class Export:
 
     def _buckets(self, everything: list[Placed], limit: int) -> Iterator[Bucket]:
         """Runs of at most `limit` numbers."""
-        for _, run in groupby(everything, key=lambda placed: (placed.stage, placed.expert)):
+        for _, run in groupby(everything, key=lambda placed: (placed.stage, placed.expert, placed.chunk)):
             bucket: Bucket = []
             size = 0
             for placed in run:
@@ -90,7 +94,8 @@ class Export:
         """The bucket's whole tensors, on ranks that hold its shards."""
         ranks, _ = self.place.share_of(bucket[0].entry)
         entries = [placed.entry for placed in bucket]
-        own = _flat(self.parameters[entry.megatron].detach().to(self.dtype) for entry in entries)
+        mine = (self.parameters[placed.chunk, placed.entry.megatron] for placed in bucket)
+        own = _flat(parameter.detach().to(self.dtype) for parameter in mine)
         flats = [own]
         if ranks > 1:
             flats = [torch.empty_like(own) for _ in range(ranks)]

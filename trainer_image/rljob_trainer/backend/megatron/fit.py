@@ -39,6 +39,12 @@ def _shares(architecture: Architecture, parallelism: Parallelism) -> list[Share]
     shares = [
         Share("tensor", parallelism.tensor, architecture.kv_heads, "key-value heads"),
         Share("pipeline", parallelism.pipeline, architecture.layers, "layers"),
+        Share(
+            "virtualPipeline",
+            parallelism.virtual_pipeline,
+            architecture.layers // parallelism.pipeline,
+            "layers of a pipeline rank",
+        ),
     ]
     if experts := architecture.experts:
         return [

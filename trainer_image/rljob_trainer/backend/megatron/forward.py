@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.tensor_parallel import vocab_parallel_cross_entropy
+from megatron.core.utils import get_attr_wrapped_model
 from torch import Tensor, nn
 
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.megatron.parallel import Place
 from rljob_trainer.backend.megatron.sequence import gathered, positions_of, widened
 from rljob_trainer.backend.protocol import LossFunction
+from rljob_trainer.backend.shares import blank, filled
 from rljob_trainer.batch import Batch
 
 Metrics = dict[str, Tensor]
@@ -40,8 +42,8 @@ def target_logprobs(
 class Runner:
     """One model's forward and backward passes. `vocab` is the real vocabulary, without the fill."""
 
-    def __init__(self, model: nn.Module, place: Place, vocab: int, temperature: float) -> None:
-        self.model, self.place, self.vocab, self.temperature = model, place, vocab, temperature
+    def __init__(self, chunks: Sequence[nn.Module], place: Place, vocab: int, temperature: float) -> None:
+        self.chunks, self.place, self.vocab, self.temperature = list(chunks), place, vocab, temperature
 
     @torch.no_grad()
     def logprobs(self, micro_batches: list[Batch]) -> list[Tensor]:
@@ -51,9 +53,11 @@ class Runner:
             micro = next(data)
             return self._output(micro, model), None
 
-        self.model.eval()
+        for chunk in self.chunks:
+            chunk.eval()
         outputs: list[Tensor] = self._schedule(step, micro_batches, forward_only=True)
-        return outputs
+        shapes = [micro.tokens_BT.shape for micro in micro_batches]
+        return [output[:b, :T] for output, (b, T) in zip(outputs, shapes, strict=False)]
 
     def accumulate(
         self, micro_batches: list[Batch], loss: LossFunction, poll: Callable[[], None]
@@ -76,7 +80,8 @@ class Runner:
 
             return self._output(micro, model), finish
 
-        self.model.train()
+        for chunk in self.chunks:
+            chunk.train()
         metrics: list[Metrics] = self._schedule(step, micro_batches, forward_only=False)
         return metrics
 
@@ -89,7 +94,7 @@ class Runner:
         hidden_11tW = (torch.arange(W, device=device) > own_t[:, None])[None, None]
         tokens_bt = tokens_bW[:, own_t]
         output: Tensor = model(tokens_bt, own_t.expand_as(tokens_bt), hidden_11tW)
-        if not self.place.is_last_stage:
+        if not get_attr_wrapped_model(model, "post_process"):
             return output
         targets_bt = tokens_bW.roll(-1, dims=1)[:, own_t]
         first = self.place.tensor * output.shape[-1]
@@ -101,16 +106,29 @@ class Runner:
     def _schedule(
         self, step: Callable[..., object], micro_batches: list[Batch], *, forward_only: bool
     ) -> list[Any]:
-        shape = micro_batches[0].tokens_BT.shape
+        if self.place.chunks > 1:
+            micro_batches = alike(micro_batches, self.place)
+        rows, width = widened(micro_batches[0].tokens_BT, self.place).shape
         with cpu.stand_in():
             result: list[Any] = get_forward_backward_func()(
                 forward_step_func=step,
-                data_iterator=iter(micro_batches),
-                model=[self.model],
+                data_iterator=[iter(micro_batches) for _ in self.chunks],
+                model=self.chunks,
                 num_microbatches=len(micro_batches),
-                # Stages tell one another the real shapes; these two are not used then.
-                seq_length=shape[1],
-                micro_batch_size=shape[0],
+                # Stages without chunks tell one another the real shapes; these two are not used then.
+                seq_length=width,
+                micro_batch_size=rows,
                 forward_only=forward_only,
             )
         return result
+
+
+def alike(micro_batches: list[Batch], place: Place) -> list[Batch]:
+    """The same with padding, and with more of it, in one shape and a multiple of the stages in number.
+
+    Chunks take turns with as many micro-batches at a time as there are stages, and do not tell one another shapes.
+    """
+    missing = -len(micro_batches) % place.stages
+    several = [*micro_batches, *[blank(micro_batches[0])] * missing]
+    rows, width = (max(micro.tokens_BT.shape[axis] for micro in several) for axis in (0, 1))
+    return [filled(micro, rows, width) for micro in several]

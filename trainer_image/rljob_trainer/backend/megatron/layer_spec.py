@@ -36,14 +36,14 @@ def uses_transformer_engine() -> bool:
     return bool(HAVE_TE) and torch.cuda.is_available()
 
 
-def block_spec(config: TransformerConfig) -> ModuleSpec | TransformerBlockSubmodules:
-    """What `GPTModel` is to build on this stage."""
+def block_spec(config: TransformerConfig, chunk: int | None) -> ModuleSpec | TransformerBlockSubmodules:
+    """What `GPTModel` is to build on this stage, or in one of its chunks."""
     if uses_transformer_engine():
         return get_gpt_layer_with_transformer_engine_spec(
             num_experts=config.num_moe_experts, moe_grouped_gemm=False, qk_layernorm=config.qk_layernorm
         )
     layer = _local_layer(config)
-    return TransformerBlockSubmodules([layer] * get_num_layers_to_build(config), RMSNorm)
+    return TransformerBlockSubmodules([layer] * get_num_layers_to_build(config, chunk), RMSNorm)
 
 
 def _local_layer(config: TransformerConfig) -> ModuleSpec:

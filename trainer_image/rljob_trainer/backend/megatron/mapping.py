@@ -101,6 +101,20 @@ def expert(names: ExpertNames) -> tuple[Entry, ...]:
     )
 
 
+_FUSED = {
+    "self_attention.linear_qkv.layer_norm_weight": "input_layernorm.weight",
+    "mlp.linear_fc1.layer_norm_weight": "pre_mlp_layernorm.weight",
+}
+"""Norms that Transformer Engine keeps in the matrix behind them, by what the table calls them."""
+
+
+def name_in_table(parameter: str) -> str:
+    """What the table calls a model's parameter, of whichever modules the model was built."""
+    for fused, plain in _FUSED.items():
+        parameter = parameter.replace(fused, plain)
+    return parameter
+
+
 @dataclass(frozen=True)
 class Placed:
     """An entry, the pipeline stage whose ranks hold it, and which expert ranks there."""
@@ -109,19 +123,31 @@ class Placed:
     stage: int
     expert: int | None = None
     """Which share of the experts it belongs to; None: all ranks of the stage hold it."""
+    chunk: int = 0
+    """Which of the stage's runs of layers it is in."""
 
 
-def placed_entries(architecture: Architecture, pipeline: int = 1, experts: int = 1) -> list[Placed]:
-    """All parameters of a model in a fixed order; the second copy of a tied embedding is left out."""
-    share, last = architecture.layers // pipeline, pipeline - 1
+def placed_entries(
+    architecture: Architecture, pipeline: int = 1, experts: int = 1, chunks: int = 1
+) -> list[Placed]:
+    """All parameters of a model in a fixed order; the second copy of a tied embedding is left out.
+
+    Runs of layers are dealt out to stages in turn, one to each, as often as a stage has chunks.
+    """
+    share, last = architecture.layers // (pipeline * chunks), pipeline - 1
     layer = [*_whole_layer(architecture), *_shared_experts(architecture, experts)]
     layers = [
-        replace(placed, entry=placed.entry.of_layer(i, first=i // share * share), stage=i // share)
+        replace(
+            placed,
+            entry=placed.entry.of_layer(i, first=i // share * share),
+            stage=i // share % pipeline,
+            chunk=i // share // pipeline,
+        )
         for i in range(architecture.layers)
         for placed in layer
     ]
-    head = [] if architecture.tied else [Placed(HEAD, last)]
-    return [Placed(EMBEDDING, 0), *layers, Placed(NORM, last), *head]
+    head = [] if architecture.tied else [Placed(HEAD, last, chunk=chunks - 1)]
+    return [Placed(EMBEDDING, 0), *layers, Placed(NORM, last, chunk=chunks - 1), *head]
 
 
 def _whole_layer(architecture: Architecture) -> list[Placed]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch.nn.functional import silu
 
+from rljob_api.parallelism import Recompute
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.megatron.architecture import Architecture, Experts
 from rljob_trainer.backend.megatron.layer_spec import block_spec
@@ -16,7 +17,11 @@ from rljob_trainer.backend.megatron.parallel import Place
 
 
 def transformer_config(
-    architecture: Architecture, place: Place, dtype: torch.dtype, dropout: float
+    architecture: Architecture,
+    place: Place,
+    dtype: torch.dtype,
+    dropout: float,
+    recompute: Recompute = Recompute.NONE,
 ) -> TransformerConfig:
     """Megatron's configuration. Fused kernels are off: they need Apex or Transformer Engine."""
     return TransformerConfig(
@@ -46,7 +51,9 @@ def transformer_config(
         params_dtype=dtype,
         bf16=dtype is torch.bfloat16,
         # Micro-batches differ in rows and width, so stages tell one another the shape first.
-        variable_seq_lengths=place.stages > 1,
+        variable_seq_lengths=place.stages > 1 and place.chunks == 1,
+        **_chunks_config(place.chunks),
+        **_recompute_config(recompute),
         **_experts_config(architecture.experts),
         # The schedule then neither divides the loss by micro-batches nor multiplies it by context ranks, and
         # DDP sums over replicas instead of averaging: what a loss function of the protocol needs.
@@ -59,6 +66,31 @@ def transformer_config(
         apply_rope_fusion=False,
         persist_layer_norm=False,
     )
+
+
+def _chunks_config(chunks: int) -> dict[str, Any]:
+    """In one batch, as is the default, two stages would take one another's gradients for hidden states: with chunks
+    each is both before and after the other.
+    """
+    if chunks == 1:
+        return {}
+    return {
+        "virtual_pipeline_model_parallel_size": chunks,
+        "overlap_p2p_comm": True,
+        "batch_p2p_comm": False,
+    }
+
+
+def _recompute_config(recompute: Recompute) -> dict[str, Any]:
+    match recompute:
+        case Recompute.NONE:
+            return {}
+        case Recompute.SELECTIVE:
+            return {"recompute_granularity": "selective"}
+        case Recompute.FULL:
+            return {"recompute_granularity": "full", "recompute_method": "uniform", "recompute_num_layers": 1}
+        case _:
+            assert_never(recompute)
 
 
 def _experts_config(experts: Experts | None) -> dict[str, Any]:
@@ -76,19 +108,23 @@ def _experts_config(experts: Experts | None) -> dict[str, Any]:
     }
 
 
-def build_model(architecture: Architecture, config: TransformerConfig, place: Place) -> GPTModel:
-    """This rank's part of the model; its weights are noise."""
+def build_model(
+    architecture: Architecture, config: TransformerConfig, place: Place, chunk: int = 0
+) -> GPTModel:
+    """This rank's part of the model, or one chunk of it; its weights are noise."""
+    virtual = chunk if place.chunks > 1 else None
     cpu.adapt()
     with cpu.stand_in():
         return GPTModel(
             config,
-            block_spec(config),
+            block_spec(config, virtual),
             vocab_size=architecture.padded_vocab(place.tensors),
             max_sequence_length=architecture.max_length,
-            pre_process=place.stage == 0,
-            post_process=place.is_last_stage,
+            pre_process=place.stage == 0 and chunk == 0,
+            post_process=place.is_last_stage and chunk == place.chunks - 1,
             share_embeddings_and_output_weights=architecture.tied,
             position_embedding_type="rope",
             rotary_base=architecture.rope_theta,
             parallel_output=True,
+            vp_stage=virtual,
         )

@@ -32,18 +32,27 @@ from rljob_trainer.backend.protocol import NonFiniteGradientError
 logger = logging.getLogger(__name__)
 
 
-def wrap(model: GPTModel, config: TransformerConfig, *, check_for_nan: bool) -> DistributedDataParallel:
+def wrap(
+    chunks: list[GPTModel], config: TransformerConfig, *, check_for_nan: bool, overlap: bool
+) -> list[DistributedDataParallel]:
     """Gradient buffers in float32, reduced over replicas once per update."""
-    inner = Float16Module(config, model) if config.bf16 else model
     buffers = DistributedDataParallelConfig(
-        use_distributed_optimizer=True, grad_reduce_in_fp32=True, check_for_nan_in_grad=check_for_nan
+        use_distributed_optimizer=True,
+        grad_reduce_in_fp32=True,
+        check_for_nan_in_grad=check_for_nan,
+        overlap_grad_reduce=overlap,
     )
-    ddp = DistributedDataParallel(config, buffers, inner)
-    for group in (*ddp.bucket_groups, *ddp.expert_parallel_bucket_groups):
-        group.check_grads = _logged(group.check_grads)
-    config.no_sync_func = ddp.no_sync
+    wrapped = [
+        DistributedDataParallel(config, buffers, Float16Module(config, chunk) if config.bf16 else chunk)
+        for chunk in chunks
+    ]
+    for ddp in wrapped:
+        for group in (*ddp.bucket_groups, *ddp.expert_parallel_bucket_groups):
+            group.check_grads = _logged(group.check_grads)
+    no_sync = [ddp.no_sync for ddp in wrapped]
+    config.no_sync_func = no_sync if len(wrapped) > 1 else no_sync[0]
     config.finalize_model_grads_func = sum_gradients
-    return ddp
+    return wrapped
 
 
 def _logged(check: Callable[..., None]) -> Callable[..., None]:
@@ -67,7 +76,7 @@ def sum_gradients(model: list[nn.Module], _tokens: Tensor | None = None, **rest:
     finalize_model_grads(model, None, **rest)
 
 
-def build_optimizer(model: DistributedDataParallel, spec: OptimizerSpec) -> MegatronOptimizer:
+def build_optimizer(chunks: list[DistributedDataParallel], spec: OptimizerSpec) -> MegatronOptimizer:
     """AdamW over this rank's slice of the parameters; the learning rate is set before every update."""
     config = OptimizerConfig(
         optimizer="adam",
@@ -78,12 +87,12 @@ def build_optimizer(model: DistributedDataParallel, spec: OptimizerSpec) -> Mega
         adam_eps=spec.eps,
         weight_decay=spec.weight_decay,
         clip_grad=spec.max_grad_norm,
-        bf16=model.config.bf16,
-        params_dtype=model.config.params_dtype,
+        bf16=chunks[0].config.bf16,
+        params_dtype=chunks[0].config.params_dtype,
         use_distributed_optimizer=True,
     )
     with cpu.stand_in():
-        optimizer = get_megatron_optimizer(config, [model])
+        optimizer = get_megatron_optimizer(config, chunks)
     for group in optimizer.param_groups:
         # 0 for 1-D parameters. Only Megatron's own scheduler would apply it, and there is none here.
         group["weight_decay"] = spec.weight_decay * group["wd_mult"]

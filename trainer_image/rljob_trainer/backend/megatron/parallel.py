@@ -63,6 +63,9 @@ def take_place(parallelism: Parallelism, timeout_minutes: int | None) -> Place:
     parallel_state.initialize_model_parallel(
         tensor_model_parallel_size=parallelism.tensor,
         pipeline_model_parallel_size=parallelism.pipeline,
+        virtual_pipeline_model_parallel_size=parallelism.virtual_pipeline
+        if parallelism.virtual_pipeline > 1
+        else None,
         context_parallel_size=parallelism.context,
         expert_model_parallel_size=parallelism.expert,
         expert_tensor_parallel_size=parallelism.expert_tensor,
@@ -81,6 +84,7 @@ def take_place(parallelism: Parallelism, timeout_minutes: int | None) -> Place:
         experts=parallelism.expert,
         expert_tensor=parallel_state.get_expert_tensor_parallel_rank(),
         expert_tensors=parallelism.expert_tensor,
+        chunks=parallelism.virtual_pipeline,
         sequence=parallelism.sequence,
     )
 

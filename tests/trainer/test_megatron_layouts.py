@@ -1,0 +1,96 @@
+"""Further ways to spread a dense model over ranks, and to spend less memory or time: none changes what is learnt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rljob_api.job import JobSpec
+from trainer import tiny
+from trainer.ranks import run_ranks
+from trainer.test_megatron import (
+    SIZES,
+    ask_logprobs,
+    files_of,
+    make_batch,
+    reference_logprobs,
+    train,
+    train_in_torch,
+)
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "sequence": {"tensor": 2, "sequence": True},
+    "context": {"context": 2},
+    "context-and-stages": {"context": 2, "pipeline": 2},
+    "context-and-sequence": {"context": 2, "tensor": 2, "sequence": True},
+    "virtual-stages": {"pipeline": 2, "virtualPipeline": 2},
+    "replicas": {"replicas": 2},
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "sequence": {"recompute": "full"},
+    "context": {"recompute": "selective"},
+    "virtual-stages": {"recompute": "full"},
+    "replicas": {"overlapGradReduce": True},
+}
+
+
+def make_spec(layout: str, **options: object) -> JobSpec:
+    parallelism = dict(LAYOUTS[layout])
+    ranks = parallelism.pop("replicas", 1)
+    for field in ("tensor", "pipeline", "context"):
+        ranks *= parallelism.get(field, 1)
+    spec = {
+        "model": {"source": "/model"},
+        "data": {"train": {"source": "/data"}},
+        "reward": {"builtin": "math"},
+        "backend": "megatron",
+        "algorithm": {
+            "grpo": {"learningRate": 1e-2, "maxSteps": 6},
+            "sampling": {"temperature": "0.7"},
+        },
+        "parallelism": parallelism,
+        "trainer": {"numProcPerNode": ranks},
+        "megatron": {"microBatchTokens": 40, "optimizer": {"eps": 1e-4}, **options},
+    }
+    return JobSpec.model_validate_json(json.dumps(spec))
+
+
+def make_model(directory: Path) -> Path:
+    """Four layers, for two stages with two pieces each; heads and embedding are one tensor."""
+    return tiny.make_model(directory, "qwen3", tied=True, num_hidden_layers=4, **SIZES)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_updates_equal_those_of_plain_torch(tmp_path: Path, layout: str) -> None:
+    model = make_model(tmp_path)
+    expected, expected_results = train_in_torch(model, steps=2, eps=1e-4)
+    spec = make_spec(layout, **OPTIONS.get(layout, {}))
+    ranks = run_ranks(spec.trainer.world_size, train, spec, model, 2)
+    same(ranks[0][0], expected)
+    for _, own in ranks:
+        for result, reference in zip(own, expected_results, strict=True):
+            assert result.metrics == pytest.approx(reference.metrics, abs=1e-5)
+            assert result.grad_norm == pytest.approx(reference.grad_norm, rel=1e-4)
+
+
+@pytest.mark.parametrize("layout", ["context-and-sequence", "virtual-stages"])
+def test_logprobs_are_those_of_transformers_and_weights_come_back_bit_for_bit(
+    tmp_path: Path, layout: str
+) -> None:
+    model, batch, spec = make_model(tmp_path), make_batch(), make_spec(layout)
+    expected, files = reference_logprobs(model, batch), files_of(model)
+    for logprobs, weights in run_ranks(spec.trainer.world_size, ask_logprobs, spec, model, batch):
+        torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
+        assert weights.keys() == files.keys()
+        assert all(torch.equal(tensor, files[name]) for name, tensor in weights.items())
+
+
+def same(weights: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert weights.keys() == expected.keys()
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=0, msg=name)
