@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 from bench.model import Shape, make_qwen3
@@ -22,6 +23,7 @@ RANKS = 2
 SHAPE = Shape(hidden=1536, layers=9, vocabulary=16384)
 TARGET = 1.5
 CHUNK = 16 << 20
+PATIENCE = timedelta(minutes=10)
 
 
 def measure(folder: Path) -> Result:
@@ -93,7 +95,9 @@ def convert(folder: Path, size: int, grown: list[int]) -> None:
         return act
 
     def write(draft: Path, note: object) -> list[FileEntry]:
-        return run_world(RANKS, watched(rank_work(folder / "model", draft, "float32")), lambda done: None)
+        return run_world(
+            RANKS, watched(rank_work(folder / "model", draft, "float32")), lambda done: None, stall=PATIENCE
+        )
 
     entry.make(size, write, print, print)
     for report in folder.glob("growth-*"):

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,13 +28,14 @@ SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "head_dim":
 DEADLINE_SECONDS = 60.0
 
 
-def conversion_run(folder: Path, model: Path, ranks: int = 2) -> Run:
+def conversion_run(folder: Path, model: Path, ranks: int = 2, stall_seconds: int = 600) -> Run:
     """A run on the megatron backend with `model`; it knows no port."""
     return a_run(
         folder,
         backend="megatron",
         model={"source": str(model)},
         trainer={"numProcPerNode": ranks},
+        stall={"phaseTimeoutSeconds": {"convert": stall_seconds}},
     )
 
 
@@ -47,7 +47,6 @@ class Step:
     run: Run
     name: str = "first"
     gate: Path | None = None
-    stall_seconds: float = 600.0
     absent_rank: int | None = None
     """This one never joins the others."""
     spied_on: bool = False
@@ -71,7 +70,6 @@ class Step:
             "folder": str(self.folder),
             "name": self.name,
             "gate": str(self.gate) if self.gate else None,
-            "stall": self.stall_seconds,
             "absent": self.absent_rank,
             "free": self.free_bytes,
             "spied on": self.spied_on,
@@ -261,7 +259,6 @@ def _put_obstacles(settings: dict[str, Any]) -> None:
     from rljob_trainer.convert import cache, hf_source, world
 
     join, read = world._join, hf_source.HfSource.read
-    world.run_world = partial(world.run_world, stall=timedelta(seconds=settings["stall"]))
 
     def gated(self: hf_source.HfSource, name: str) -> Tensor:
         gate = settings["gate"]

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,8 +33,8 @@ def model(tmp_path: Path) -> Path:
 def step(tmp_path: Path, model: Path) -> Callable[..., Step]:
     """A step on the model; all of a test share a cache."""
 
-    def make(name: str = "first", **facts: object) -> Step:
-        return Step(tmp_path, conversion_run(tmp_path, model), name, **facts)  # type: ignore[arg-type]
+    def make(name: str = "first", stall_seconds: int = 600, **facts: Any) -> Step:
+        return Step(tmp_path, conversion_run(tmp_path, model, stall_seconds=stall_seconds), name, **facts)
 
     return make
 
@@ -67,7 +68,7 @@ def test_whoever_waits_takes_over_from_a_holder_that_was_killed(
             for rank in ranks:
                 os.kill(rank, signal.SIGKILL)
         assert second.end() == 0
-    assert "an unfinished conversion of local is thrown away" in second.said()
+    assert "an unfinished conversion is thrown away: " in second.said()
     (entry,) = entries(tmp_path / "cache")
     assert_is_the_model(entry, model)
     assert drafts(tmp_path / "cache") == []

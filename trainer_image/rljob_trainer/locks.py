@@ -34,6 +34,16 @@ def locked(path: Path, waiting: Callable[[str], None]) -> Iterator[Note]:
         os.close(descriptor)
 
 
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """Hold the lock at `path` unless another does, or nobody can know; says which."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        yield _try_lock(descriptor, without_locks=False)
+    finally:
+        os.close(descriptor)
+
+
 class Note:
     """A line in the lock's file by its holder, for those who wait."""
 
@@ -46,7 +56,8 @@ class Note:
         os.ftruncate(self._descriptor, len(line))
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, *, without_locks: bool = True) -> bool:
+    """Whether it is held now; `without_locks` is the answer where the file system has none."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -54,4 +65,5 @@ def _try_lock(descriptor: int) -> bool:
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
+        return without_locks
     return True

@@ -1,7 +1,7 @@
 """Where conversions are kept, for all jobs that see the directory.
 
 ROOT/NAME-KEY/            a whole conversion: Megatron's files, and `conversion.json`, which was written last
-ROOT/.NAME-KEY.tmp        one that is being made, or was when its maker died
+ROOT/.NAME-KEY.*.tmp      one that is being made, or was when its maker died
 ROOT/.NAME-KEY.lock       held by whoever makes it; what it says is the maker's progress
 ROOT/.digests/            what models in directories were found to be
 
@@ -13,30 +13,24 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from rljob_api.base import Record
 from rljob_api.manifest import FileEntry
 from rljob_trainer.checkpoint.durable import (
     StorageError,
     storage_errors,
     sync_directory,
-    sync_file,
-    write_durably,
 )
-from rljob_trainer.checkpoint.verify import sha256_of
+from rljob_trainer.convert.conversion import problem_of, seal
 from rljob_trainer.convert.identity import Identity
-from rljob_trainer.locks import Note, locked
+from rljob_trainer.locks import Note, locked, locked_if_free
 
 CONVERSION_VERSION = 1
 """Rises whenever the same model would be written in another way: what older versions made is then not used."""
-FACTS = "conversion.json"
 ROOM = 1.1
 """Free space that is asked for, in sizes of the converted model."""
 
@@ -48,25 +42,6 @@ def cache_root(environment: Mapping[str, str]) -> Path:
     if home := environment.get("HF_HOME", "").strip():
         return Path(home) / "nemo_rl"
     return Path("~/.cache/huggingface/nemo_rl").expanduser()
-
-
-class ConvertedFile(FileEntry):
-    """A file of a conversion."""
-
-    modified_ns: int
-    """When it was last changed: as long as that and its size hold, it is not hashed again."""
-
-
-class Conversion(Record):
-    """What a conversion says of itself."""
-
-    model: str
-    digest: str
-    conversion_version: int
-    dtype: str
-    megatron_core: str
-    time: str
-    files: list[ConvertedFile]
 
 
 @dataclass(frozen=True)
@@ -87,18 +62,12 @@ class Entry:
         return self.root / self.name
 
     @property
-    def draft(self) -> Path:
-        return self.root / f".{self.name}.tmp"
+    def lock(self) -> Path:
+        return self.root / f".{self.name}.lock"
 
     def problem(self) -> str | None:
         """Why there is nothing to load from; None for a whole conversion."""
-        try:
-            facts = Conversion.model_validate_json((self.path / FACTS).read_text())
-        except FileNotFoundError:
-            return f"{FACTS} is missing" if self.path.exists() else "there is none yet"
-        except (ValidationError, UnicodeDecodeError):
-            return f"{FACTS} cannot be read"
-        return next((found for file in facts.files if (found := self._problem(file))), None)
+        return problem_of(self.path)
 
     def make(
         self,
@@ -114,37 +83,21 @@ class Entry:
         """
         with storage_errors(self.root, "The conversion"):
             self.root.mkdir(parents=True, exist_ok=True)
-            lock = self.root / f".{self.name}.lock"
-            with locked(lock, lambda note: wait(_waiting(self.identity.label, note))) as note:
+            with locked(self.lock, lambda note: wait(_waiting(self.identity.label, note))) as note:
                 problem = self.problem()
                 if problem is not None:
+                    self._sweep(say)
                     self._clear(problem, say)
                     self._refuse_without_room(size)
-                    self.draft.mkdir()
-                    self._publish(write(self.draft, note))
+                    self._fill(lambda draft: write(draft, note))
         return self.path
 
-    def _problem(self, file: ConvertedFile) -> str | None:
-        path = self.path / file.path
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            return f"{file.path} is missing"
-        if stat.st_size != file.bytes:
-            return f"{file.path} has {stat.st_size} bytes instead of {file.bytes}"
-        if stat.st_mtime_ns != file.modified_ns and sha256_of(path) != file.sha256:
-            return f"{file.path} does not match its checksum"
-        return None
-
     def _clear(self, problem: str, say: Callable[[str], None]) -> None:
-        """What a dead maker left, and what is damaged, goes."""
-        if self.draft.exists():
-            say(f"an unfinished conversion of {self.identity.label} is thrown away")
-            shutil.rmtree(self.draft)
         if self.path.exists():
             say(f"the conversion in {self.path} is damaged ({problem}); it is made anew")
-            self.path.rename(self.draft)  # at once: nobody shall find half of it
-            shutil.rmtree(self.draft)
+            doomed = self._draft()
+            self.path.rename(doomed)  # at once: nobody shall find half of it
+            shutil.rmtree(doomed)
 
     def _refuse_without_room(self, size: int) -> None:
         needed, free = ROOM * size, shutil.disk_usage(self.root).free
@@ -155,30 +108,31 @@ class Entry:
                 " NRL_MEGATRON_CHECKPOINT_DIR."
             )
 
-    def _publish(self, flushed: list[FileEntry]) -> None:
-        """Everything on the disk, then the facts, then the name."""
-        known = {entry.path: entry for entry in flushed}
-        for path in self.draft.iterdir():
-            if path.name not in known:
-                sync_file(path)
-                known[path.name] = FileEntry(
-                    path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path)
-                )
-        facts = Conversion(
-            model=self.identity.label,
-            digest=self.identity.digest,
-            conversion_version=CONVERSION_VERSION,
-            dtype=self.dtype,
-            megatron_core=version("megatron-core"),
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
-            files=[
-                ConvertedFile(**entry.model_dump(), modified_ns=(self.draft / entry.path).stat().st_mtime_ns)
-                for entry in sorted(known.values(), key=lambda entry: entry.path)
-            ],
-        )
-        write_durably(self.draft / FACTS, facts.model_dump_json(by_alias=True, indent=1))
-        self.draft.rename(self.path)
-        sync_directory(self.root)
+    def _sweep(self, say: Callable[[str], None]) -> None:
+        """Throw away what makers that died have left, of any model: nobody may ever ask for it again."""
+        for draft in self.root.glob(".*.tmp"):
+            lock = draft.with_name(f"{draft.name.rsplit('.', 2)[0]}.lock")
+            with nullcontext(True) if lock == self.lock else locked_if_free(lock) as dead:
+                if dead:
+                    say(f"an unfinished conversion is thrown away: {draft}")
+                    shutil.rmtree(draft)
+
+    def _fill(self, write: Callable[[Path], list[FileEntry]]) -> None:
+        draft = self._draft()
+        draft.mkdir()
+        try:
+            seal(draft, write(draft), self.identity, CONVERSION_VERSION, self.dtype)
+            draft.rename(self.path)
+            sync_directory(self.root)
+        except OSError:  # where no lock works somebody else may have been first
+            if self.problem() is not None:
+                raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _draft(self) -> Path:
+        """A name that nobody else uses."""
+        return self.root / f".{self.name}.{uuid.uuid4().hex[:8]}.tmp"
 
 
 def gigabytes(size: float) -> str:

@@ -10,12 +10,14 @@ from datetime import timedelta
 from pathlib import Path
 
 from rljob_api.manifest import FileEntry
+from rljob_api.progress import TrainPhase
 from rljob_api.run import Run
 from rljob_trainer.convert.cache import Entry, cache_root, gigabytes
 from rljob_trainer.convert.identity import identity_of
 from rljob_trainer.errors import Mistake
 from rljob_trainer.locks import Note
 from rljob_trainer.model_source import whole_model
+from rljob_trainer.stall.limits import Limits
 
 TIMEOUT = timedelta(hours=4)
 """How long a rank waits for the others: a slow one is no reason to throw away what all have written."""
@@ -63,8 +65,10 @@ def _write(run: Run, model: Path, draft: Path, dtype: str, told: Callable[[int],
     from rljob_trainer.convert.work import rank_work
     from rljob_trainer.convert.world import run_world
 
+    stall = timedelta(seconds=Limits(run.spec.stall.phase_timeout_seconds).of(TrainPhase.CONVERT))
+    work = rank_work(model, draft, dtype)
     world = run.spec.trainer.ranks_per_node
-    return run_world(world, rank_work(model, draft, dtype), told, timeout=TIMEOUT)
+    return run_world(world, work, told, timeout=max(TIMEOUT, stall), stall=stall)
 
 
 class Voice:

@@ -27,8 +27,6 @@ from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.errors import Mistake
 
 POLL_SECONDS = 0.1
-STALL = timedelta(minutes=30)
-"""Without a byte written by any rank for so long, something hangs: slow storage still moves."""
 PR_SET_PDEATHSIG = 1
 JOINING = "joining the others"
 CELL = struct.Struct("<q247sx")
@@ -78,13 +76,15 @@ def run_world(
     told: Callable[[int], None],
     *,
     timeout: timedelta | None = None,
-    stall: timedelta = STALL,
+    stall: timedelta,
 ) -> list[FileEntry]:
     """`work` on all of `world` forked ranks of a fresh process group; what they flushed, together.
 
     `told` hears the bytes done so far, several times a second. `timeout` is how long a rank waits for the others in a
-    collective; None is torch's default. Raises what a rank raised, if it is a sentence for users, else
-    `ConversionError`; then, and when the caller is interrupted, no rank is left.
+    collective; None is torch's default. Without a byte moved by any rank for `stall` it is a hang.
+
+    Raises what a rank raised, if it is a sentence for users, else `ConversionError`; then, and when the caller is
+    interrupted, no rank is left.
     """
     reports = Path(tempfile.mkdtemp(prefix="rljob-convert-"))
     ranks = Ranks({}, mmap.mmap(-1, world * CELL.size), reports)
