@@ -47,6 +47,7 @@ class Queue:
 
     async def get(self) -> Key:
         """The next job; `done` or `failed` must follow."""
+        await asyncio.sleep(0)  # passes that wait for nothing must leave time to watches and to the lease
         while not self._waiting:
             self._arrived.clear()
             await self._arrived.wait()

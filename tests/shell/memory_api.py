@@ -196,15 +196,25 @@ class MemoryApi:
         uid = options.get("preconditions", {}).get("uid")
         if uid and uid != old["metadata"]["uid"]:
             return _refusal(409, "Conflict")
-        placed = place.plural == "pods" and old["spec"].get("nodeName")
-        over = old.get("status", {}).get("phase") in ("Succeeded", "Failed")
-        if placed and not over and options.get("gracePeriodSeconds") != 0:
-            new = copied(old)
-            new["metadata"].setdefault("deletionTimestamp", self.clock())
-            return self._store(place, old, new)
+        if place.plural == "pods":
+            old = self._going(place, old, options)
+            if old["metadata"]["deletionGracePeriodSeconds"] > 0:
+                return Answer(200, copied(old))
         del self._collection(place.plural)[place.namespace, place.name]
         self._changed(place, "DELETED", copied(old))
         return Answer(200, copied(old))
+
+    def _going(self, place: Place, pod: Manifest, options: Manifest) -> Manifest:
+        """The pod, asked to go: at once if it has no node, has ended, or that is what is asked for."""
+        over = pod["status"].get("phase") in ("Succeeded", "Failed")
+        at_once = over or not pod["spec"].get("nodeName") or options.get("gracePeriodSeconds") == 0
+        new = copied(pod)
+        new["metadata"].setdefault("deletionTimestamp", self.clock())
+        new["metadata"].setdefault("deletionGracePeriodSeconds", pod["spec"]["terminationGracePeriodSeconds"])
+        if at_once:
+            new["metadata"]["deletionGracePeriodSeconds"] = 0
+        self._store(place, pod, new)
+        return self._collection(place.plural)[place.namespace, place.name]
 
     def _keep(self, place: Place, kind: str, new: Manifest, code: int) -> Answer:
         self._collection(place.plural)[place.namespace, place.name] = new

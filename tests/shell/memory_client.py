@@ -80,15 +80,19 @@ class MemoryClient(Client):
         return answer.body
 
     async def lines(self, path: str, params: Mapping[str, str], accept: str = JSON) -> AsyncIterator[bytes]:
-        plural, revision = path.rsplit("/", 1)[-1], int(params["resourceVersion"])
-        async for change in self._changes(plural, revision):
+        async for kind, manifest in self._events(path, params):
             await self._faults.dawdle()
             self._cut_by_chance()
             for _ in range(1 + self._faults.happens(self._faults.repeated)):
-                yield _event(change.type, change.object)
+                yield json.dumps({"type": kind, "object": manifest}).encode()
 
-    async def _changes(self, plural: str, revision: int) -> AsyncIterator[Change]:
-        """As they come. Raises `ApiError` when they are not known any more, or the operator is dead."""
+    async def _events(self, path: str, params: Mapping[str, str]) -> AsyncIterator[tuple[str, Manifest]]:
+        """As they come; at the end of its time the stream says how far it got, and ends.
+
+        Raises `ApiError` when the changes are not known any more, or the operator is dead.
+        """
+        plural, revision = path.rsplit("/", 1)[-1], int(params["resourceVersion"])
+        ends = asyncio.get_running_loop().time() + float(params["timeoutSeconds"])
         news = asyncio.Event()
         with self._api.heard(lambda change: news.set() if change.plural == plural else None):
             while True:
@@ -97,10 +101,11 @@ class MemoryClient(Client):
                 if changes is None:
                     raise ApiError(410, "Expired", "too old resource version")
                 for change in changes:
-                    yield change
+                    yield change.type, change.object
                     revision = change.revision
-                await news.wait()
-                news.clear()
+                if not await _within(news, ends):
+                    yield "BOOKMARK", {"metadata": {"resourceVersion": str(self._api.revision)}}
+                    return
 
     def _check(self) -> None:
         if self.dead:
@@ -123,8 +128,15 @@ class MemoryClient(Client):
         raise ApiError(0, "ClientPayloadError", "the stream broke off")
 
 
-def _event(kind: str, manifest: Manifest) -> bytes:
-    return json.dumps({"type": kind, "object": manifest}).encode()
+async def _within(news: asyncio.Event, ends: float) -> bool:
+    """Whether there were any by then, a time of the loop's."""
+    try:
+        async with asyncio.timeout_at(ends):
+            await news.wait()
+    except TimeoutError:
+        return False
+    news.clear()
+    return True
 
 
 class ListedJobs:

@@ -2,82 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
-from typing import Protocol
-
-import pytest
-
 from builders import manifest
-from kube.api import Answer, Api, Manifest
+from kube.api import Api, Manifest
 from rljob_operator.cluster.client import APPLY
 from rljob_operator.cluster.resources import JOBS, LEASES, METADATA_KINDS, PODS
 
-from .memory_api import MemoryApi
+from .rooms import Room, said, version
 
 MAPS, SERVICES = METADATA_KINDS["ConfigMap"], METADATA_KINDS["Service"]
-numbers = itertools.count()
-
-
-class Asked(Protocol):
-    """Either of the two."""
-
-    def get(self, path: str) -> Answer: ...
-    def post(self, path: str, body: Manifest) -> Answer: ...
-    def put(self, path: str, body: Manifest) -> Answer: ...
-    def merge(self, path: str, body: Manifest) -> Answer: ...
-    def delete(self, path: str) -> Answer: ...
-    def send(
-        self, method: str, path: str, body: Manifest | None = None, content_type: str = "application/json"
-    ) -> Answer: ...
-
-
-@dataclass
-class Room:
-    """A namespace of one of them."""
-
-    api: Asked
-    namespace: str
-
-    def pod(self, name: str = "p", placed: bool = True) -> Manifest:
-        spec: Manifest = {"containers": [{"name": "main", "image": "i"}], "terminationGracePeriodSeconds": 9}
-        body = {"metadata": {"name": name, "labels": {"a": "b"}}, "spec": spec}
-        made = self.api.post(PODS.path(self.namespace), body)
-        assert made.code == 201, made.message
-        if placed:
-            target = {"kind": "Node", "name": "n"}
-            bound = self.api.post(
-                PODS.path(self.namespace, name, "binding"), {"metadata": {"name": name}, "target": target}
-            )
-            assert bound.code == 201, bound.message
-        return self.api.get(PODS.path(self.namespace, name)).body
-
-    def job(self) -> Manifest:
-        made = self.api.post(JOBS.path(self.namespace), manifest() | {"metadata": {"name": "j"}})
-        assert made.code == 201, made.message
-        return made.body
-
-    def delete(self, path: str, **options: object) -> Answer:
-        return self.api.send("DELETE", path, {"apiVersion": "v1", "kind": "DeleteOptions", **options})
-
-
-@pytest.fixture(params=["real", "memory"])
-def room(request: pytest.FixtureRequest) -> Room:
-    namespace = f"contract-{next(numbers)}"
-    if request.param == "memory":
-        return Room(MemoryApi(lambda: "2026-01-01T00:00:00Z"), namespace)
-    api: Api = request.getfixturevalue("api_server")
-    api.post("/api/v1/namespaces", {"metadata": {"name": namespace}})
-    api.post(f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": "default"}})
-    return Room(api, namespace)
-
-
-def said(answer: Answer) -> tuple[int, str]:
-    return answer.code, str(answer.body.get("reason", ""))
-
-
-def version(body: Manifest) -> int:
-    return int(body["metadata"]["resourceVersion"])
 
 
 def test_a_name_is_given_once(room: Room) -> None:

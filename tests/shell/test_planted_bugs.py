@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("virtual_time")
 
 gang = importlib.import_module("rljob_operator.decide.gang")  # the package exports a function of that name
 Plant = Callable[[pytest.MonkeyPatch], None]
-TRIALS = 40
+TRIALS = 120
 
 
 def a_relist_forgets_deletions(patch: pytest.MonkeyPatch) -> None:

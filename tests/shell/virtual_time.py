@@ -15,18 +15,28 @@ from rljob_operator.cluster import event_posts, kubernetes
 
 T = TypeVar("T")
 BEGINNING = 1_700_000_000.0
+ROUNDS_AT_ONCE = 20_000
+"""Of the event loop, with work to do in each; far more than the schedules have ever needed."""
 
 
 class _Selector(selectors.DefaultSelector):
-    """Never waits; tells how long it would have."""
+    """Never waits; tells how long it would have.
+
+    Raises `AssertionError` when time does not go on: nothing will happen any more, or work goes round in circles.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.waited = 0.0
+        self._at_once = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         assert timeout is not None, "nothing will ever happen any more"
+        self._at_once = 0 if timeout > 0 else self._at_once + 1
         self.waited += max(0.0, timeout)
+        if self._at_once > ROUNDS_AT_ONCE:
+            self._at_once = 0
+            raise AssertionError(f"{ROUNDS_AT_ONCE} rounds of the loop, and no time has passed")
         return super().select(0)
 
 
