@@ -1,4 +1,4 @@
-"""Every `reason` that conditions and attempts carry: one CamelCase word for programs, and what it means to people.
+"""Every `reason` of conditions, attempts and Events: one CamelCase word for programs, and what it means to people.
 
 `docs/reference.md` lists them from here.
 """
@@ -111,6 +111,11 @@ class Reason(StrEnum):
     """Something was lost, the message says what."""
     NOT_REACHED = "NotReached"
     """This has not happened."""
+
+    ATTEMPT_STARTED = "AttemptStarted"
+    """Of an Event alone: a gang starts, the note says why."""
+    ROLLOUT_REPLACED = "RolloutReplaced"
+    """Of an Event alone: a rollout server takes another's place, trainers keep their state."""
 
 
 IN_THE_RUNBOOK = (

@@ -11,9 +11,6 @@ from rljob_api.status import AttemptStatus, Condition, ConditionType, Failure, S
 
 from .status_reading import condition
 
-ATTEMPT_STARTED = "AttemptStarted"
-ROLLOUT_REPLACED = "RolloutReplaced"
-
 GOOD = {
     ConditionType.PODS_READY: "True",
     ConditionType.CHECKPOINT_READY: "True",
@@ -33,7 +30,7 @@ WAITING = frozenset({Reason.SOME_NOT_READY, Reason.ALL_READY, Reason.NOT_REACHED
 class Happening:
     type: Literal["Normal", "Warning"]
     reason: str
-    """One CamelCase word."""
+    """A `Reason`."""
     action: str
     """What the operator was about, in one CamelCase word."""
     note: str
@@ -49,7 +46,7 @@ def happenings(before: Status | None, after: Status) -> Iterator[Happening]:
             yield _failed(failure)
     if after.rollout.restarts > old.rollout.restarts:
         note = f"A rollout server was replaced; trainers keep their state ({after.rollout.restarts} so far)."
-        yield Happening("Warning", ROLLOUT_REPLACED, "Replace", note)
+        yield Happening("Warning", Reason.ROLLOUT_REPLACED, "Replace", note)
     for new in after.conditions:
         was = condition(before, new.type)
         if was is None or (was.status, was.reason) != (new.status, new.reason):
@@ -59,7 +56,7 @@ def happenings(before: Status | None, after: Status) -> Iterator[Happening]:
 def _started(attempt: AttemptStatus) -> Happening:
     first = attempt.reason in (Reason.FIRST_ATTEMPT, Reason.RESUMED)
     note = f"Attempt {attempt.number} starts: {attempt.reason}."
-    return Happening("Normal" if first else "Warning", ATTEMPT_STARTED, "Start", note)
+    return Happening("Normal" if first else "Warning", Reason.ATTEMPT_STARTED, "Start", note)
 
 
 def _failed(failure: Failure) -> Happening:

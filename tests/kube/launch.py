@@ -82,7 +82,7 @@ def launch(
         os.close(lock)  # the first process inside holds it from now on
     try:
         return start.ready(), start.process
-    except BaseException:
+    except BaseException:  # also when it is interrupted: nothing may be left behind
         start.process.kill()
         start.process.wait()
         _clear(place)

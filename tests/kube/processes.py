@@ -21,7 +21,10 @@ class Failure(Exception):  # noqa: N818 - reads as a sentence
 
 
 def start(command: Command, log: Path) -> subprocess.Popen[bytes]:
-    """A process that ends with this one, however that ends. What it says goes to `log`."""
+    """A process that ends with this one, however that ends. What it says goes to `log`.
+
+    What runs between fork and exec is one system call, and no thread of ours holds a lock that it needs: hence noqa.
+    """
     libc = ctypes.CDLL(None)
     with log.open("ab") as out:
         return subprocess.Popen(

@@ -39,7 +39,10 @@ class Start:
     def begin(
         cls, place: Place, nodes: int, lock: int, tell: Callable[[str], None], *, ends_with_us: bool
     ) -> Start:
-        """Start the first process inside new namespaces; it inherits the lock on the place."""
+        """Start the first process inside new namespaces; it inherits the lock on the place.
+
+        For `noqa` see `processes.start`.
+        """
         boot = [sys.executable, "-m", "kube.boot", str(place.number), str(nodes)]
         libc = ctypes.CDLL(None)
         with (place.run / "boot.log").open("wb") as log:
