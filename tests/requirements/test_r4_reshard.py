@@ -52,10 +52,9 @@ def test_a_fully_reshardable_checkpoint_goes_on_under_another_layout(
             assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-4)
 
 
-@pytest.mark.parametrize(("before", "after"), [(4, 2), (2, 4)])
-def test_the_number_of_replicas_may_change_in_any_case(tmp_path: Path, before: int, after: int) -> None:
-    model, directory, straight = saved(tmp_path, a_spec(data=before))
-    resumed = ran(a_spec(data=after), model, Plan(first=3, load=directory, rng=False))
+def test_the_number_of_replicas_may_change_in_any_case(tmp_path: Path) -> None:
+    model, directory, straight = saved(tmp_path, a_spec(data=4))
+    resumed = ran(a_spec(data=2), model, Plan(first=3, load=directory, rng=False))
     for one, other in zip(straight[0].results[3:], resumed[0].results, strict=True):
         assert other.metrics == pytest.approx(one.metrics, abs=1e-6)
 
