@@ -83,6 +83,13 @@ LAYOUT_RULES: list[Rule] = [
         "self.parallelism.virtualPipeline == 1 || self.parallelism.pipeline > 1",
     ),
     Rule(
+        "expert-tensor-needs-gpus",
+        "parallelism.expertTensor",
+        "above 1, ranks exchange unequal numbers of tokens, which gloo on CPU cannot gather: set it to 1.",
+        lambda spec: spec.parallelism.expert_tensor == 1 or spec.on_gpu,
+        "self.parallelism.expertTensor == 1 || self.trainer.gpusPerNode > 0",
+    ),
+    Rule(
         "sequence-needs-megatron",
         "parallelism.sequence",
         "it needs the megatron backend: set `backend: megatron`, or remove it.",

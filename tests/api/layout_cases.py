@@ -51,7 +51,7 @@ LAYOUT_CASES: dict[str, Case] = {
         bad=[
             on_ranks(3, {"expert": 2}, **MEGATRON),
             on_ranks(4, {"expert": 4, "pipeline": 2}, **MEGATRON),
-            on_ranks(2, {"expert": 2, "expertTensor": 2}, **MEGATRON),
+            spec(trainer={"gpusPerNode": 2}, parallelism={"expert": 2, "expertTensor": 2}, **MEGATRON),
         ],
         good=[on_ranks(4, {"expert": 2, "pipeline": 2}, **MEGATRON)],
     ),
@@ -61,10 +61,17 @@ LAYOUT_CASES: dict[str, Case] = {
     "pipeline-needs-megatron": needs_megatron("pipeline"),
     "context-needs-megatron": needs_megatron("context"),
     "expert-needs-megatron": needs_megatron("expert"),
-    "expert-tensor-needs-megatron": needs_megatron("expertTensor"),
+    "expert-tensor-needs-megatron": Case(
+        bad=[spec(trainer={"gpusPerNode": 2}, parallelism={"expertTensor": 2})],
+        good=[spec(trainer={"gpusPerNode": 2}, parallelism={"expertTensor": 2}, **MEGATRON)],
+    ),
     "virtual-pipeline-needs-pipeline": Case(
         bad=[on_ranks(2, {"virtualPipeline": 2}, **MEGATRON)],
         good=[on_ranks(2, {"pipeline": 2, "virtualPipeline": 2}, **MEGATRON)],
+    ),
+    "expert-tensor-needs-gpus": Case(
+        bad=[on_ranks(2, {"expertTensor": 2}, **MEGATRON)],
+        good=[spec(trainer={"gpusPerNode": 2}, parallelism={"expertTensor": 2}, **MEGATRON)],
     ),
     "sequence-needs-megatron": Case(
         bad=[on_ranks(2, {"tensor": 2, "sequence": True})],

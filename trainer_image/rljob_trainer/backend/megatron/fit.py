@@ -26,6 +26,11 @@ def refuse_uneven(architecture: Architecture, parallelism: Parallelism) -> None:
             f"spec.parallelism.expert: {parallelism.expert} ranks cannot share the experts of a model that has "
             f"none ({architecture.model_type}); set it to 1"
         )
+    if architecture.experts is not None and parallelism.tensor > 1 and not parallelism.sequence:
+        raise Mistake(
+            f"spec.parallelism.sequence: the {parallelism.tensor} tensor ranks would all send the same tokens to the "
+            f"model's experts ({architecture.model_type}); set it to true"
+        )
     for share in _shares(architecture, parallelism):
         if share.count % share.ranks:
             allowed = ", ".join(str(n) for n in range(1, share.count + 1) if share.count % n == 0 and n <= 64)
