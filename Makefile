@@ -62,6 +62,10 @@ cluster-down: setup ## Remove that cluster and all that it left
 demo-cluster: setup ## A real cluster, the operator from its chart, the example job until it is complete; needs root
 	@PYTHONPATH=tests $(BIN)/python -m e2e_cluster.demo
 
+.PHONY: demo-preemption
+demo-preemption: setup ## A job on this machine whose processes are taken away, beside one left alone: the same curve
+	@PYTHONPATH=tests $(BIN)/python -m e2e.demo
+
 .PHONY: kubectl
 kubectl: setup ## Ask that cluster (ARGS="get pods")
 	@PYTHONPATH=tests $(BIN)/python -m kube kubectl $(ARGS)

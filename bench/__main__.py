@@ -12,7 +12,7 @@ from bench import SCRATCH
 from bench.result import RESULTS, Result, write
 from bench.table import write_table
 
-NAMES = ["save", "convert", "sync", "learning", "step", "cli", "trl", "fanout", "fleet", "faults"]
+NAMES = ["save", "convert", "sync", "learning", "backends", "step", "cli", "trl", "fanout", "fleet", "faults"]
 
 
 def main(names: list[str]) -> int:
