@@ -27,6 +27,7 @@ from rljob_trainer.checkpoint.durable import write_durably
 from rljob_trainer.distributed import Ranks, join
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.rewards import load_reward, score
+from rljob_trainer.stall import guard
 from rljob_trainer.words import TERMINATION_LOG_ENV, read_last_words
 from trainer.checkpoints import a_run
 from trainer.ranks import context
@@ -35,33 +36,46 @@ Toy = Callable[[Ranks, ProgressBoard, Run], None]
 DEADLINE_SECONDS = 60.0
 
 
-def launched(toy: Toy, tmp_path: Path, limits: dict[str, int], **spec: Any) -> tuple[int, LastWords]:
-    """Exit code and last words of a launcher whose ranks run `toy`."""
-    process = context().Process(target=_launch, args=(toy, tmp_path, limits, spec))
-    process.start()
-    process.join(DEADLINE_SECONDS)
-    late = process.is_alive()
-    process.kill()
-    assert not late, "the launcher did not end"
-    words = read_last_words(tmp_path / "termination-log")
-    assert words is not None
-    assert process.exitcode is not None
-    return process.exitcode, words
-
-
-def _launch(toy: Toy, tmp_path: Path, limits: dict[str, int], spec: dict[str, Any]) -> None:
-    os.setsid()
-    os.environ |= {TERMINATION_LOG_ENV: str(tmp_path / "termination-log"), "GLOO_SOCKET_IFNAME": "lo"}
-    os.chdir(tmp_path)
-    (storage := tmp_path / "storage").mkdir(exist_ok=True)
-    stall = {"phaseTimeoutSeconds": limits}
-    run = a_run(storage, stall=stall, trainer={"numProcPerNode": 2}, **spec)
+def launched(
+    toy: Toy, tmp_path: Path, limits: dict[str, int], nodes: int = 1, **spec: Any
+) -> list[tuple[int, LastWords]]:
+    """Exit code and last words of each node's launcher; two ranks in all run `toy`."""
+    trainer = {"numNodes": nodes, "numProcPerNode": 2 // nodes}
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    run = a_run(storage, stall={"phaseTimeoutSeconds": limits}, trainer=trainer, **spec)
     run = run.model_copy(update={"master_addr": "127.0.0.1", "master_port": _free_port()})
+    places = [tmp_path / f"node-{node}" for node in range(nodes)]
+    processes = [
+        context().Process(target=_launch, args=(toy, run, node, places[node])) for node in range(nodes)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(DEADLINE_SECONDS)
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    assert None not in codes, "a launcher did not end"
+    return [(code or 0, _words(place)) for code, place in zip(codes, places, strict=True)]
+
+
+def _words(place: Path) -> LastWords:
+    words = read_last_words(place / "termination-log")
+    assert words is not None
+    return words
+
+
+def _launch(toy: Toy, run: Run, node: int, place: Path) -> None:
+    place.mkdir()
+    os.chdir(place)
+    os.environ |= {TERMINATION_LOG_ENV: str(place / "termination-log"), "GLOO_SOCKET_IFNAME": "lo"}
     train = ModuleType("rljob_trainer.train")
     train.main = partial(_rank, toy)  # type: ignore[attr-defined] # a module of our own
     sys.modules[train.__name__] = train
     launch._import_once = lambda run: None
-    sys.exit(launch.launch(run, 0))
+    guard.HEAD_START_SECONDS = 1.5
+    sys.exit(launch.launch(run, node))
 
 
 def _rank(toy: Toy, run: Run, *place: Any) -> int:
