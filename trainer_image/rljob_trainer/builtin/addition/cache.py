@@ -8,21 +8,20 @@ CACHE/addition-KEY.lock                      held by whoever trains; the kernel 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+
+from rljob_trainer.locks import locked
 
 from .recipe import Recipe, cache_key, model_config
 from .tokenizer import make_tokenizer
 
 COMPLETE = "warm_start.json"
-LOCK_POLL_SECONDS = 0.2
+WAITING = "waiting for another process that makes builtin:addition"
 
 
 def skeleton_path(cache_dir: Path, recipe: Recipe | None = None) -> Path:
@@ -57,7 +56,7 @@ def make_addition_model(
     recipe = recipe or Recipe()
     directory = skeleton_path(cache_dir, recipe)
     if not is_complete(directory):
-        with _locked(directory.with_name(f"{directory.name}.lock"), heartbeat):
+        with locked(directory.with_name(f"{directory.name}.lock"), lambda _: heartbeat(WAITING)):
             if not is_complete(directory):
                 _add_weights(directory, recipe, heartbeat)
     return directory
@@ -86,20 +85,3 @@ def _publish(file: Path, directory: Path) -> None:
     with file.open("rb") as written:
         os.fsync(written.fileno())
     file.replace(directory / file.name)
-
-
-@contextmanager
-def _locked(path: Path, heartbeat: Callable[[str], None]) -> Iterator[None]:
-    with path.open("w") as lock:
-        while not _try_lock(lock.fileno()):
-            heartbeat("waiting for another process that makes builtin:addition")
-            time.sleep(LOCK_POLL_SECONDS)
-        yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
