@@ -82,8 +82,9 @@ def test_logprobs_are_those_of_transformers_and_weights_come_back_bit_for_bit(
         assert all(torch.equal(tensor, files[name]) for name, tensor in weights.items())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "layout"), [("mixtral", LAYOUTS[1]), *(("qwen3_moe", layout) for layout in LAYOUTS)], ids=str
+)
 def test_updates_equal_those_of_plain_torch(tmp_path: Path, kind: str, layout: dict[str, Any]) -> None:
     model = make_model(tmp_path, kind)
     expected, expected_results = train_in_torch(model, steps=2, eps=1e-4)
