@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rljob_api.goodput import Seconds
 from rljob_api.progress import TrainPhase
 from rljob_trainer.ledger import Ledger
+from rljob_trainer.progress import ProgressBoard
+from trainer.checkpoints import a_run
 
 
 def played(*phases: tuple[TrainPhase, float, int], repeats_until: int = 0) -> Seconds:
@@ -43,3 +47,17 @@ def test_preparing_saving_and_waiting_have_names_of_their_own() -> None:
         (TrainPhase.EVALUATE, 9, 0),
     )
     assert spent == Seconds(restarting=11, waiting=7, saving=8, productive=9)
+
+
+def test_a_phase_inside_another_counts_once(tmp_path: Path) -> None:
+    now = 100.0
+    board = ProgressBoard(a_run(tmp_path), lambda: now)
+    with board.phase(TrainPhase.SYNC):
+        now += 1
+        with board.phase(TrainPhase.WAIT):
+            now += 5
+        now += 2
+    assert board.phase_seconds() == {TrainPhase.SYNC: 3, TrainPhase.WAIT: 5}
+    spent = board.progress().spent
+    assert spent is not None
+    assert (spent.syncing, spent.waiting) == (3, 5)

@@ -42,6 +42,7 @@ class ProgressBoard:
         self._ledger = Ledger(TrainPhase.PREPARE, clock())
         self._lock = RLock()
         self._depth = 0
+        self._inside = 0.0
         self._seconds: dict[TrainPhase, float] = {}
         self._steps: deque[float] = deque(maxlen=STEP_WINDOW)
         self._broken: Callable[[], list[BrokenReplica]] = list
@@ -55,10 +56,11 @@ class ProgressBoard:
 
     @contextmanager
     def phase(self, phase: TrainPhase, detail: str = "") -> Iterator[TrainPhase]:
-        """Be in a phase; its seconds add up. Afterwards the phase around it comes back; without one it stays."""
+        """Be in a phase; its own seconds add up. Afterwards the phase around it comes back; without one it stays."""
         with self._lock:
             around = self._now.phase if self._depth else phase
             started = self._clock()
+            around_spent, self._inside = self._inside, 0.0
             self._depth += 1
             self._enter(phase, detail)
         try:
@@ -67,7 +69,8 @@ class ProgressBoard:
             with self._lock:
                 spent = self._clock() - started
                 self._depth -= 1
-                self._seconds[phase] = self._seconds.get(phase, 0) + spent
+                self._seconds[phase] = self._seconds.get(phase, 0) + spent - self._inside
+                self._inside = around_spent + spent
                 self._enter(around, "")
 
     def _enter(self, phase: TrainPhase, detail: str) -> None:
