@@ -11,7 +11,9 @@ import pytest
 from rljob_api.fields import field
 from rljob_api.reaches import REACHES, Reach
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # what libraries say when they are imported is not at stake here
+pytestmark = pytest.mark.filterwarnings(
+    "ignore"
+)  # what libraries say when they are imported is not at stake here
 
 
 @pytest.mark.parametrize("reach", REACHES, ids=lambda reach: f"{reach.field}-{reach.argument}")
