@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from functools import reduce
 from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -20,5 +21,5 @@ pytestmark = pytest.mark.filterwarnings(
 def test_a_row_names_a_field_and_an_argument_that_exist(reach: Reach) -> None:
     assert field(f"spec.{reach.field}").path == f"spec.{reach.field}"
     module, _, name = reach.callable.partition(":")
-    taken = reduce(getattr, name.split("."), import_module(module))
+    taken: Any = reduce(getattr, name.split("."), import_module(module))
     assert reach.argument in inspect.signature(taken).parameters
