@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -93,14 +94,16 @@ def connects(cluster: Cluster, pod: Manifest, port: int) -> bool:
 
 
 @pytest.fixture(scope="module")
-def prometheus(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """In the cluster's network, scraping what the chart's monitors select."""
+def prometheus(job: Job, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Prometheus]]:
+    """One on each node, scraping what the chart's monitors select: policies let a node reach its own pods only."""
     monitors = rendered(MONITORING, release=RELEASE, namespace=NAMESPACE)
     monitors = [*of_kind("ServiceMonitor", monitors), *of_kind("PodMonitor", monitors)]
-    with skipped_if_unavailable():
+    with skipped_if_unavailable(), ExitStack() as servers:
         configs = scrape_configs(monitors, job.cluster.api.get("/api/v1/pods").body["items"], NAMESPACE)
-        with scraping(configs, tmp_path_factory.mktemp("prometheus"), job.cluster.inside()) as server:
-            yield server
+        yield [
+            servers.enter_context(scraping(configs, tmp_path_factory.mktemp(node), job.cluster.inside(node)))
+            for node in sorted(set(job.nodes().values()))
+        ]
 
 
 TROUBLE = re.compile("_(refusals|reconcile_errors|watch_restarts)_")
@@ -111,9 +114,9 @@ TROUBLE = re.compile("_(refusals|reconcile_errors|watch_restarts)_")
     "query", [each for each in [*OPERATOR.queries, *TRAINING.queries] if not TROUBLE.search(each)]
 )
 def test_a_query_of_the_dashboards_shows_the_job_or_the_operator(
-    query: str, job: Job, prometheus: Prometheus
+    query: str, job: Job, prometheus: list[Prometheus]
 ) -> None:
     asked = (
         query.replace("$__rate_interval", "10s").replace("$namespace", "default").replace("$rljob", job.name)
     )
-    eventually(lambda: bool(prometheus.values(asked)), f"{asked} returns data")
+    eventually(lambda: any(server.values(asked) for server in prometheus), f"{asked} returns data")
