@@ -51,7 +51,7 @@ def spread(name: str, max_steps: int) -> Manifest:
     """
     job = addition(name, max_steps, data={"train": {"source": BUILTIN}}, validation={"source": BUILTIN})
     spec = job["spec"]
-    spec["algorithm"]["grpo"] |= {"validationPeriod": 50, "klPenalty": 0.01}
+    spec["algorithm"]["grpo"] |= {"validationPeriod": 10, "klPenalty": 0.01}
     liked: Manifest = {"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [TRAINERS_NODE]}]}
     here = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": liked}]}
     soon = [

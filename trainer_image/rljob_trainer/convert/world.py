@@ -113,11 +113,15 @@ def _watch(ranks: Ranks, world: int, told: Callable[[int], None], stall: timedel
 
 
 def _reap(ranks: Ranks) -> None:
+    """Those that were killed are heard first: the others may have failed for want of them."""
+    ended: dict[int, int] = {}
     for pid, rank in list(ranks.living.items()):
-        ended, status = os.waitpid(pid, os.WNOHANG)
-        if ended:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
             del ranks.living[pid]
-            _hear(ranks, rank, os.waitstatus_to_exitcode(status))
+            ended[rank] = os.waitstatus_to_exitcode(status)
+    for rank, code in sorted(ended.items(), key=lambda one: one[1]):
+        _hear(ranks, rank, code)
 
 
 def _hear(ranks: Ranks, rank: int, code: int) -> None:
