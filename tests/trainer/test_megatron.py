@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -43,23 +42,9 @@ def make_model(directory: Path, kind: str, *, tied: bool) -> Path:
 def make_spec(
     tensor: int, pipeline: int, data: int, *, dropout: float = 0.0, top_p: str = "1.0", **optimizer: float
 ) -> JobSpec:
-    return JobSpec.model_validate_json(
-        json.dumps(
-            {
-                "model": {"source": "/model"},
-                "data": {"train": {"source": "/data"}},
-                "reward": {"builtin": "math"},
-                "backend": "megatron",
-                "algorithm": {
-                    "grpo": {"learningRate": 1e-2, "maxSteps": 6},
-                    "sampling": {"temperature": "0.7", "topP": top_p},
-                },
-                "parallelism": {"tensor": tensor, "pipeline": pipeline},
-                "trainer": {"numProcPerNode": tensor * pipeline * data},
-                "megatron": {"microBatchTokens": 40, "attentionDropout": dropout, "optimizer": optimizer},
-            }
-        )
-    )
+    ranks = tensor * pipeline * data
+    cut = {"tensor": tensor, "pipeline": pipeline}
+    return tiny.megatron_spec(ranks, cut, top_p=top_p, attentionDropout=dropout, optimizer=optimizer)
 
 
 def make_batch(seed: int = 0) -> Batch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -39,25 +38,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_spec(layout: str, **options: object) -> JobSpec:
+def make_spec(layout: str, **options: Any) -> JobSpec:
     parallelism = dict(LAYOUTS[layout])
     ranks = parallelism.pop("replicas", 1)
     for field in ("tensor", "pipeline", "context"):
         ranks *= parallelism.get(field, 1)
-    spec = {
-        "model": {"source": "/model"},
-        "data": {"train": {"source": "/data"}},
-        "reward": {"builtin": "math"},
-        "backend": "megatron",
-        "algorithm": {
-            "grpo": {"learningRate": 1e-2, "maxSteps": 6},
-            "sampling": {"temperature": "0.7"},
-        },
-        "parallelism": parallelism,
-        "trainer": {"numProcPerNode": ranks},
-        "megatron": {"microBatchTokens": 40, "optimizer": {"eps": 1e-4}, **options},
-    }
-    return JobSpec.model_validate_json(json.dumps(spec))
+    return tiny.megatron_spec(ranks, parallelism, optimizer={"eps": 1e-4}, **options)
 
 
 def make_model(directory: Path) -> Path:

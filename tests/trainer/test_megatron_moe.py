@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -51,20 +50,7 @@ def make_model(directory: Path, kind: str, **sizes: Any) -> Path:
 
 
 def make_spec(*, ranks: int = 1, **parallelism: object) -> JobSpec:
-    spec = {
-        "model": {"source": "/model"},
-        "data": {"train": {"source": "/data"}},
-        "reward": {"builtin": "math"},
-        "backend": "megatron",
-        "algorithm": {
-            "grpo": {"learningRate": 1e-2, "maxSteps": 6},
-            "sampling": {"temperature": "0.7"},
-        },
-        "parallelism": parallelism,
-        "trainer": {"numProcPerNode": ranks},
-        "megatron": {"microBatchTokens": 40, "optimizer": {"eps": 1e-4}},
-    }
-    return JobSpec.model_validate_json(json.dumps(spec))
+    return tiny.megatron_spec(ranks, parallelism, optimizer={"eps": 1e-4})
 
 
 @pytest.mark.parametrize("kind", KINDS)

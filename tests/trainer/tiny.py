@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +101,23 @@ def transformers_logprobs(model: Path, batch: Batch, temperature: float) -> Tens
         logits_BTV = hf(batch.tokens_BT, attention_mask=attention_BT).logits[:, :-1] / temperature
     picked_BT = logits_BTV.log_softmax(-1).gather(-1, batch.tokens_BT[:, 1:, None])[..., 0]
     return torch.nn.functional.pad(picked_BT, (1, 0)) * batch.mask_BT
+
+
+def megatron_spec(
+    ranks: int, parallelism: Mapping[str, object], *, top_p: str = "1.0", **options: Any
+) -> JobSpec:
+    """A job on megatron whose micro-batches are of a few rows; `options` are those of its block."""
+    spec = {
+        "model": {"source": "/model"},
+        "data": {"train": {"source": "/data"}},
+        "reward": {"builtin": "math"},
+        "backend": "megatron",
+        "algorithm": {
+            "grpo": {"learningRate": 1e-2, "maxSteps": 6},
+            "sampling": {"temperature": "0.7", "topP": top_p},
+        },
+        "parallelism": parallelism,
+        "trainer": {"numProcPerNode": ranks},
+        "megatron": {"microBatchTokens": 40, **options},
+    }
+    return JobSpec.model_validate_json(json.dumps(spec))
