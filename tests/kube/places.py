@@ -130,13 +130,22 @@ def clear(place: Place) -> None:
     """
     if place.record.exists():
         made = json.loads(place.record.read_text())
-        if _link_exists(made["link"]):
-            run("ip", "link", "delete", made["link"])
+        _remove_link(made["link"])
         for each in made["cgroups"]:
             _remove_cgroup(Path(each))
         place.record.unlink()
     if place.run.exists():
         shutil.rmtree(place.run)
+
+
+def _remove_link(name: str) -> None:
+    """The kernel takes it along with its other end's namespace, in its own time: perhaps between look and deletion."""
+    try:
+        if _link_exists(name):
+            run("ip", "link", "delete", name)
+    except Failure:
+        if _link_exists(name):
+            raise
 
 
 def _remove_cgroup(folder: Path) -> None:
