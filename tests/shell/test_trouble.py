@@ -67,7 +67,8 @@ def test_a_leader_that_slept_does_no_harm_and_steps_down(place: Place, kubelet: 
         assert place.lease_holder() == other.name
         place.edit({"suspend": False})
         until(lambda: "demo-trainer-1-2" in place.pods(), place.told)
-        assert proxy.writes[before:] == []
+        # An Event of what it did before it slept may still come: that is told late, and changes nothing.
+        assert [one for one in proxy.writes[before:] if "events" not in one.path] == []
     assert place.status()["attempt"]["number"] == 2
 
 
