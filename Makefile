@@ -31,6 +31,10 @@ $(STAMP): requirements/cpu.txt pyproject.toml | $(UV)
 	  { echo "make: vLLM on CPU needs the system library libnuma; on Debian and Ubuntu: apt-get install libnuma1" >&2; exit 1; }
 	@echo "==> installing the pinned environment into $(VENV) (about 6.5 GB; half a minute with a warm cache)"
 	@$(UV) venv --quiet --allow-existing --python '>=3.11,<3.14' $(VENV)
+	@$(BIN)/python -c 'import os, shutil, sysconfig as s; \
+	  found = shutil.which(s.get_config_var("CC").split()[0]), os.path.exists(s.get_path("include") + "/Python.h"); \
+	  raise SystemExit(not all(found))' || \
+	  { echo "make: one dependency, pycosat, is compiled here and needs gcc and Python's headers; on Debian and Ubuntu: apt-get install gcc libc6-dev python3-dev" >&2; exit 1; }
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -r requirements/cpu.txt
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
