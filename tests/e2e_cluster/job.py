@@ -49,7 +49,8 @@ def spread(name: str, max_steps: int) -> Manifest:
 
     It also does what the dashboards show: validate, and hold the policy by a KL penalty.
     """
-    job = addition(name, max_steps, data={"train": {"source": BUILTIN}}, validation={"source": BUILTIN})
+    data = {"train": {"source": BUILTIN}, "validation": {"source": BUILTIN}}
+    job = addition(name, max_steps, data=data)
     spec = job["spec"]
     spec["algorithm"]["grpo"] |= {"validationPeriod": 10, "klPenalty": 0.01}
     liked: Manifest = {"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [TRAINERS_NODE]}]}
