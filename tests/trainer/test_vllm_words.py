@@ -1,0 +1,69 @@
+"""What a vLLM server leaves as its pod's termination message when its engine fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rljob_trainer.weights.vllm_words import ENGINE_LOGGER, LastWordsOfTheEngine, keep_last_words
+from rljob_trainer.words import MAX_BYTES, TERMINATION_LOG_ENV
+
+
+@pytest.fixture
+def engine() -> Iterator[logging.Logger]:
+    logger = logging.getLogger(ENGINE_LOGGER)
+    yield logger
+    for handler in list(logger.handlers):
+        if isinstance(handler, LastWordsOfTheEngine):
+            logger.removeHandler(handler)
+
+
+@pytest.fixture
+def message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As a kubelet mounts it: there, and empty."""
+    path = tmp_path / "termination-log"
+    path.touch()
+    monkeypatch.setenv(TERMINATION_LOG_ENV, str(path))
+    return path
+
+
+def _fail(engine: logging.Logger, words: str) -> None:
+    try:
+        raise ValueError(words)
+    except ValueError:
+        engine.exception("EngineCore failed to start.")
+
+
+def test_the_engines_own_error_becomes_the_termination_message(engine: logging.Logger, message: Path) -> None:
+    keep_last_words()
+    _fail(engine, "no room for\n  one request")
+    assert message.read_text() == "vLLM's engine failed: ValueError: no room for one request"
+
+
+def test_the_first_error_stays(engine: logging.Logger, message: Path) -> None:
+    keep_last_words()
+    keep_last_words()
+    _fail(engine, "the cause")
+    _fail(engine, "what followed")
+    assert message.read_text().endswith("the cause")
+
+
+def test_an_error_without_an_exception_is_no_last_word(engine: logging.Logger, message: Path) -> None:
+    keep_last_words()
+    engine.error("a request was refused")
+    assert message.read_text() == ""
+
+
+def test_a_long_error_is_cut(engine: logging.Logger, message: Path) -> None:
+    keep_last_words()
+    _fail(engine, "x" * 2 * MAX_BYTES)
+    assert message.stat().st_size == MAX_BYTES
+
+
+def test_outside_a_pod_nothing_listens(engine: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(TERMINATION_LOG_ENV, raising=False)
+    keep_last_words()
+    assert not any(isinstance(handler, LastWordsOfTheEngine) for handler in engine.handlers)
