@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -268,6 +270,16 @@ def test_a_whole_conversion_is_left_alone(tmp_path: Path) -> None:
         os.utime(file)
     assert converted(tmp_path, model) == entry
     assert (entry / FACTS).stat().st_ino == before
+
+
+FINDING = "rljob_trainer.convert.step, rljob_trainer.builtin.addition"
+
+
+def test_who_finds_a_conversion_imports_no_torch() -> None:
+    """It would cost every restart seconds before training, which imports it anyway, begins."""
+    code = f"import {FINDING}, sys; print({{'torch', 'transformers'}} & sys.modules.keys())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "set()"
 
 
 def lose_a_file(model: Path) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median
 from threading import RLock, Thread
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -21,11 +22,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from rljob_api.progress import BrokenReplica, Progress, TrainPhase
 from rljob_api.run import Run
 from rljob_api.status import CheckpointFacts
-from rljob_trainer.checkpoint.plan import ResumePlan
 from rljob_trainer.errors import Mistake
 from rljob_trainer.ledger import Ledger
 from rljob_trainer.metrics import BoardCollector
 from rljob_trainer.stall.pulse import Pulse
+
+if TYPE_CHECKING:  # it imports torch, for which a conversion that is found would wait seconds
+    from rljob_trainer.checkpoint.plan import ResumePlan
 
 STEP_WINDOW = 25
 """Steps that the running median of step times looks back on."""

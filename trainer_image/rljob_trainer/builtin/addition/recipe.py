@@ -7,13 +7,14 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedConfig, Qwen3Config, Qwen3MoeConfig
+from typing import TYPE_CHECKING, Any
 
 from rljob_api.model import BUILTIN_ADDITION, BUILTIN_ADDITION_MOE
 
 from .tokenizer import VOCABULARY
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ RECIPES = {BUILTIN_ADDITION: Recipe(), BUILTIN_ADDITION_MOE: Recipe(experts=4)}
 
 def model_config(recipe: Recipe) -> PreTrainedConfig:
     """Of the finished model."""
+    from transformers import Qwen3Config, Qwen3MoeConfig
+
     if not recipe.experts:
         return Qwen3Config(architectures=["Qwen3ForCausalLM"], **_sizes(recipe))
     return Qwen3MoeConfig(
