@@ -119,6 +119,10 @@ lock: | $(UV) ## Pin every dependency anew (no index addresses in the result)
 bench: setup ## Measure against floors and peers; results go to bench/results
 	$(BIN)/python -m bench
 
+.PHONY: bench-kills
+bench-kills: setup ## Kill small jobs 800 times on both backends; takes an hour, and goes on where it was ended
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench kills
+
 .PHONY: clean
 clean: ## Remove what the other targets made here (caches of other projects stay)
 	rm -rf $(VENV) .venv-uv runs dist build .mypy_cache .ruff_cache .pytest_cache

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from e2e.kills import kill_command, kill_rank, kill_server, step
 from e2e.local_job import LocalJob
+from e2e.volume import differences
 from rljob_api.base import Manifest
 from rljob_api.progress import TrainPhase
 
@@ -104,17 +105,15 @@ def finish(job: LocalJob) -> None:
 def shown(alone: LocalJob, taken: LocalJob) -> int:
     """Both curves and the verdict."""
     for name, job in (("left alone", alone), ("taken away", taken)):
-        print(f"  reward, {name}  {bars(list(job.curve('reward').values()))}")
+        print(f"  reward, {name}  {bars(list(job.volume.curve('reward').values()))}")
     marks = {at for at, _, _ in BLOWS}
-    print(f"  {'':20}  {''.join('^' if n in marks else ' ' for n in range(1, len(alone.losses()) + 1))}")
-    same = {
-        "losses": taken.losses() == alone.losses(),
-        "samples": taken.samples() == alone.samples(),
-        "weights": taken.weights() == alone.weights(),
-    }
-    for what, equal in same.items():
-        print(f"  {what}: {'the same, bit for bit' if equal else 'DIFFERENT'}")
-    return 0 if all(same.values()) else 1
+    print(
+        f"  {'':20}  {''.join('^' if n in marks else ' ' for n in range(1, len(alone.volume.losses()) + 1))}"
+    )
+    unequal = differences(taken.volume, alone.volume)
+    for what in ("losses", "samples", "weights"):
+        print(f"  {what}: {'DIFFERENT' if what in unequal else 'the same, bit for bit'}")
+    return 1 if unequal else 0
 
 
 def bars(values: list[float]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import builders
+from e2e.volume import Volume
 from rljob_api.progress import Progress
 from rljob_api.status import Status
 
@@ -147,26 +148,10 @@ class LocalJob:
         trainers = [pid for name, pids in self.pods().items() if "-trainer-" in name for pid in pids]
         return {address for pid in trainers if (address := _environment(pid).get("POD_IP"))}
 
-    def losses(self) -> dict[int, float]:
-        """Step → loss."""
-        return self.curve("loss")
-
-    def curve(self, name: str) -> dict[int, float]:
-        """Step → a metric, from the curves."""
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-        events = EventAccumulator(str(self.storage / "tensorboard"))
-        events.Reload()
-        return {event.step: event.value for event in events.Scalars(name)}
-
-    def samples(self) -> dict[int, str]:
-        """Step → everything that was drawn in it."""
-        paths = (self.storage / "samples").glob("step_*.jsonl")
-        return {int(path.stem.removeprefix("step_")): path.read_text() for path in paths}
-
-    def weights(self) -> bytes:
-        """The exported weights."""
-        return (self.storage / "export" / "model.safetensors").read_bytes()
+    @property
+    def volume(self) -> Volume:
+        """What it has left so far."""
+        return Volume(self.storage)
 
 
 def _environment(pid: int) -> dict[str, str]:

@@ -52,7 +52,7 @@ def job(tmp_path: Path) -> Iterator[LocalJob]:
 
 def test_after_every_sync_the_servers_answer_with_the_weights_of_the_trainer(straight: LocalJob) -> None:
     """To float32's rounding, in every sample: one weight that had not arrived would show."""
-    mismatch = straight.curve("mismatch_max")
+    mismatch = straight.volume.curve("mismatch_max")
     assert sorted(mismatch) == list(range(1, STEPS + 1))
     assert max(mismatch.values()) < 1e-4
 

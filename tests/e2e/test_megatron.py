@@ -56,5 +56,5 @@ def test_kills_in_each_phase_change_nothing(
     status = job.status()
     assert status is not None
     assert (status.phase, status.restarts) == (Phase.COMPLETE, len(PHASES))
-    assert max(straight.curve("mismatch_max").values()) < 1e-4
+    assert max(straight.volume.curve("mismatch_max").values()) < 1e-4
     assert_same(job, straight)

@@ -50,7 +50,7 @@ def test_each_hang_is_told_apart_and_costs_the_step_at_most(job: LocalJob, tmp_p
     assert job.finish() == 0
     status = told(job)
     assert (status.phase, status.restarts, status.restarts_count_towards_max) == (Phase.COMPLETE, 1, 1)
-    assert sorted(job.losses()) == list(range(1, 11))
+    assert sorted(job.volume.losses()) == list(range(1, 11))
     assert status.goodput is not None
     assert float(status.goodput.shares.stalled) > 0
     assert float(status.goodput.percent) > 0

@@ -107,7 +107,7 @@ def _trained(run: Run, ranks: Ranks, board: ProgressBoard, loop: Loop) -> tuple[
     try:
         loop.run()
     except Interrupted:
-        return Ending.PREEMPTED, EXIT_PREEMPTED, _leave(run, loop)
+        return Ending.PREEMPTED, EXIT_PREEMPTED, leave(run, loop)
     if loop.saver:
         loop.saver.finish()
     with board.phase(TrainPhase.EXPORT):
@@ -116,14 +116,16 @@ def _trained(run: Run, ranks: Ranks, board: ProgressBoard, loop: Loop) -> tuple[
         return Ending.COMPLETE, EXIT_COMPLETE, f"all {loop.state.step} steps are done"
 
 
-def _leave(run: Run, loop: Loop) -> str:
+def leave(run: Run, loop: Loop) -> str:
     """Told to go: keep the last finished step, whatever was begun after it."""
     step = loop.state.step
     if loop.saver is None or not run.spec.checkpoint.on_preemption.save:
         return f"told to go after step {step}; not saved, as spec.checkpoint says"
     if step == 0:
         return "told to go before the first step was finished"
-    loop.save_now()
+    newest = loop.board.progress().checkpoint
+    if newest is None or newest.step != step:  # it may be told to go before it did a step of its own
+        loop.save_now()
     return f"told to go; step {step} is saved"
 
 
