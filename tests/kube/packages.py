@@ -30,6 +30,8 @@ DEBIAN = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",
     "skopeo": "skopeo",
+    # for a volume that fails
+    "fusermount3": "fuse3",
 }
 """Package of each program."""
 DYNAMIC_LOADER = b"/ld-linux"

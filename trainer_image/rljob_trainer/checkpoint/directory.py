@@ -1,9 +1,10 @@
 """The job's directory on the checkpoint volume: its layout, whose it is, and who may write.
 
 job.json                 name and UID of the job: a reused name or a retained claim never resumes a stranger
-attempts/000002-<token>  the fence (`fence.py`); the content is the last step that the attempt finished
+attempts/000002-<token>  the fence (`fence.py`); in it the last step that the attempt finished
 checkpoints/step_40      whole and verified when written; step_60.tmp-2 is being written by attempt 2
 quarantine/              what did not verify, moved aside, for people
+rollouts/                finished groups of steps that are not saved yet (`rollout/kept.py`)
 samples/ tensorboard/ export/ last_words/
 .trash/                  on its way out
 """
@@ -15,6 +16,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from pydantic import ValidationError
 
 from rljob_api.base import Record
 from rljob_api.run import Run
@@ -28,6 +31,7 @@ STATE = "state"
 """Folder inside a checkpoint that belongs to the backend."""
 _STEP = re.compile(r"step_(\d+)")
 _DRAFT = re.compile(r"step_\d+\.tmp-(\d+)")
+_NOTE = re.compile(r"\d+\n")
 
 
 class Owner(Record):
@@ -58,6 +62,10 @@ class Directory:
     @property
     def quarantine(self) -> Path:
         return self.root / "quarantine"
+
+    @property
+    def rollouts(self) -> Path:
+        return self.root / "rollouts"
 
     @property
     def samples(self) -> Path:
@@ -115,18 +123,19 @@ class Storage(Directory):
         """Remember the last finished step, so that the next attempt knows what was lost. Call at start and
         each step.
 
-        Without fsync: it is worth a step's truth in a status, not a disk's latency in each step.
+        Without fsync: it is worth a step's truth in a status, not a disk's latency in each step. The end of the line
+        tells one that a power cut has torn.
         """
         path = self.attempts / self.mine.file
         draft = path.with_name(f".{path.name}")
-        draft.write_text(str(step))
+        draft.write_text(f"{step}\n")
         draft.replace(path)
 
     def step_before(self) -> int | None:
         """Last step that the attempt before this one finished; None if there was none."""
         earlier = [fence for fence in fences(self.attempts) if fence < self.mine]
         texts = [(self.attempts / fence.file).read_text() for fence in earlier]
-        noted = [int(text) for text in texts if text]
+        noted = [int(text) for text in texts if _NOTE.fullmatch(text)]
         return noted[-1] if noted else None
 
     def publish(self, step: int) -> None:
@@ -187,13 +196,23 @@ def _claim(storage: Storage) -> None:
                 f" {storage.job.name!r} an empty directory, or move the checkpoints away."
             )
         write_durably(storage.root / JOB_FILE, storage.job.model_dump_json(by_alias=True))
-    if storage.owner.uid != storage.job.uid:
+    owner = _owner(storage)
+    if owner.uid != storage.job.uid:
         raise Mistake(
-            f"{storage.root} belongs to another job: {storage.owner.name!r} with UID {storage.owner.uid},"
-            f" and this"
+            f"{storage.root} belongs to another job: {owner.name!r} with UID {owner.uid}, and this"
             f" is {storage.job.name!r} with UID {storage.job.uid}. Give this job another directory"
             " (spec.checkpoint.storage), or remove that one if it is not needed any more."
         )
+
+
+def _owner(storage: Storage) -> Owner:
+    try:
+        return storage.owner
+    except ValidationError as error:
+        raise Mistake(
+            f"{storage.root / JOB_FILE} is damaged, so nobody knows whose the directory is. If it is job"
+            f" {storage.job.name!r}'s, write this into it: {storage.job.model_dump_json(by_alias=True)}"
+        ) from error
 
 
 def _clear(storage: Storage) -> None:

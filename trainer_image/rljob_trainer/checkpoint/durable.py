@@ -44,7 +44,11 @@ def _told(error: OSError, root: Path, deed: str) -> Exception:
             f"{deed} failed: the directory {root} cannot be written ({reason}). Make it writable for user"
             f" {os.getuid()}, or give the job another volume."
         )
-    return StorageError(f"{deed} failed: the volume at {root} does not work ({reason}: {error.filename}).")
+    where = f", at {error.filename}" if error.filename else ""
+    return StorageError(
+        f"{deed} failed: the volume at {root} does not work ({reason}{where}). Look at the node's kernel log or the"
+        " storage's own; checkpoints saved before are not touched."
+    )
 
 
 def sync_file(path: Path) -> None:
@@ -72,9 +76,10 @@ def write_durably(path: Path, text: str) -> None:
 
 
 def remove_tree(path: Path, trash: Path) -> None:
-    """Remove a directory so that nobody ever sees half of it: it is renamed into `trash` first."""
+    """Remove a directory so that nobody ever sees half of it, not even after a power cut: it goes to `trash` first."""
     doomed = trash / f"{path.name}.{os.getpid()}.{path.stat().st_ino}"
     path.rename(doomed)
+    sync_directory(path.parent)
     with ThreadPoolExecutor() as pool:  # large files take long: 0.17 s a gigabyte on ext4
         list(pool.map(Path.unlink, (file for file in doomed.rglob("*") if not file.is_dir())))
     shutil.rmtree(doomed)
