@@ -107,6 +107,17 @@ def test_a_large_file_may_take_as_long_as_bytes_move() -> None:
     assert gang.hangs(81.0), "elsewhere bytes prove nothing"
 
 
+def test_a_rank_that_has_ended_is_asked_nothing_while_another_still_saves() -> None:
+    """Its process is gone: to ask what it has read and written would end the parent."""
+    gang = Gang(learnt())
+    for rank in (0, 1):
+        gang.beat(rank, TrainPhase.SAVE, 100)
+    assert not gang.hangs(100)
+    gang.watch.pulses = {0: gang.pulses[0]}
+    gang.watch.bytes_moved = {0: 5 * MEGABYTE}.__getitem__
+    assert not gang.hangs(101)
+
+
 def a_beat(count: int = 5, phase: TrainPhase | None = TrainPhase.TRAIN) -> Beat:
     return Beat(at=1.0, count=count, step=3, phase=phase, detail="")
 

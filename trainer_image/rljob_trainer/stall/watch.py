@@ -41,7 +41,7 @@ class Silence:
 
 @dataclass
 class Watch:
-    """`ranks` gives each rank's pulse."""
+    """`pulses` are those of the ranks that run; who has ended is waited for no more."""
 
     limits: Limits
     pulses: Mapping[int, Pulse]
@@ -53,6 +53,7 @@ class Watch:
 
     def look(self, now: float) -> Silence | None:
         """`now` is `time.monotonic()`. A hang, or None."""
+        self._seen = {rank: beat for rank, beat in self._seen.items() if rank in self.pulses}
         self._seen |= {rank: beat for rank, pulse in self.pulses.items() if (beat := pulse.read())}
         at_work = {rank: beat for rank, beat in self._seen.items() if beat.phase is not None and beat.at}
         if not at_work:
