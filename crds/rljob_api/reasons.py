@@ -51,12 +51,20 @@ class Reason(StrEnum):
     message names, or ask for less; then the job goes on by itself after an edit, or after a suspend and a resume."""
     IMAGE_PULL_FAILED = "ImagePullFailed"
     """An image cannot be pulled: check its name, and `template.spec.imagePullSecrets` for a private registry."""
+    SECRET_MISSING = "SecretMissing"
+    """A Secret that the job refers to, or a key in it, does not exist: create it, and the pod starts by itself."""
+    CONFIG_MAP_MISSING = "ConfigMapMissing"
+    """A ConfigMap that the job refers to, or a key in it, does not exist: create it, and the pod starts by itself."""
+    VOLUME_NOT_MOUNTED = "VolumeNotMounted"
+    """A volume cannot be attached or mounted, the message says why."""
     CONTAINER_CANNOT_START = "ContainerCannotStart"
-    """A container cannot be made, for example for want of a Secret or of a key in it."""
+    """A container cannot be made, the message says why."""
     CLAIM_NOT_READY = "ClaimNotReady"
     """The claim is missing or has no volume: check `checkpoint.storage` and the storage class."""
     PRIORITY_CLASS_MISSING = "PriorityClassMissing"
     """The priority class does not exist: create it, or choose another in `template.spec.priorityClassName`."""
+    RUNTIME_CLASS_MISSING = "RuntimeClassMissing"
+    """The runtime class does not exist: create it, or choose another in `template.spec.runtimeClassName`."""
     SERVICE_ACCOUNT_MISSING = "ServiceAccountMissing"
     """The service account does not exist: create it, or choose another in `template.spec.serviceAccountName`."""
     POD_SECURITY = "PodSecurity"
@@ -66,8 +74,7 @@ class Reason(StrEnum):
     REFUSED = "Refused"
     """The API server refuses an object of the job, the message says why."""
     SLOW_START = "SlowStart"
-    """A pod has a node and does not run after half a minute: a large image takes minutes to pull; a Secret, ConfigMap
-    or claim that does not exist takes for ever."""
+    """A pod has a node and does not run after half a minute, and no Event says why: a large image takes minutes."""
     POD_WAITS = "PodWaits"
     """A pod waits for what the message says."""
 
@@ -125,9 +132,13 @@ IN_THE_RUNBOOK = (
     Reason.QUOTA_EXCEEDED,
     Reason.UNSCHEDULABLE,
     Reason.IMAGE_PULL_FAILED,
+    Reason.SECRET_MISSING,
+    Reason.CONFIG_MAP_MISSING,
+    Reason.VOLUME_NOT_MOUNTED,
     Reason.CONTAINER_CANNOT_START,
     Reason.CLAIM_NOT_READY,
     Reason.PRIORITY_CLASS_MISSING,
+    Reason.RUNTIME_CLASS_MISSING,
     Reason.SERVICE_ACCOUNT_MISSING,
     Reason.POD_SECURITY,
     Reason.NAME_TAKEN,

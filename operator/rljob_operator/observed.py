@@ -57,6 +57,12 @@ class Pod:
         return self.phase in (PodPhase.SUCCEEDED, PodPhase.FAILED)
 
     @property
+    def silent(self) -> bool:
+        """It has a node, does not run, and does not say why."""
+        said = self.reason or self.message or self.terminating or self.initializing
+        return self.phase is PodPhase.PENDING and bool(self.node) and not said
+
+    @property
     def complete(self) -> bool:
         """All steps ran. Exit code 0 alone does not prove it."""
         words = self.last_words

@@ -22,6 +22,7 @@ from . import names
 from .cluster.children import Children
 from .cluster.client import METADATA_LIST, ApiError, Client
 from .cluster.event_posts import EventPosts
+from .cluster.event_reading import EventReading
 from .cluster.kubernetes import KubernetesCluster
 from .cluster.polling import Answers, News, Polling
 from .cluster.polling import Leader as Rank0
@@ -67,11 +68,18 @@ class Term:
         self._queue = Queue()
         self._children = Children(self._changed)
         self._told = Answers()
+        self._event_reading = EventReading(client, self._changed)
         self._listed = asyncio.Event()
         throttle = ProgressThrottle(settings.progress_period_seconds, settings.progress_writes_per_second)
         writer = Writer(client, leader.guard)
         self._cluster = KubernetesCluster(
-            writer, self._children, self.jobs, self._told, throttle, again_at=self._queue.add_at
+            writer,
+            self._children,
+            self.jobs,
+            self._told,
+            throttle,
+            events=self._event_reading,
+            again_at=self._queue.add_at,
         )
         self._watches = [Watch(client, scope, sink) for scope, sink in self._scopes()]
 
@@ -81,6 +89,7 @@ class Term:
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
             forever = [watch.run() for watch in self._watches]
             forever += [self._source.run(self._job_told), polling.run(), self._events.run(), self._sweeps()]
+            forever.append(self._event_reading.run())
             forever += [self._work() for _ in range(self._settings.workers)]
             for each in forever:
                 stack.callback(tasks.create_task(each).cancel)

@@ -41,6 +41,7 @@ def test_every_right_is_used_and_none_is_missing(installation: Installation) -> 
     is_over(cluster)
     shrinks(installation)
     starts_again_and_again(cluster)
+    misses_a_secret(cluster)
     asked = list(AuditLog(cluster).of_operator())
     assert [one for one in asked if one.code == 403] == []
     assert {use for one in asked for use in uses(one)} == granted()
@@ -113,6 +114,16 @@ def starts_and_is_suspended(job: Job, attempt: int) -> None:
     job.edit({"suspend": True})
     job.wait_for(lambda: job.is_("Suspended"), "it is suspended")
     job.edit({"suspend": False})
+
+
+def misses_a_secret(cluster: Cluster) -> None:
+    """It reads the Events of a pod that has a node and does not start."""
+    volume = {"name": "keys", "secret": {"secretName": "there-is-none"}}
+    mount = {"name": "keys", "mountPath": "/keys"}
+    template = {"spec": {"volumes": [volume]}}
+    job = idle(cluster, "waits", rollout={"image": NO_IMAGE, "template": template, "volumeMounts": [mount]})
+    job.wait_for(lambda: job.condition("Accepted").get("reason") == "SecretMissing", "it is told")
+    delete(job)
 
 
 def delete(job: Job) -> None:

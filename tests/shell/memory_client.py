@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from kube.api import Manifest
+from kube.api import Answer, Manifest
 from rljob_operator.cluster.client import JSON, ApiError, Client
 from rljob_operator.cluster.resources import JOBS
 from rljob_operator.handlers import Told
@@ -69,6 +70,8 @@ class MemoryClient(Client):
         self._refuse_by_chance(method)
         self._check()
         answer = self._api.send(method, path, body, content_type)
+        if selector := (params or {}).get("fieldSelector"):
+            answer = Answer(answer.code, _selected(answer.body, selector))
         if method != "GET" and answer.code < 400:
             self.after_write(method, path)
         self._check()
@@ -126,6 +129,16 @@ class MemoryClient(Client):
         if self._faults.happens(0.3):
             raise ApiError(500, "InternalError", "an error in the stream")
         raise ApiError(0, "ClientPayloadError", "the stream broke off")
+
+
+def _selected(listed: Manifest, selector: str) -> Manifest:
+    """Of a list, the objects that have the value at the path: `path=value`."""
+    path, _, wanted = selector.partition("=")
+
+    def value(one: Any) -> Any:
+        return functools.reduce(lambda inner, name: inner.get(name, {}), path.split("."), one)
+
+    return {**listed, "items": [one for one in listed["items"] if value(one) == wanted]}
 
 
 async def _within(news: asyncio.Event, ends: float) -> bool:

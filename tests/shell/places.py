@@ -44,8 +44,9 @@ class Place:
     def prepare(self) -> None:
         """The namespace, the account that pods need, and one with exactly the operator's rights."""
         self.made(f"{root()}/namespaces", {"metadata": {"name": self.namespace}})
-        for account in ("default", ACCOUNT):
-            self.made(f"{root(self.namespace)}/serviceaccounts", {"metadata": {"name": account}})
+        for account in ("default", ACCOUNT):  # where controllers run, the first comes by itself
+            made = self.api.post(f"{root(self.namespace)}/serviceaccounts", {"metadata": {"name": account}})
+            assert made.code in (201, 409), made.message
         here = f"{RBAC}/namespaces/{self.namespace}"
         self.made(f"{here}/roles", {"metadata": {"name": ACCOUNT}, "rules": rules()})
         subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": self.namespace}
@@ -143,11 +144,11 @@ class Place:
         until(lambda: self.status(name).get("phase") == phase, lambda: f"{phase}, but {self.told()}")
         return self.status(name)
 
-    def told(self) -> str:
+    def told(self, name: str = "demo") -> str:
         """What a failed test shows."""
         logs = "\n".join(one.log.read_text()[-3000:] for one in self.operators)
         pods = {name: pod["status"].get("phase") for name, pod in self.pods().items()}
-        return f"pods {pods}, status {json.dumps(self.status())}\n{logs}"
+        return f"pods {pods}, status {json.dumps(self.status(name))}\n{logs}"
 
 
 @dataclass

@@ -31,7 +31,7 @@ rules:
     verbs: [list, watch, patch, create, delete]
   - apiGroups: ["events.k8s.io"]
     resources: [events]
-    verbs: [create]
+    verbs: [create, list]
 {{- end }}
 
 {{- define "rljob-operator.leaseRules" -}}

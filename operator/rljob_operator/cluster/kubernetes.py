@@ -18,6 +18,7 @@ from ..observed import Observed, Pod, Refusal, newest_progress
 from ..queue import Key
 from .children import Children, key_of
 from .client import ApiError
+from .event_reading import EventReading
 from .lanes import in_lanes
 from .polling import Answers
 from .resources import JOBS, PODS
@@ -39,6 +40,7 @@ class KubernetesCluster:
         told: Answers,
         throttle: ProgressThrottle,
         *,
+        events: EventReading,
         again_at: Callable[[Key, float], None],
     ) -> None:
         self._writer = writer
@@ -46,6 +48,7 @@ class KubernetesCluster:
         self._standing = Standing(children)
         self._jobs = jobs
         self._told = told
+        self._events = events
         self._throttle = throttle
         self._again_at = again_at
         self._refusals: dict[Key, Refusal] = {}
@@ -55,13 +58,14 @@ class KubernetesCluster:
     async def observe(self, job: RLJob) -> Observed:
         key = key_of(job)
         self._read[key] = stored.version if (stored := self._jobs.get(key)) else 0
-        pods = tuple(sorted(self._children.pods.observed(job), key=lambda pod: pod.name))
         config_maps = self._children.metadata["ConfigMap"].of(key)
-        mine = (name for name, known in config_maps.items() if known.owner == job.metadata.uid)
+        mine = frozenset(name for name, known in config_maps.items() if known.owner == job.metadata.uid)
+        pods = tuple(sorted(self._children.pods.observed(job), key=lambda pod: pod.name))
+        pods = tuple(self._events.explained(key, pods, mine))
         return Observed(
             pods=pods,
             progress=newest_progress((self._told.get(job.metadata.uid),), pods),
-            run_config_maps=frozenset(mine),
+            run_config_maps=mine,
             refusal=self._refusals.get(key),
         )
 
@@ -128,6 +132,7 @@ class KubernetesCluster:
         self._refusals.pop(key, None)
         self._read.pop(key, None)
         self._throttle.forget(key)
+        self._events.forget(key)
         self._children.pods.forget(key)
 
     async def _make(self, job: RLJob, wanted: list[Manifest]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from rljob_api.job import RLJob
@@ -11,26 +12,43 @@ from ..observed import Observed, Pod, PodPhase, Refusal
 from .slow_start import explanation, slow
 
 IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+VOLUME = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
+"""Reasons of Events, see `cluster/event_reading.py`; the others are those of a container that waits."""
 CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 FORBIDDEN = {
     "exceeded quota": Reason.QUOTA_EXCEEDED,
     "PriorityClass": Reason.PRIORITY_CLASS_MISSING,
+    "RuntimeClass": Reason.RUNTIME_CLASS_MISSING,
     "error looking up service account": Reason.SERVICE_ACCOUNT_MISSING,
     "violates PodSecurity": Reason.POD_SECURITY,
 }
 """Words of the API server's refusal."""
+MISSING = {
+    Reason.SECRET_MISSING: re.compile(r'secret "\S+" not found|in Secret \S+/|non-existent secret key'),
+    Reason.CONFIG_MAP_MISSING: re.compile(
+        r'configmap "\S+" not found|non-existent config key'
+    ),
+}
+"""Words of the kubelet, of volumes and of environment variables alike."""
 NEXT_STEP = {
     Reason.QUOTA_EXCEEDED: "Free some quota, or ask for less; it is tried again.",
     Reason.PRIORITY_CLASS_MISSING: "Create it, or change template.spec.priorityClassName; it is tried again.",
     Reason.SERVICE_ACCOUNT_MISSING: "Create it, or change template.spec.serviceAccountName; it is tried again.",
     Reason.POD_SECURITY: "Ask the namespace's administrator which part of the template is allowed.",
     Reason.IMAGE_PULL_FAILED: "Check the image's name, and template.spec.imagePullSecrets for a private registry.",
+    Reason.RUNTIME_CLASS_MISSING: "Create it, or change template.spec.runtimeClassName; it is tried again.",
+    Reason.SECRET_MISSING: "Create it, or change what refers to it; the pod starts by itself then.",
+    Reason.CONFIG_MAP_MISSING: "Create it, or change what refers to it; the pod starts by itself then.",
+    Reason.VOLUME_NOT_MOUNTED: "Put right what the message names; the pod starts by itself then.",
     Reason.CONTAINER_CANNOT_START: "Create what is missing; the pod starts by itself then.",
     Reason.CLAIM_NOT_READY: "Check checkpoint.storage, the claim and its storage class.",
 }
 LASTING = frozenset(
     {
+        Reason.SECRET_MISSING,
+        Reason.CONFIG_MAP_MISSING,
         Reason.PRIORITY_CLASS_MISSING,
+        Reason.RUNTIME_CLASS_MISSING,
         Reason.SERVICE_ACCOUNT_MISSING,
         Reason.POD_SECURITY,
         Reason.NAME_TAKEN,
@@ -89,6 +107,11 @@ def _stuck(pods: list[Pod]) -> Hindrance:
 def _why_stuck(pod: Pod) -> Reason:
     if pod.reason in IMAGE:
         return Reason.IMAGE_PULL_FAILED
+    for missing, words in MISSING.items():
+        if words.search(pod.message):
+            return missing
+    if pod.reason in VOLUME:
+        return Reason.VOLUME_NOT_MOUNTED
     if pod.reason in CONTAINER:
         return Reason.CONTAINER_CANNOT_START
     if "persistentvolumeclaim" in pod.message.lower():

@@ -1,6 +1,6 @@
-"""Pods that have a node and still do not run: a large image takes minutes, a missing Secret takes for ever.
+"""Pods that have a node and do not run, without a word of why, neither in their status nor in their Events.
 
-A kubelet says which only in an event, so the message names all that could be missing.
+A large image takes minutes. The message names all that the job mounts, as something of it may be what is waited for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from rljob_api.job import RLJob
 from rljob_api.roles import Role
 
-from ..observed import Observed, Pod, PodPhase
+from ..observed import Observed, Pod
 
 PATIENCE_SECONDS = 30
 
@@ -29,15 +29,14 @@ def explanation(job: RLJob, pod: Pod) -> str:
     """What to look at."""
     wanted = ", ".join(dict.fromkeys(_needed(job))) or "nothing of your own"
     return (
-        f"{pod.name} has a node and still does not run: its image is pulled, or a volume is not there. It mounts: "
+        f"{pod.name} has a node and still does not run: its image is pulled, or a volume is waited for. It mounts: "
         f"{wanted}. `kubectl describe pod {pod.name}` tells."
     )
 
 
 def _starting(observed: Observed) -> Iterator[tuple[float, Pod]]:
     for pod in observed.pods:
-        quiet = not (pod.reason or pod.message or pod.terminating or pod.initializing)
-        if pod.phase is PodPhase.PENDING and pod.node and pod.created_at is not None and quiet:
+        if pod.silent and pod.created_at is not None:
             yield pod.created_at + PATIENCE_SECONDS, pod
 
 
