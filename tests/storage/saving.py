@@ -50,11 +50,16 @@ class SavingJob:
         self.storage: Storage = open_storage(self.run)
         self.saver: Saver = a_saver(self.run, StateBackend(), self.storage)
 
-    def save(self, step: int) -> Path:
-        return self.saver.save(LoopState(step=step), rng=step).path
+    def saved(self, step: int) -> int:
+        """The step, once it is saved."""
+        return self.saver.save(LoopState(step=step), rng=step).manifest.step
 
     def begin(self, step: int) -> None:
         self.saver.begin(LoopState(step=step), rng=step)
+
+    def plan(self) -> ResumePlan:
+        """What it would go on from."""
+        return plan_resume(self.storage, self.run, layout(), VERSIONS)
 
 
 def resumed(root: Path, attempt: int = 2) -> ResumePlan:

@@ -35,7 +35,7 @@ def record(volume: FailingVolume) -> list[Effect]:
     job = SavingJob(volume.path / JOB, keep=1)
     (volume.path / TOLD).mkdir()
     for step in STEPS:
-        job.save(step)
+        job.saved(step)
         (volume.path / TOLD / str(step)).mkdir()
         job.storage.note_step(step)
     return volume.effects()

@@ -18,13 +18,13 @@ from rljob_api.status import CheckpointFacts, Exactness
 from rljob_trainer.errors import Mistake, Unmet
 
 from .directory import STATE, Storage
-from .durable import storage_errors
+from .durable import StorageError, storage_errors
 from .facts import FACTS_FILE, Facts, differences, model_name, run_hash, versions_here
 from .initial import initial_checkpoint
 from .reshard import same_spread, why_no_optimizer, why_no_rng
 from .save import facts_of
 from .state import LoopState
-from .verify import read_manifest, verify
+from .verify import Problem, problems, read_manifest
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions |
     """The newest checkpoint of this job that verifies; broken ones are moved to `quarantine/` and named. Without any,
     the one that `initialCheckpoint` names.
 
-    Raises `Mistake` if the checkpoint is of another model or backend, or if `loadRng: true` cannot be met, and `Unmet`
-    if the resume would be less exact than `resume.exactness`; the volume then stays as it was for the next attempt.
+    Raises `Mistake` if the checkpoint is of another model or backend, or if `loadRng: true` cannot be met, `Unmet`
+    if the resume would be less exact than `resume.exactness`, and `StorageError` if the volume cannot be read; it then
+    stays as it was for the next attempt.
     """
     with storage_errors(storage.root, "Looking for a checkpoint"):
         own, skipped = _newest_whole(storage, run)
@@ -95,26 +96,44 @@ def _begins_with(spec: JobSpec) -> JobSpec:
 
 
 def _newest_whole(storage: Storage, run: Run) -> tuple[Path | None, list[str]]:
-    skipped: list[str] = []
+    """And a sentence for each that is newer; those are moved aside, for their names will be needed."""
+    wrong: dict[int, Problem] = {}
     for step in reversed(storage.steps()):
         problem = _why_not(storage, run, step)
         if problem is None:
-            return storage.checkpoint(step), skipped
-        aside = storage.quarantine_checkpoint(step)
-        skipped.append(f"The checkpoint of step {step} was passed over: {problem}. It was moved to {aside}.")
-    return None, skipped
+            return storage.checkpoint(step), _set_aside(storage, wrong)
+        wrong[step] = problem
+    _refuse_unreadable(storage, wrong)
+    return None, _set_aside(storage, wrong)
 
 
-def _why_not(storage: Storage, run: Run, step: int) -> str | None:
+def _set_aside(storage: Storage, wrong: dict[int, Problem]) -> list[str]:
+    return [
+        f"The checkpoint of step {step} was passed over: {problem.told}. It was moved to"
+        f" {storage.quarantine_checkpoint(step)}."
+        for step, problem in wrong.items()
+    ]
+
+
+def _refuse_unreadable(storage: Storage, wrong: dict[int, Problem]) -> None:
+    """A volume that fails for a while must not cost all steps: rather none is taken than step 0."""
+    for step, problem in wrong.items():
+        if problem.unreadable:
+            raise StorageError(
+                f"No checkpoint is whole, and that of step {step} may be: {problem.told}. Nothing was moved. Mend the"
+                f" volume; or remove {storage.checkpoint(step)}, and the job begins without it."
+            )
+
+
+def _why_not(storage: Storage, run: Run, step: int) -> Problem | None:
     if run.spec.resume.policy is ResumePolicy.NEVER:
-        return "spec.resume.policy is Never"
-    problems = verify(storage.checkpoint(step))
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        return problems[0] + more
+        return Problem("spec.resume.policy is Never")
+    if found := problems(storage.checkpoint(step)):
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        return replace(found[0], told=found[0].told + more)
     manifest = read_manifest(storage.checkpoint(step))
     if manifest.job_uid != run.uid:
-        return f"it belongs to another job, {manifest.job_name!r} with UID {manifest.job_uid}"
+        return Problem(f"it belongs to another job, {manifest.job_name!r} with UID {manifest.job_uid}")
     return None
 
 

@@ -179,7 +179,7 @@ class Saver:
                 shutil.rmtree(draft, ignore_errors=True)
             if isinstance(error, AbsentRankError):
                 raise
-            self._team.first(self._storage.check_fence)
+            self._on_first(self._storage.check_fence)
             raise
 
     def _prepare(self, draft: Path) -> None:

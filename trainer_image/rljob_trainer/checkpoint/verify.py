@@ -6,9 +6,12 @@ the GIL.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +27,15 @@ class BrokenCheckpointError(Exception):
     """A checkpoint without a manifest that can be trusted; the message says why."""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a checkpoint."""
+
+    told: str
+    unreadable: bool = False
+    """The volume would not say what is in it: it may be whole, and readable later."""
+
+
 def sha256_of(path: Path) -> str:
     with path.open("rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -35,7 +47,7 @@ def seal(text: str) -> str:
 
 
 def read_manifest(checkpoint: Path) -> CheckpointManifest:
-    """The manifest, its own checksum verified. Raises `BrokenCheckpointError`."""
+    """The manifest, its own checksum verified. Raises `BrokenCheckpointError`, or `OSError` if the volume fails."""
     try:
         text = (checkpoint / MANIFEST_FILE).read_bytes()
         sealed = (checkpoint / SEAL_FILE).read_bytes()
@@ -57,27 +69,42 @@ def read_manifest(checkpoint: Path) -> CheckpointManifest:
     return manifest
 
 
-def verify(checkpoint: Path, *, threads: int | None = None) -> list[str]:
+def verify(checkpoint: Path) -> list[str]:
     """What is wrong with a checkpoint, a sentence each; empty means that it is whole."""
+    return [problem.told for problem in problems(checkpoint)]
+
+
+def problems(
+    checkpoint: Path, digest: Callable[[Path], str] = sha256_of, threads: int | None = None
+) -> list[Problem]:
+    """As `verify`, with the kind of each; files are read by `digest`, several at a time unless told."""
     try:
         manifest = read_manifest(checkpoint)
     except BrokenCheckpointError as error:
-        return [str(error)]
+        return [Problem(str(error))]
+    except OSError as error:
+        return [_unread(Path(error.filename or MANIFEST_FILE).name, error)]
     if checkpoint.name != f"step_{manifest.step}":
-        return [f"the manifest says step {manifest.step}, the directory {checkpoint.name}"]
+        return [Problem(f"the manifest says step {manifest.step}, the directory {checkpoint.name}")]
     with ThreadPoolExecutor(threads or min(8, os.cpu_count() or 1)) as pool:
-        found = pool.map(partial(_problem, checkpoint), manifest.files)
+        found = pool.map(partial(_problem, checkpoint, digest), manifest.files)
     return [problem for problem in found if problem]
 
 
-def _problem(checkpoint: Path, entry: FileEntry) -> str | None:
+def _problem(checkpoint: Path, digest: Callable[[Path], str], entry: FileEntry) -> Problem | None:
     path = checkpoint / entry.path
     try:
         size = path.stat().st_size
         if size != entry.bytes:
-            return f"{entry.path} has {size} bytes, the manifest says {entry.bytes}"
-        if sha256_of(path) != entry.sha256:
-            return f"{entry.path} does not match its checksum"
+            return Problem(f"{entry.path} has {size} bytes, the manifest says {entry.bytes}")
+        if digest(path) != entry.sha256:
+            return Problem(f"{entry.path} does not match its checksum")
     except OSError as error:
-        return f"{entry.path} cannot be read: {os.strerror(error.errno or 0)}"
+        return _unread(entry.path, error)
     return None
+
+
+def _unread(name: str, error: OSError) -> Problem:
+    lacking = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+    told = f"{name} cannot be read: {os.strerror(error.errno or 0)}"
+    return Problem(told, unreadable=error.errno not in lacking)
