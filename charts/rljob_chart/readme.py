@@ -22,4 +22,5 @@ def readme() -> str:
 
 def _row(value: Value) -> str:
     default = json.dumps(value.default, ensure_ascii=False)
-    return f"| `{value.path}` | `{default}` | {value.text.replace('|', chr(92) + '|')} |\n"
+    text = " ".join(value.text.split()).replace("|", "\\|")
+    return f"| `{value.path}` | `{default}` | {text} |\n"

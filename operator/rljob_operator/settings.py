@@ -10,10 +10,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from rljob_api.base import DnsLabel, DnsSubdomain, EnvVar, LabelValue, Spec
+from rljob_api.base import DnsLabel, DnsSubdomain, EnvVar, LabelValue, Quantity, Spec
 from rljob_api.placement import Toleration
 
 ENV = "RLJOB_SETTINGS_FILE"
+
+Requests = dict[Literal["cpu", "memory"], Quantity]
 
 
 class JobDefaults(Spec):
@@ -33,6 +35,10 @@ class JobDefaults(Spec):
     """As in core/v1; added to the job's own."""
     env: list[EnvVar] = Field([])
     """Environment of all pods, for example a proxy; the job's own wins."""
+    trainer_requests: Requests = Field({"cpu": "250m", "memory": "1Gi"})
+    """What a trainer pod requests for each of its GPUs, or once without, where `trainer.resources` does not say."""
+    rollout_requests: Requests = Field({"cpu": "250m", "memory": "2Gi"})
+    """The same of a rollout pod, for `rollout.resources`."""
     network_policies: bool = True
     """Let only a job's own pods, and `progressNamespaces`, connect to its pods."""
     progress_namespaces: list[DnsLabel] = Field([])

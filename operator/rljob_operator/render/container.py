@@ -9,8 +9,9 @@ from rljob_api.job import RLJob
 from rljob_api.roles import Role
 
 from .. import names
-from ..settings import Settings
+from ..settings import Requests, Settings
 from .environment import environment
+from .requests import resources
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Container:
     ports: tuple[Manifest, ...]
     probes: Manifest
     gpus: int
+    requests: Requests
+    """The administrator's, for what the role does not ask for."""
     grace_seconds: int = 0
     """Of the whole pod."""
     annotations: dict[str, str] = field(default_factory=dict)
@@ -43,7 +46,9 @@ def container(job: RLJob, name: str, facts: Container, settings: Settings) -> Ma
         "command": [*settings.command, facts.verb],
         "env": environment(job, facts.env, defaults, facts.role.env),
         "ports": list(facts.ports),
-        "resources": _resources(job, facts),
+        "resources": resources(
+            facts.role.resources, facts.requests, job.spec.accelerator.resource_name, facts.gpus
+        ),
         **facts.probes,
         "terminationMessagePath": names.TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -61,13 +66,3 @@ def container(job: RLJob, name: str, facts: Container, settings: Settings) -> Ma
             *(mount.model_dump(by_alias=True, exclude_none=True) for mount in facts.role.volume_mounts),
         ],
     }
-
-
-def _resources(job: RLJob, facts: Container) -> Manifest:
-    """Devices and huge pages cannot be overcommitted: their limit is what was asked for."""
-    gpus = {job.spec.accelerator.resource_name: str(facts.gpus)} if facts.gpus else {}
-    requests, limits = facts.role.resources.requests, facts.role.resources.limits
-    whole = {
-        name: amount for name, amount in requests.items() if "/" in name or name.startswith("hugepages-")
-    }
-    return {"requests": requests | gpus, "limits": whole | limits | gpus}

@@ -30,6 +30,7 @@ def convert_container(
         ports=(),
         probes={},
         gpus=0,
+        requests=settings.job_defaults.trainer_requests,
     )
     return (container(job, names.CONVERT, facts, settings),)
 

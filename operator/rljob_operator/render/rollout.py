@@ -30,6 +30,7 @@ def rollout_pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: S
             names.HEALTH_URL_PATH, names.ROLLOUT_PORT, startup_period=1, patience_seconds=PATIENCE_SECONDS
         ),
         gpus=rollout.tensor_parallel if job.spec.on_gpu else 0,
+        requests=settings.job_defaults.rollout_requests,
         grace_seconds=GRACE_SECONDS,
     )
     return pod(job, attempt, start, facts, settings)

@@ -39,6 +39,7 @@ def trainer_pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: S
         ports=_ports() if leads else (),
         probes=_probes() if leads else {},  # only rank 0 serves
         gpus=trainer.gpus_per_node,
+        requests=settings.job_defaults.trainer_requests,
         grace_seconds=job.spec.checkpoint.on_preemption.grace_period_seconds,
         annotations=DO_NOT_DISRUPT,
         volumes=(*reward.volumes, *begins_with.volumes),
