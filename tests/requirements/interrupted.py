@@ -19,10 +19,10 @@ from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
 from rljob_api.manifest import RngSharding
 from rljob_trainer.backend.protocol import Backend, StepResult
-from trainer import test_megatron_moe
+from trainer import test_megatron_moe, tiny
 from trainer.conversions import converted
 from trainer.ranks import run_ranks
-from trainer.test_megatron import grpo, make_batch, make_model
+from trainer.test_megatron import SIZES, grpo, make_batch
 
 if TYPE_CHECKING:  # a rank imports it; here it would cost ten seconds
     from rljob_trainer.backend.megatron.backend import MegatronBackend
@@ -147,10 +147,12 @@ def a_spec(*, data: int = 1, dropout: float = 0.0, checkpoint: Manifest | None =
 
 
 def a_model(directory: Path, spec: JobSpec) -> Path:
-    """With experts if the job spreads them."""
-    if spec.parallelism.expert > 1:
+    """With experts if the job spreads them, and a layer for each piece of a stage."""
+    cut = spec.parallelism
+    if cut.expert > 1:
         return test_megatron_moe.make_model(directory, "qwen3_moe")
-    return make_model(directory, "qwen3", tied=True)
+    layers = max(2, cut.pipeline * cut.virtual_pipeline)
+    return tiny.make_model(directory, "qwen3", tied=True, num_hidden_layers=layers, **SIZES)
 
 
 def ran(spec: JobSpec, model: Path, plan: Plan = Plan()) -> list[Trace]:

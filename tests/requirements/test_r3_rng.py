@@ -26,6 +26,8 @@ LAYOUTS: dict[str, Manifest] = {
     "PP2": {"pipeline": 2},
     "TP2xDP2": {"tensor": 2, "data": 2},
     "EP2": {"expert": 2, "data": 2},
+    "CP2": {"context": 2},
+    "PP2xVPP2": {"pipeline": 2, "virtualPipeline": 2},
 }
 
 
