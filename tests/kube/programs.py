@@ -1,6 +1,7 @@
 """The programs of a real Kubernetes: those that the user has, or built from their Go modules.
 
-`python -m kube.programs [NAME ...]` builds them ahead and prints their paths; `programs` builds what a test asks for.
+`python -m kube.programs` builds them all ahead and prints their paths; `programs` builds what a test asks for. Go keeps
+gigabytes of what it compiles; here in a folder beside the programs, which goes when all of them are there.
 """
 
 from __future__ import annotations
@@ -30,20 +31,20 @@ class Unavailable(Exception):  # noqa: N818 - a reason to skip, not a fault
 
 @dataclass(frozen=True)
 class Program:
-    """One program, built from the Go module in a folder beside this file."""
+    """One program, built from the Go module in a folder."""
 
     name: str
-    module: str
+    module: Path
+    """With `go.mod` and `go.sum`."""
     package: str
     linker_flags: str
 
     @property
     def version_hash(self) -> str:
         """Changes with the pinned modules and with how they are built."""
-        folder = HERE / self.module
         parts = [
-            (folder / "go.mod").read_bytes(),
-            (folder / "go.sum").read_bytes(),
+            (self.module / "go.mod").read_bytes(),
+            (self.module / "go.sum").read_bytes(),
             self.linker_flags.encode(),
         ]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
@@ -52,23 +53,23 @@ class Program:
 def _kubernetes(name: str) -> Program:
     # without these it calls itself v0.0.0-master, and clients refuse it
     flags = f"-s -w -X {STAMP}Version={KUBERNETES} -X {STAMP}Major=1 -X {STAMP}Minor=35"
-    return Program(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", flags)
+    return Program(name, HERE / "kubernetes", f"k8s.io/kubernetes/cmd/{name}", flags)
 
 
 PROGRAMS = {
     program.name: program
     for program in [
-        Program("etcd", "etcd", "go.etcd.io/etcd/server/v3", "-s -w"),
+        Program("etcd", HERE / "etcd", "go.etcd.io/etcd/server/v3", "-s -w"),
         _kubernetes("kube-apiserver"),
         _kubernetes("kubectl"),
         _kubernetes("kube-controller-manager"),
         _kubernetes("kube-scheduler"),
         _kubernetes("kubelet"),
         _kubernetes("kube-proxy"),
-        Program("coredns", "coredns", "github.com/coredns/coredns", "-s -w"),
-        Program("helm", "helm", "helm.sh/helm/v4/cmd/helm", "-s -w"),
-        Program("kwok", "kwok", "sigs.k8s.io/kwok/cmd/kwok", "-s -w"),
-        Program("kubeconform", "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "-s -w"),
+        Program("coredns", HERE / "coredns", "github.com/coredns/coredns", "-s -w"),
+        Program("helm", HERE / "helm", "helm.sh/helm/v4/cmd/helm", "-s -w"),
+        Program("kwok", HERE / "kwok", "sigs.k8s.io/kwok/cmd/kwok", "-s -w"),
+        Program("kubeconform", HERE / "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "-s -w"),
     ]
 }
 ASSETS = {"etcd", "kube-apiserver", "kubectl"}
@@ -85,10 +86,14 @@ def programs(*names: str) -> dict[str, Path]:
 
 def _found(program: Program) -> Path:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
-    return Path(assets, program.name) if assets and program.name in ASSETS else _built(program)
+    return Path(assets, program.name) if assets and program.name in ASSETS else built(program)
 
 
-def _built(program: Program) -> Path:
+def built(program: Program) -> Path:
+    """Where it is. Builds it if it is missing.
+
+    Raises `Unavailable`, as `programs` does.
+    """
     target = cache() / "bin" / program.version_hash / program.name
     if not target.exists():
         _check_that_it_can_be_built(program)
@@ -139,14 +144,36 @@ def _build(program: Program, target: Path) -> None:
         str(partial),
         program.package,
     ]
-    environment = {**os.environ, "CGO_ENABLED": "0"}
-    built = subprocess.run(
-        command, cwd=HERE / program.module, env=environment, capture_output=True, text=True, check=False
-    )
-    if built.returncode:
-        raise Unavailable(f"go could not build {program.name}: {built.stderr.strip()[-1000:]}")
+    with _compiled(fcntl.LOCK_SH) as compiled:
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOCACHE": str(compiled)}
+        go = subprocess.run(
+            command, cwd=program.module, env=environment, capture_output=True, text=True, check=False
+        )
+    if go.returncode:
+        raise Unavailable(f"go could not build {program.name}: {go.stderr.strip()[-1000:]}")
     partial.rename(target)
     say(f"built {program.name} in {time.monotonic() - started:.0f} s")
+
+
+@contextmanager
+def _compiled(lock: int) -> Iterator[Path]:
+    """What Go has compiled so far. Those who build share it; who removes it is alone.
+
+    Raises `BlockingIOError` when the lock is asked for with `LOCK_NB` and others hold it.
+    """
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "compiled.lock").open("w") as held:
+        fcntl.flock(held, lock)
+        yield cache() / "compiled"
+
+
+def forget_compiled() -> None:
+    """Remove what Go has compiled, unless a build is under way."""
+    try:
+        with _compiled(fcntl.LOCK_EX | fcntl.LOCK_NB) as compiled:
+            shutil.rmtree(compiled, ignore_errors=True)
+    except BlockingIOError:
+        say("another build is under way: what Go has compiled stays")
 
 
 def say(line: str) -> None:
@@ -156,7 +183,8 @@ def say(line: str) -> None:
 
 if __name__ == "__main__":
     try:
-        for name, path in programs(*(sys.argv[1:] or PROGRAMS)).items():
+        for name, path in programs(*PROGRAMS).items():
             print(name, path)
+        forget_compiled()
     except Unavailable as reason:
         sys.exit(f"tests that need a real cluster will be skipped: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,17 +46,43 @@ def test_what_was_built_before_needs_neither(tmp_path: Path, monkeypatch: pytest
     assert programs.programs("kubectl") == {"kubectl": built}
 
 
-def test_only_what_is_asked_for_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a Go that writes its last argument but one, which is the output."""
+@pytest.fixture
+def go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Go that writes its last argument but one, which is the output, and something to where it keeps what it made."""
     go = tmp_path / "go"
-    go.write_text("#!/bin/sh\nwhile [ $# -gt 2 ]; do shift; done; touch $1\n")
+    go.write_text(
+        '#!/bin/sh\nmkdir -p "$GOCACHE"; touch "$GOCACHE/made"\nwhile [ $# -gt 2 ]; do shift; done; touch $1\n'
+    )
     go.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1e12))
+
+
+@pytest.mark.usefixtures("go")
+def test_only_what_is_asked_for_is_built(tmp_path: Path) -> None:
     programs.programs("helm", "kwok")
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} - {"go"} == {
+    assert {path.name for path in (tmp_path / "rljob" / "bin").rglob("*") if path.is_file()} == {
         "helm",
         "helm.lock",
         "kwok",
         "kwok.lock",
     }
+
+
+@pytest.mark.usefixtures("go")
+def test_what_go_compiled_lies_beside_and_goes_at_the_end(tmp_path: Path) -> None:
+    programs.programs("helm")
+    compiled = tmp_path / "rljob" / "compiled"
+    assert (compiled / "made").exists()
+    programs.forget_compiled()
+    assert not compiled.exists()
+    assert programs.programs("helm")["helm"].exists()
+
+
+@pytest.mark.usefixtures("go")
+def test_what_go_compiled_stays_while_somebody_builds(tmp_path: Path) -> None:
+    programs.programs("helm")
+    with (tmp_path / "rljob" / "compiled.lock").open("w") as builder:
+        fcntl.flock(builder, fcntl.LOCK_SH)
+        programs.forget_compiled()
+    assert (tmp_path / "rljob" / "compiled" / "made").exists()
