@@ -13,6 +13,7 @@ from trainer.ranks import run_ranks
 from trainer.test_megatron_layouts import make_spec
 
 MIB = 1 << 20
+BUCKET = 6 * MIB
 LAYERS = 8
 
 
@@ -22,12 +23,12 @@ def peak(spec: JobSpec, model: Path, limit: int) -> tuple[int, int]:
     from rljob_trainer.backend.megatron.export import Export
 
     backend = MegatronBackend(spec, model, converted(model), reference=False)
-    export = Export(backend.chunks, backend.architecture, backend.place, backend.dtype, limit)
-    for _ in export.weights():  # what is allocated once is there
+    place = backend.chunks, backend.architecture, backend.place, backend.dtype
+    for _ in Export(*place, BUCKET).weights():  # what is allocated once is there
         pass
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is resident
     before = resident("VmRSS")
-    total = sum(tensor.nbytes for _, tensor in export.weights())
+    total = sum(tensor.nbytes for _, tensor in Export(*place, limit).weights())
     return total, resident("VmHWM") - before
 
 
@@ -36,7 +37,7 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
-@pytest.mark.parametrize(("limit", "bounded"), [(6 * MIB, True), (1024 * MIB, False)])
+@pytest.mark.parametrize(("limit", "bounded"), [(BUCKET, True), (1024 * MIB, False)])
 def test_extra_memory_is_that_of_buckets(tmp_path: Path, limit: int, bounded: bool) -> None:
     model = tiny.make_model(
         tmp_path, "qwen3", tied=True, num_hidden_layers=LAYERS, hidden_size=256, intermediate_size=2048
