@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kube.cluster import Cluster
-from kube.launch import cluster_of
+from kube.launch import check, cluster_of
 
 from .seed import Seed, seed
 
@@ -17,6 +17,7 @@ def cluster_with_images(nodes: int) -> Iterator[tuple[Cluster, Seed]]:
 
     Raises `Unavailable` where none can be had, `Failure` when a build fails or the cluster does not start.
     """
+    check(nodes)  # images take far longer to build
     images = seed()
     with cluster_of(nodes, images.plant) as cluster:
         yield cluster, images

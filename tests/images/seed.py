@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kube import packages
+from kube import prerequisites
 from kube.processes import run
 from kube.programs import Unavailable, say
 
@@ -63,7 +63,7 @@ def seed() -> Seed:
 
     Raises `Unavailable` where they cannot be built, `Failure` when a build fails.
     """
-    packages.check()
+    prerequisites.check()
     with _alone():
         _check_disk()
         names = {image.name: build(image) for image in IMAGES}

@@ -55,6 +55,12 @@ def _given(kubeconfig: Path, nodes: int, *, planted: bool) -> Cluster:
     )
 
 
+def check(nodes: int) -> None:
+    """Raises `Unavailable` where no cluster of so many real nodes can be had. Builds the programs that it needs."""
+    prerequisites.check()
+    programs(*CONTROL_PLANE_PROGRAMS, *(NODE_PROGRAMS if nodes else []))
+
+
 def launch(
     nodes: int,
     *,
@@ -68,8 +74,7 @@ def launch(
 
     Raises `Unavailable` where none can be had, `Failure` when it does not start.
     """
-    prerequisites.check()
-    programs(*CONTROL_PLANE_PROGRAMS, *(NODE_PROGRAMS if nodes else []))
+    check(nodes)
     place, lock = places.take()
     try:
         places.claim(place)

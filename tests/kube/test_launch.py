@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from kube import packages, places
+from kube import places
 from kube.cgroups import folders
 from kube.cluster import Cluster
 from kube.fixtures import skipped_if_unavailable
-from kube.launch import cluster_of, running_clusters, stop
+from kube.launch import check, cluster_of, running_clusters, stop
 from kube.places import Place
 from kube.pods import busybox, create, eventually, is_in_phase, wait_for
 from kube.processes import run
@@ -35,7 +35,7 @@ KINDS = ("net", "pid", "mnt")
 def able(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBECONFIG", raising=False)
     with skipped_if_unavailable():
-        packages.check()
+        check(nodes=1)
 
 
 def namespaces(pid: int | str) -> set[str]:
