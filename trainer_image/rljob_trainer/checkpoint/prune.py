@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from rljob_api.checkpoint import KeepTopK
 
 
 def steps_to_remove(
-    verified: Mapping[int, Mapping[str, float]], keep_latest: int, keep_top_k: KeepTopK | None
+    verified: Mapping[int, Mapping[str, float]],
+    keep_latest: int,
+    keep_top_k: KeepTopK | None,
+    proved: Collection[int] = (),
 ) -> list[int]:
     """Steps to remove, oldest first, given the metrics of each whole checkpoint by step.
 
     Broken ones are not passed in: they neither count as kept nor are removed here. The newest is always
-    kept, because `keep_latest` is at least 1.
+    kept, because `keep_latest` is at least 1; so is the newest of those that were read back whole (`proved`).
     """
     newest = sorted(verified)[-max(keep_latest, 1) :]
-    keep = {*newest, *(_best(verified, keep_top_k) if keep_top_k else [])}
+    last_proved = sorted(step for step in proved if step in verified)[-1:]
+    keep = {*newest, *last_proved, *(_best(verified, keep_top_k) if keep_top_k else [])}
     return [step for step in sorted(verified) if step not in keep]
 
 

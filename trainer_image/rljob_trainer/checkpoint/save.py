@@ -11,7 +11,7 @@ import itertools
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ from .directory import STATE, Storage
 from .durable import StorageError, storage_errors, sync_directory, sync_file, write_durably
 from .facts import FACTS_FILE, facts_text, model_name, result_facts, run_hash
 from .prune import steps_to_remove
+from .scrub import PassOver, Scrub
 from .state import LOOP_FILE, LoopState
 from .team import AbsentRankError, Team
 from .verify import SEAL_FILE, BrokenCheckpointError, read_manifest, seal, sha256_of
@@ -87,15 +88,28 @@ class Saver:
     """Writes one checkpoint at a time, in the foreground (`save`) or while training goes on (`begin`, `poll`)."""
 
     def __init__(
-        self, run: Run, storage: Storage, backend: Backend, versions: Versions, model_directory: Path | None
+        self,
+        run: Run,
+        storage: Storage,
+        backend: Backend,
+        versions: Versions,
+        model_directory: Path | None,
+        *,
+        pass_over: PassOver | None = None,
     ) -> None:
-        """`model_directory` is the Hugging Face directory that the model came from; all ranks call this together."""
+        """`model_directory` is the Hugging Face directory that the model came from; all ranks call this together.
+
+        With `pass_over` rank 0 reads checkpoints back in the background, and tells it of those that are damaged.
+        """
         self._run, self._storage, self._backend, self._versions = run, storage, backend, versions
         self._model_directory = model_directory
         timeout = run.spec.backend_options.distributed_timeout or dist.default_pg_timeout
         self._team = Team(dist.new_group(backend="gloo", timeout=timeout), timeout)
         self._boundary = Team(dist.new_group(backend="gloo", timeout=timeout), timeout)
         self._running: Future[Saved] | None = None
+        self._scrub = Scrub(storage, pass_over) if pass_over and self._team.rank == 0 else None
+        if self._scrub:
+            self._scrub.wake()
         self.latest: Saved | None = None
         """The newest checkpoint that this attempt completed. Not collective."""
 
@@ -106,8 +120,9 @@ class Saver:
         behind.
         """
         self.finish()
-        if self.latest is not None and self.latest.manifest.step == loop.step:
-            return self.latest
+        latest = self.latest
+        if latest and latest.manifest.step == loop.step and self._on_first(latest.path.exists):
+            return latest  # unless it was found damaged meanwhile
         self.latest = self._complete(self._start(loop, rng, background=False))
         return self.latest
 
@@ -215,8 +230,17 @@ class Saver:
         write_durably(draft.path / SEAL_FILE, seal(text))
         sync_directory(draft.path / STATE)
         self._storage.publish(draft.loop.step)
-        prune(self._storage, self._run.spec.checkpoint)
+        self._prune()
         return manifest
+
+    def _prune(self) -> None:
+        knobs = self._run.spec.checkpoint
+        if self._scrub is None:
+            prune(self._storage, knobs)
+            return
+        with self._scrub.still:
+            prune(self._storage, knobs, self._scrub.proved)
+        self._scrub.wake()
 
     def _manifest(self, loop: LoopState, entries: list[FileEntry]) -> CheckpointManifest:
         return CheckpointManifest(
@@ -236,13 +260,13 @@ class Saver:
         )
 
 
-def prune(storage: Storage, knobs: Checkpoint) -> None:
+def prune(storage: Storage, knobs: Checkpoint, proved: Collection[int] = ()) -> None:
     """Remove the checkpoints that have had their time; broken ones are left for the next resume to report."""
     whole: dict[int, dict[str, float]] = {}
     for step in storage.steps():
         with suppress(BrokenCheckpointError):
             whole[step] = read_manifest(storage.checkpoint(step)).metrics
-    for step in steps_to_remove(whole, knobs.keep_latest, knobs.keep_top_k):
+    for step in steps_to_remove(whole, knobs.keep_latest, knobs.keep_top_k, proved):
         storage.remove_checkpoint(step)
 
 

@@ -1,0 +1,154 @@
+"""Checkpoints are read back while training goes on: slowly, and what is damaged is named and put aside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rljob_trainer.checkpoint.directory import Directory, Storage, open_storage
+from rljob_trainer.checkpoint.plan import plan_resume
+from rljob_trainer.checkpoint.save import Saver
+from rljob_trainer.checkpoint.scrub import PIECE, PassOver, Scrub, SlowReader
+from rljob_trainer.checkpoint.state import LoopState
+from rljob_trainer.checkpoint.verify import sha256_of, verify
+from trainer.checkpoints import VERSIONS, FileBackend, a_run, alone, layout, save
+from waiting import until
+
+AT_ONCE = SlowReader(1.0)
+
+
+def hear(told: list[str]) -> PassOver:
+    return lambda _, sentence: told.append(sentence)
+
+
+class Clock:
+    """Every piece takes a second to read; it is asked before and after each."""
+
+    def __init__(self) -> None:
+        self.slept = self.worked = 0.0
+        self._works = False
+
+    def now(self) -> float:
+        self.worked += self._works
+        self._works = not self._works
+        return self.worked + self.slept
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+
+
+@pytest.mark.parametrize("share", [0.01, 0.25])
+def test_reading_takes_its_share_of_the_time_only(tmp_path: Path, share: float) -> None:
+    file, clock = tmp_path / "large", Clock()
+    file.write_bytes(b"x" * (5 * PIECE + 7))
+    assert SlowReader(share, clock.now, clock.sleep).sha256_of(file) == sha256_of(file)
+    assert clock.worked == 7, "six pieces, and the end"
+    assert clock.worked / (clock.worked + clock.slept) == pytest.approx(share)
+
+
+def damage(checkpoint: Path) -> None:
+    file = checkpoint / "state" / "rank_0.bin"
+    content = bytearray(file.read_bytes())
+    content[0] ^= 1
+    file.write_bytes(content)
+
+
+def test_what_is_damaged_is_named_and_put_aside_and_the_others_are_known_to_be_whole(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    for saved in save(run, 1, 2, 3):
+        if saved.manifest.step == 2:
+            damage(saved.path)
+    told: list[str] = []
+    scrub = Scrub(open_storage(run), hear(told), AT_ONCE)
+    scrub.look()
+    (aside,) = (tmp_path / "quarantine").iterdir()
+    problem = "state/rank_0.bin does not match its checksum"
+    assert told == [f"The checkpoint of step 2 is damaged: {problem}. It was moved to {aside}."]
+    assert Directory(tmp_path).steps() == sorted(scrub.proved) == [1, 3]
+
+
+def test_one_that_has_its_time_while_it_is_read_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(tmp_path)
+    save(run, 1)
+    storage = open_storage(run)
+
+    class Slow(SlowReader):
+        def sha256_of(self, path: Path) -> str:
+            if storage.steps():
+                storage.remove_checkpoint(1)
+            return super().sha256_of(path)
+
+    told: list[str] = []
+    Scrub(storage, hear(told), Slow(1.0)).look()
+    assert told == []
+
+
+class Lossy(Storage):
+    """A volume that flips a bit of each checkpoint but the first once it is there, until it is mended."""
+
+    def publish(self, step: int) -> None:
+        super().publish(step)
+        if step > 1 and not (self.root / "mended").exists():
+            damage(self.checkpoint(step))
+
+
+def a_saver(root: Path, pass_over: PassOver | None) -> Saver:
+    """Of a job on such a volume, which keeps one checkpoint."""
+    alone()
+    run = a_run(root, checkpoint={"keepLatest": 1})
+    open_storage(run)
+    return Saver(run, Lossy.of(run), FileBackend(), VERSIONS, None, pass_over=pass_over)  # type: ignore[arg-type]  # saves only
+
+
+def save_three(saver: Saver) -> None:
+    for step in (1, 2, 3):
+        saver.save(LoopState(step=step), rng=0)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save returns when what it wrote was read back."""
+    monkeypatch.setattr(Scrub, "wake", Scrub.look)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_while_newer_ones_turn_out_damaged_the_last_good_one_stays(tmp_path: Path) -> None:
+    told: list[str] = []
+    save_three(a_saver(tmp_path, hear(told)))
+    assert [sentence.split(":")[0] for sentence in told] == [
+        f"The checkpoint of step {step} is damaged" for step in (2, 3)
+    ]
+    run = a_run(tmp_path, 2)
+    plan = plan_resume(open_storage(run), run, layout(), VERSIONS)
+    assert (plan.step, plan.skipped) == (1, ())
+
+
+def test_without_reading_back_the_last_good_one_is_removed(tmp_path: Path) -> None:
+    """Negative control."""
+    save_three(a_saver(tmp_path, None))
+    assert Directory(tmp_path).steps() == [3]
+    assert verify(Directory(tmp_path).checkpoint(3)) != []
+
+
+@pytest.mark.usefixtures("at_once")
+def test_one_that_was_found_damaged_is_saved_again_when_the_job_is_told_to_go(tmp_path: Path) -> None:
+    saver = a_saver(tmp_path, hear([]))
+    save_three(saver)
+    assert Directory(tmp_path).steps() == [1]
+    (tmp_path / "mended").touch()
+    again = saver.save(LoopState(step=3), rng=0)
+    assert verify(again.path) == []
+
+
+def test_it_reads_in_the_background_from_the_start_and_after_each_save(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 1)
+    damage(Directory(tmp_path).checkpoint(1))
+    told: list[str] = []
+    saver = a_saver(tmp_path, hear(told))
+    until(lambda: told, "what was there before is read")
+    saver.save(LoopState(step=2), rng=0)
+    until(lambda: len(told) == 2, "and what is new")
+    assert Directory(tmp_path).steps() == []

@@ -1,0 +1,128 @@
+"""Reads checkpoints back while training goes on, slowly: what a disk lost is noticed while there are others.
+
+The `Saver` of rank 0 has one. What does not verify is moved to `quarantine/` and named; until a newer one was read back
+whole, the newest that was is not removed (`prune.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from threading import Event, Lock, Thread
+
+from .directory import Storage
+from .fence import FencedError
+from .verify import Problem, problems
+
+PIECE = 1 << 20
+"""Bytes that are read at once; after each it pauses."""
+OF_ALL_CORES = 0.01
+AT_MOST = 0.25
+"""A part of the time of one thread, so that storage which other jobs share is not read at full speed."""
+
+PassOver = Callable[[int, str], None]
+"""Hears the step of each checkpoint that is damaged or cannot be read, and a sentence on it."""
+
+
+def share_here() -> float:
+    """The part of its time that a thread may work, to take a hundredth of this machine's cores."""
+    return min(OF_ALL_CORES * len(os.sched_getaffinity(0)), AT_MOST)
+
+
+class SlowReader:
+    """Reads files in pieces, and pauses after each so that it works for `share` of the time only."""
+
+    def __init__(
+        self,
+        share: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._pause = 1 / share - 1
+        self._clock, self._sleep = clock, sleep
+
+    def sha256_of(self, path: Path) -> str:
+        """Of what is on the disk: what memory holds of the file is forgotten before, and what was read after."""
+        digest = hashlib.sha256()
+        with path.open("rb", buffering=0) as file:
+            _forget(file)
+            while self._read(file, digest.update):
+                pass
+            _forget(file)
+        return digest.hexdigest()
+
+    def _read(self, file: io.FileIO, use: Callable[[bytes], None]) -> bool:
+        """Whether there was a piece."""
+        started = self._clock()
+        piece = file.read(PIECE)
+        use(piece)
+        self._sleep((self._clock() - started) * self._pause)
+        return bool(piece)
+
+
+def _forget(file: io.FileIO) -> None:
+    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+class Scrub:
+    """A thread of its own, from the first `wake` on."""
+
+    def __init__(self, storage: Storage, pass_over: PassOver, reader: SlowReader | None = None) -> None:
+        self._storage, self._pass_over = storage, pass_over
+        self._reader = reader or SlowReader(share_here())
+        self._proved: set[int] = set()
+        self._named: set[int] = set()
+        self._awake = Event()
+        self._thread = Thread(target=self._run, daemon=True, name="scrub")
+        self.still = Lock()
+        """Held while checkpoints are moved or removed, here or by the saver."""
+
+    @property
+    def proved(self) -> Collection[int]:
+        """Steps of the checkpoints that were read back whole."""
+        return frozenset(self._proved)
+
+    def wake(self) -> None:
+        """There may be a checkpoint that was not read back yet."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        self._awake.set()
+
+    def look(self) -> None:
+        """Read all that were not read back yet, the newest first."""
+        for step in reversed(self._storage.steps()):
+            if step not in self._proved:
+                self._examine(step)
+
+    def _run(self) -> None:
+        while self._awake.wait():
+            self._awake.clear()
+            try:
+                self.look()
+            except FencedError:
+                return  # the checkpoints are a newer attempt's now
+            except OSError as error:
+                logging.warning("Checkpoints cannot be read back now: %s", error)
+
+    def _examine(self, step: int) -> None:
+        found = problems(self._storage.checkpoint(step), self._reader.sha256_of, threads=1)
+        with self.still:
+            if not self._storage.checkpoint(step).exists():
+                return  # it had its time while it was read
+            if not found:
+                self._proved.add(step)
+            elif step not in self._named:
+                self._named.add(step)
+                self._pass_over(step, self._sentence(step, found[0]))
+
+    def _sentence(self, step: int, problem: Problem) -> str:
+        """What was wrong, and what was done."""
+        if problem.unreadable:
+            return f"The checkpoint of step {step} could not be read back: {problem.told}. It was left where it is."
+        aside = self._storage.quarantine_checkpoint(step)
+        return f"The checkpoint of step {step} is damaged: {problem.told}. It was moved to {aside}."
