@@ -74,6 +74,19 @@ class OnPreemption(Spec):
     """How long pods may take to save before they are killed."""
 
 
+class FinishedRollouts(Spec):
+    """Finished groups (all completions of a prompt) of steps that are not saved yet, kept on the volume. A restart uses
+    them instead of drawing them again, if weights, spec and versions are the same."""
+
+    enabled: bool = True
+    """Keep them; without effect where no checkpoints are saved, or none is resumed from."""
+    after_seconds: int = Field(10, ge=0, le=86_400)
+    """Seconds that a step generates before its groups are kept, those that are finished by then included. A step that
+    is faster keeps none: to draw it again takes less than that, and most steps are never lost."""
+    max_mib: int = Field(1024, ge=1, le=1_048_576)
+    """Most that they may take of the volume, in MiB, about 16 bytes a token; what does not fit is drawn again."""
+
+
 class OptimizerSharding(StrEnum):
     """How Megatron's optimizer is laid out in a checkpoint."""
 
@@ -112,6 +125,8 @@ class Checkpoint(Spec):
     """Restore random states. Absent: on restarts of this job where the layout allows; true: required; false: never."""
     on_preemption: OnPreemption = OnPreemption()
     """What happens when a pod is told to go."""
+    finished_rollouts: FinishedRollouts = FinishedRollouts()
+    """What a restart need not draw again."""
 
 
 class InitialCheckpoint(Spec):

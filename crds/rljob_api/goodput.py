@@ -38,6 +38,9 @@ class Seconds(Record):
     stalled: float = 0.0
     in_hand: float = 0.0
     """In the step that is under way: it counts as productive, until it is lost."""
+    regained: float = 0.0
+    """Time of earlier attempts that went into groups which a later one used to finish the step: it was lost with them,
+    and counts as productive after all. Not time of its own."""
 
     @property
     def total(self) -> float:

@@ -56,6 +56,17 @@ class Resumed(Record):
     exactness: Exactness
     reason: str
     """A sentence: what was restored, and why not more."""
+    kept_groups: int = 0
+    """Groups of completions that attempts before had drawn, and this one uses."""
+
+    @property
+    def told(self) -> str:
+        """All of it, in sentences."""
+        if not self.kept_groups:
+            return self.reason
+        return (
+            f"{self.reason} Of the rollouts after it, {self.kept_groups} finished groups were kept and used."
+        )
 
 
 class BrokenReplica(Record):

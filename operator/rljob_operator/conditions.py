@@ -83,7 +83,7 @@ def _resume_exact(facts: Status, observed: Observed) -> Condition:
     if attempt is None or attempt.exactness is None:
         return Condition(type=ConditionType.RESUME_EXACT, status="Unknown", reason=Reason.NOT_RESUMED)
     current = told is not None and told.attempt == attempt.number
-    message = told.resumed.reason if told is not None and told.resumed and current else ""
+    message = told.resumed.told if told is not None and told.resumed and current else ""
     exact = attempt.exactness is Exactness.EXACT
     return _make(ConditionType.RESUME_EXACT, exact, attempt.exactness.value, message)
 

@@ -49,10 +49,12 @@ class _Flow:
     """What went into steps, finished or not."""
     split: tuple[float, float, float]
     """How all that was in hand, this work with it, divides now: productive, recomputed, still in hand."""
+    regained: float
+    """What earlier attempts lost and this one made use of."""
 
     def times(self, factor: float) -> _Flow:
         sure = {use.value: factor * seconds for use, seconds in self.sure.by_use.items()}
-        return _Flow(Seconds(**sure), factor * self.work, self.split)
+        return _Flow(Seconds(**sure), factor * self.work, self.split, factor * self.regained)
 
 
 def account(before: Goodput | None, seen: Seen, now: float) -> Goodput:
@@ -95,7 +97,8 @@ def _flow(old: Account, seen: Seen, passed: float) -> _Flow:
     if old.doing is not None and not in_steps:
         sure[old.doing] += rest
     flow = Seconds(**{use.value: seconds for use, seconds in sure.items()})
-    return _Flow(flow, factor * work + in_steps, (*done, told.in_hand))
+    regained = max(0.0, told.regained - known.regained)
+    return _Flow(flow, factor * work + in_steps, (*done, told.in_hand), regained)
 
 
 def _added(total: Seconds, flow: _Flow, *, fresh: bool, closing: bool, hung: Hung | None) -> Seconds:
@@ -109,7 +112,7 @@ def _added(total: Seconds, flow: _Flow, *, fresh: bool, closing: bool, hung: Hun
     found["productive"] += productive
     found["recomputing"] += recomputed
     left = max(0.0, pool - productive - recomputed)
-    new = Seconds(**found, in_hand=left)
+    new = _regained(Seconds(**found, in_hand=left, regained=total.regained), flow.regained)
     if hung:
         new = _stalled(new, hung)
     return _rounded(_lost(new) if closing else new)
@@ -122,6 +125,18 @@ def _rounded(spent: Seconds) -> Seconds:
 
 def _lost(total: Seconds) -> Seconds:
     return total.model_copy(update={"recomputing": total.recomputing + total.in_hand, "in_hand": 0.0})
+
+
+def _regained(total: Seconds, seconds: float) -> Seconds:
+    """What was lost counts after all, as its rollouts were kept."""
+    taken = min(seconds, total.recomputing)
+    return total.model_copy(
+        update={
+            "recomputing": total.recomputing - taken,
+            "productive": total.productive + taken,
+            "regained": total.regained + taken,
+        }
+    )
 
 
 def _stalled(total: Seconds, hung: Hung) -> Seconds:

@@ -44,7 +44,7 @@ def launched(
     storage = tmp_path / "storage"
     storage.mkdir()
     run = a_run(storage, stall={"phaseTimeoutSeconds": limits}, trainer=trainer, **spec)
-    run = run.model_copy(update={"master_addr": "127.0.0.1", "master_port": _free_port()})
+    run = run.model_copy(update={"master_addr": "127.0.0.1", "master_port": free_port()})
     places = [tmp_path / f"node-{node}" for node in range(nodes)]
     processes = [
         context().Process(target=_launch, args=(toy, run, node, places[node])) for node in range(nodes)
@@ -88,7 +88,7 @@ def _rank(toy: Toy, run: Run, *place: Any) -> int:
     return EXIT_COMPLETE
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 

@@ -187,7 +187,7 @@ async def dispatch(known: Roster, count: int, patience: Patience | None = None) 
     answered: list[int] = []
     servers = {seen.client.index: seen for seen in await known.look()}
 
-    def done(question: Question, _: object) -> None:
+    def done(question: Question, *_: object) -> None:
         answered.append(question.prompt.index)
 
     asked = Dispatch(servers, 1, 4, done, known.give_up_hung, patience or Patience())
@@ -259,7 +259,7 @@ def test_an_answer_of_a_process_that_took_the_place_of_the_one_with_these_weight
         servers[0].instance = "successor"
         answered: list[int] = []
         asked = Dispatch(
-            found, 1, 4, lambda question, _: answered.append(question.prompt.index), known.give_up_hung
+            found, 1, 4, lambda question, *_: answered.append(question.prompt.index), known.give_up_hung
         )
         assert await asked.run(questions(8)) == []
         assert sorted(answered) == list(range(8))

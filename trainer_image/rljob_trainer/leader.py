@@ -21,6 +21,7 @@ from rljob_trainer.metrics import MetricsLog
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.rewards import Reward, score
 from rljob_trainer.rollout.fleet import Fleet, ServersLostError
+from rljob_trainer.rollout.kept import KeptRollouts, KeptStep
 from rljob_trainer.rollout.seeds import prompt_seed
 from rljob_trainer.samples import write_samples
 
@@ -48,17 +49,27 @@ class Leader:
     log: MetricsLog
     board: ProgressBoard
     poll: Callable[[], None]
+    kept: KeptRollouts | None = None
+    """Finished groups on the volume, if the job keeps them."""
 
     def ask(self, state: LoopState) -> tuple[Batch, Metrics] | None:
         """Draw completions of the next prompts, score them, and put them into one batch."""
         grpo = self.spec.algorithm.grpo
         prompts = self.inputs.train.batch(state.prompts_seen, grpo.prompts_per_step)
+        kept = self.kept.step(state) if self.kept else None
         with self.board.phase(TrainPhase.GENERATE) as phase:
             samples = self._generate(
-                prompts, grpo.generations_per_prompt, f"train-{state.step}", step=state.step, phase=phase
+                prompts,
+                grpo.generations_per_prompt,
+                f"train-{state.step}",
+                step=state.step,
+                phase=phase,
+                kept=kept,
             )
         if samples is None:
             return None
+        if kept and kept.taken:
+            self.board.regain(len(kept.taken), sum(group.seconds for group in kept.taken.values()))
         with self.board.phase(TrainPhase.REWARD):
             rewards = score(samples, self.reward, self.board.tell)
         compared = advantages(rewards, grpo)
@@ -86,8 +97,20 @@ class Leader:
             self.storage.note_step(step)
             self.log.write(step, metrics)
 
+    def saved(self, step: int) -> None:
+        """A checkpoint of this step is whole."""
+        if self.kept:
+            self.kept.saved(step)
+
     def _generate(
-        self, prompts: list[Prompt], n: int, occasion: str, *, step: int, phase: TrainPhase
+        self,
+        prompts: list[Prompt],
+        n: int,
+        occasion: str,
+        *,
+        step: int,
+        phase: TrainPhase,
+        kept: KeptStep | None = None,
     ) -> list[Sample] | None:
         try:
             return self.fleet.generate(
@@ -98,6 +121,7 @@ class Leader:
                 step=step,
                 poll=self.poll,
                 phase=phase,
+                kept=kept,
             )
         except ServersLostError as lost:
             self.board.tell(str(lost))

@@ -13,10 +13,16 @@ class Ledger:
         self._phase, self._since = phase, now
         self._spent = Seconds()
         self._repeats_until = 0
+        self._regained = 0.0
+        """By the step in hand."""
 
     def repeat_until(self, step: int) -> None:
         """Steps up to this one had been finished before."""
         self._repeats_until = step
+
+    def regain(self, seconds: float) -> None:
+        """The step in hand uses what an attempt before spent so long on."""
+        self._regained = seconds
 
     def enter(self, phase: TrainPhase, now: float) -> None:
         """From `now` on this phase is under way."""
@@ -26,9 +32,15 @@ class Ledger:
     def finish_step(self, step: int, now: float) -> None:
         """What was in hand counts from now on, or was done before."""
         self.enter(self._phase, now)
-        use = Use.RECOMPUTING if step <= self._repeats_until else Use.PRODUCTIVE
+        repeats = step <= self._repeats_until
+        use = Use.RECOMPUTING if repeats else Use.PRODUCTIVE
         counted = getattr(self._spent, use.value) + self._spent.in_hand
-        self._spent = self._spent.model_copy(update={use.value: counted, "in_hand": 0.0})
+        # What a step that is repeated uses counted already when it was finished the first time.
+        regained = self._spent.regained + (0.0 if repeats else self._regained)
+        self._regained = 0.0
+        self._spent = self._spent.model_copy(
+            update={use.value: counted, "in_hand": 0.0, "regained": regained}
+        )
 
     def spent(self, now: float) -> Seconds:
         """So far, with the phase under way."""

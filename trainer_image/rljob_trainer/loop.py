@@ -143,6 +143,8 @@ class Loop:
             self._announce(self.saver.save(self.state, self.rng))
 
     def _announce(self, saved: Saved) -> None:
+        if self.leader:
+            self.leader.saved(saved.manifest.step)
         self.board.saved(saved.facts, len(self.leader.storage.steps()) if self.leader else None)
 
     @property

@@ -6,6 +6,7 @@ The loop writes on a `ProgressBoard`; a thread serves it. Only rank 0 has one th
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
 from collections import deque
@@ -114,6 +115,16 @@ class ProgressBoard:
             checkpoint=plan.checkpoint,
             checkpoint_count=plan.checkpoint_count,
         )
+
+    def regain(self, groups: int, seconds: float) -> None:
+        """The step in hand uses groups of attempts before, which had spent so long on them."""
+        with self._lock:
+            self._ledger.regain(seconds)
+            before = self._now.resumed
+            self._set(
+                resumed=before and before.model_copy(update={"kept_groups": before.kept_groups + groups})
+            )
+        logging.info("%d groups of completions were there from an earlier attempt", groups)
 
     def rollouts(self, transport: str, broken: Callable[[], list[BrokenReplica]]) -> None:
         """How weights travel, and whom to ask which servers were given up on."""

@@ -45,6 +45,7 @@ from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.rendezvous import AbsentRanksError
 from rljob_trainer.rewards import load_reward
 from rljob_trainer.rollout.fleet import Fleet
+from rljob_trainer.rollout.kept import kept_rollouts
 from rljob_trainer.stall.pulse import Pulse
 from rljob_trainer.weights.sync import SyncFailedError, WeightSync
 from rljob_trainer.words import write_report
@@ -157,7 +158,9 @@ def prepare(
     leader = None
     if fleet and inputs and reward:
         log = open_things.enter_context(closing(MetricsLog(run, storage.tensorboard, plan.step)))
-        leader = Leader(spec, fleet, inputs, reward, storage, log, board, preemption.poll)
+        if kept := kept_rollouts(run, storage, versions, plan):
+            open_things.enter_context(closing(kept))
+        leader = Leader(spec, fleet, inputs, reward, storage, log, board, preemption.poll, kept)
     saver = Saver(run, storage, backend, versions, model) if spec.checkpoint.enabled else None
     return Loop(spec, ranks, backend, preemption, sync, saver, board, leader, plan.loop, backend.rng_state())
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from rljob_api.algorithm import Sampling
 from rljob_trainer.batch import Prompt, Sample
@@ -14,6 +16,7 @@ from rljob_trainer.rollout import client
 from rljob_trainer.rollout.answers import CutOffError, completion_request, samples_of
 from rljob_trainer.rollout.client import NO_ANSWER, ReplicaError, Seen
 from rljob_trainer.rollout.patience import Patience
+from rljob_trainer.rollout.time_shares import TimeShares
 
 WATCH_SECONDS = 10.0
 """How often a server with work in hand is asked whether it still lives: a dead node closes no connection."""
@@ -30,6 +33,12 @@ class Question:
     count: int
     sampling: Sampling
     seed: int
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of what its samples depend on, beside the weights."""
+        text = f"{self.prompt.token_ids}/{self.count}/{self.sampling.model_dump_json()}/{self.seed}"
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 Running = dict[asyncio.Task[list[Sample]], tuple[Question, int]]
@@ -51,12 +60,14 @@ class Dispatch:
     version: int
     in_hand: int
     """Most requests that one server is given at a time."""
-    done: Callable[[Question, list[Sample]], None]
+    done: Callable[[Question, list[Sample], float], None]
+    """Told of each answer, with what it took of the time, in seconds."""
     hangs: Callable[[Seen, str], None]
     """Told of a server that is there and says nothing, or nothing of what it is asked; with how that was noticed."""
     patience: Patience = field(default_factory=Patience)
     failures: list[ReplicaError] = field(default_factory=list)
     _sends: Counter[int] = field(default_factory=Counter)
+    _shares: TimeShares = field(default_factory=TimeShares)
 
     async def run(self, questions: list[Question]) -> list[Question]:
         """Ask them all; returns those left when no server remains. Cancelling it aborts what is in flight."""
@@ -69,6 +80,7 @@ class Dispatch:
                     question = waiting.popleft()
                     task = asyncio.create_task(self._ask(question, self.servers[index]))
                     running[task] = (question, index)
+                    self._shares.begin(question.key, time.monotonic())
                     self.patience.asked(index, time.monotonic())
                 if not running:
                     break
@@ -97,12 +109,13 @@ class Dispatch:
     def _settle(
         self, task: asyncio.Task[list[Sample]], question: Question, index: int, waiting: deque[Question]
     ) -> None:
+        seconds = self._shares.end(question.key, time.monotonic())
         if not task.done():
             task.cancel()
             self._again(question, waiting)
             return
         try:
-            self.done(question, task.result())
+            self.done(question, task.result(), seconds)
             self.patience.answered(index, time.monotonic())
         except CutOffError as error:
             self._drop(ReplicaError(index, "answering", str(error)))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
@@ -19,7 +20,9 @@ from rljob_trainer.rollout.answers import check_length
 from rljob_trainer.rollout.background import Background
 from rljob_trainer.rollout.client import Client, Seen
 from rljob_trainer.rollout.dispatch import Dispatch, Question
+from rljob_trainer.rollout.group import Group
 from rljob_trainer.rollout.guard import control_token
+from rljob_trainer.rollout.kept import KeptStep
 from rljob_trainer.rollout.newcomers import Newcomers
 from rljob_trainer.rollout.patience import Patience
 from rljob_trainer.rollout.roster import Roster
@@ -39,16 +42,6 @@ LOOK_SECONDS = 0.25
 
 class ServersLostError(Exception):
     """No server with the right weights is left: push weights, then ask again; what was answered is kept."""
-
-
-@dataclass(frozen=True)
-class _Key:
-    """What a draw depends on, beside the weights."""
-
-    token_ids: tuple[int, ...]
-    count: int
-    sampling: str
-    seed: int
 
 
 def wire_version(attempt: int, step: int) -> str:
@@ -73,7 +66,7 @@ class Fleet:
         self._newcomers = Newcomers(run.rollout_hosts, run.rollout_host)
         self._roster = Roster([self._client(index, host) for index, host in enumerate(run.rollout_hosts)])
         self._max_model_len: int | None = None
-        self._kept: dict[_Key, list[Sample]] = {}
+        self._kept: dict[str, list[Sample]] = {}
         self._kept_version = ""
         self._limits = Limits(run.spec.stall.phase_timeout_seconds)
         self._open = 0
@@ -116,27 +109,31 @@ class Fleet:
         step: int,
         poll: Poll,
         phase: TrainPhase = TrainPhase.GENERATE,
+        kept: KeptStep | None = None,
     ) -> list[Sample]:
         """`n` completions of each prompt with the weights of `step`, ordered by prompt, then by number.
 
         The same arguments give the same samples, whichever servers answer. `poll` is called ten times a second; when
-        it raises, everything in flight is aborted. How long a server may answer nothing depends on `phase`. Raises
-        `Mistake` for a prompt that does not fit, and `ServersLostError`.
+        it raises, everything in flight is aborted. How long a server may answer nothing depends on `phase`. What `kept`
+        has is not asked again; what is answered goes there. Raises `Mistake` for a prompt that does not fit,
+        `ServersLostError`, and `FencedError` from `kept`.
         """
         servers = self._serving(step, poll)
         for prompt in prompts:
             check_length(prompt, sampling.max_new_tokens, self._longest(servers, poll))
         questions = [Question(prompt, n, sampling, seed_of(prompt)) for prompt in prompts]
-        todo = list({_key(q): q for q in questions if _key(q) not in self._kept}.values())
+        for group in kept.take({q.key: q.prompt for q in questions}) if kept else ():
+            self._kept[group.key] = group.samples
+        todo = list({q.key: q for q in questions if q.key not in self._kept}.values())
         self._open = len(todo)
-        patience = Patience(self._limits, phase)
-        dispatch = Dispatch(
-            servers, step, self._in_hand(n), self._answered, self._roster.give_up_hung, patience
-        )
-        if left := self.run(dispatch.run(todo), poll):
+        patience, hangs = Patience(self._limits, phase), self._roster.give_up_hung
+        dispatch = Dispatch(servers, step, self._in_hand(n), partial(self._answered, kept), hangs, patience)
+        with _written(kept, poll) as poll_and_write:
+            left = self.run(dispatch.run(todo), poll_and_write)
+        if left:
             failures = "; ".join(str(failure) for failure in dispatch.failures)
             raise ServersLostError(f"{len(left)} of {len(questions)} prompts have no server left: {failures}")
-        return [replace(sample, prompt=q.prompt) for q in questions for sample in self._kept[_key(q)]]
+        return [replace(sample, prompt=q.prompt) for q in questions for sample in self._kept[q.key]]
 
     def run(self, work: Coroutine[Any, Any, T], poll: Poll) -> T:
         """Wait for `work` in the servers' event loop, polling."""
@@ -168,8 +165,12 @@ class Fleet:
             raise ServersLostError(f"no rollout server holds weights {version}")
         return servers
 
-    def _answered(self, question: Question, samples: list[Sample]) -> None:
-        self._kept[_key(question)] = samples
+    def _answered(
+        self, kept: KeptStep | None, question: Question, samples: list[Sample], seconds: float
+    ) -> None:
+        self._kept[question.key] = samples
+        if kept:
+            kept.add(Group(question.key, samples, seconds))
         self._open -= 1
         self._tell(f"{self._open} prompts to go")
 
@@ -186,9 +187,21 @@ class Fleet:
         return self._max_model_len
 
 
-def _key(question: Question) -> _Key:
-    ids = tuple(question.prompt.token_ids)
-    return _Key(ids, question.count, question.sampling.model_dump_json(), question.seed)
+@contextmanager
+def _written(kept: KeptStep | None, poll: Poll) -> Iterator[Poll]:
+    """`poll`, and what is answered goes to the volume all along; the rest of it in the end, whatever that is."""
+    if kept is None:
+        yield poll
+        return
+
+    def poll_and_write() -> None:
+        poll()
+        kept.write_due()
+
+    try:
+        yield poll_and_write
+    finally:
+        kept.write_due()
 
 
 def _bracketed(host: str) -> str:
