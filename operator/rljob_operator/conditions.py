@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rljob_api.job import RLJob
+from rljob_api.progress import Progress
 from rljob_api.reasons import Reason
 from rljob_api.status import Condition, ConditionType, Exactness, Status
 
@@ -11,6 +12,9 @@ from .decide import Decision, Goal
 from .decide.hindrance import LASTING, Hindrance, hindrance
 from .observed import Observed
 from .status_reading import condition
+
+MESSAGE_LIMIT = 1024
+"""Characters of a message that other programs can make as long as they like."""
 
 
 def conditions(
@@ -22,7 +26,7 @@ def conditions(
         _accepted(job, in_the_way),
         _pods_ready(job, facts, in_the_way),
         _progressing(decision),
-        _checkpoint_ready(facts),
+        _checkpoint_ready(facts, observed.progress),
         _resume_exact(facts, observed),
         _reached(ConditionType.SUSPENDED, decision.goal is Goal.SUSPENDED, decision),
         _reached(ConditionType.COMPLETE, decision.goal is Goal.COMPLETE, decision),
@@ -70,12 +74,15 @@ def _progressing(decision: Decision) -> Condition:
     return _make(ConditionType.PROGRESSING, running, decision.reason, decision.message)
 
 
-def _checkpoint_ready(facts: Status) -> Condition:
+def _checkpoint_ready(facts: Status, told: Progress | None) -> Condition:
+    """Its message also names the checkpoints that this attempt has passed over."""
     latest = facts.checkpoint.latest
     if latest is None:
         return _make(ConditionType.CHECKPOINT_READY, False, Reason.NONE_YET, "No checkpoint was saved yet.")
     reason = Reason.VERIFIED if latest.verified else Reason.NOT_VERIFIED
-    return _make(ConditionType.CHECKPOINT_READY, latest.verified, reason, f"step {latest.step}")
+    passed_over = told.skipped_checkpoints if told else []
+    message = " ".join([f"step {latest.step}{'.' if passed_over else ''}", *passed_over])
+    return _make(ConditionType.CHECKPOINT_READY, latest.verified, reason, message[:MESSAGE_LIMIT])
 
 
 def _resume_exact(facts: Status, observed: Observed) -> Condition:

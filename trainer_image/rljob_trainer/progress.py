@@ -137,6 +137,16 @@ class ProgressBoard:
         kept = self._now.checkpoint_count if count is None else count
         self._set(checkpoint=facts, checkpoint_count=max(kept, 1))
 
+    def pass_over(self, step: int, sentence: str) -> None:
+        """The checkpoint of that step turned out damaged, or cannot be read."""
+        with self._lock:
+            newest = self._now.checkpoint
+            if newest and newest.step == step:
+                newest = newest.model_copy(update={"verified": False})
+            told = [*self._now.skipped_checkpoints, sentence]
+            # Not by `_set`: that the disk is read says nothing of the loop's life.
+            self._now = self._now.model_copy(update={"skipped_checkpoints": told, "checkpoint": newest})
+
     def synced(self, version: int) -> None:
         """All servers have the weights after this many updates."""
         self._set(weight_version=version)

@@ -161,7 +161,9 @@ def prepare(
         if kept := kept_rollouts(run, storage, versions, plan):
             open_things.enter_context(closing(kept))
         leader = Leader(spec, fleet, inputs, reward, storage, log, board, preemption.poll, kept)
-    saver = Saver(run, storage, backend, versions, model) if spec.checkpoint.enabled else None
+    saver = None
+    if spec.checkpoint.enabled:
+        saver = Saver(run, storage, backend, versions, model, pass_over=board.pass_over)
     return Loop(spec, ranks, backend, preemption, sync, saver, board, leader, plan.loop, backend.rng_state())
 
 
