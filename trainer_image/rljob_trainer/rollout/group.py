@@ -50,7 +50,7 @@ def _body(data: bytes, at: int) -> bytes | None:
         return None
     length, digest = HEAD.unpack_from(data, at)
     body = data[at + HEAD.size : at + HEAD.size + length]
-    return body if hashlib.sha256(body).digest() == digest else None
+    return body if len(body) == length and hashlib.sha256(body).digest() == digest else None
 
 
 def encoded(group: Group) -> bytes:
