@@ -6,7 +6,10 @@ import signal
 import subprocess
 import sys
 
-from rljob_api.progress import EXIT_PREEMPTED
+import pytest
+
+from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_MISTAKE, EXIT_PREEMPTED
+from rljob_trainer.launch import EXIT_FOLLOWED, Gang
 
 IMPORTS_FOR_LONG = """
 import time
@@ -26,3 +29,24 @@ def test_who_is_told_to_go_while_it_imports_leaves_at_once_and_says_so() -> None
         assert parent.stdout.readline() == b"importing\n"
         parent.send_signal(signal.SIGTERM)
         assert parent.wait(30) == EXIT_PREEMPTED
+
+
+KILLED = 137
+
+
+@pytest.mark.parametrize(
+    ("codes", "speaker"),
+    [
+        ({1: EXIT_COMPLETE, 0: EXIT_COMPLETE}, 0),
+        ({1: EXIT_PREEMPTED, 0: EXIT_PREEMPTED}, 0),
+        ({1: EXIT_FOLLOWED, 0: EXIT_FAILED}, 0),
+        ({1: KILLED, 0: EXIT_FAILED}, 1),
+        ({0: EXIT_FAILED, 1: EXIT_PREEMPTED}, 1),
+        ({1: EXIT_PREEMPTED, 0: EXIT_FOLLOWED}, 1),
+        ({1: EXIT_PREEMPTED, 0: EXIT_MISTAKE}, 0),
+        ({1: EXIT_PREEMPTED, 0: KILLED}, 0),
+    ],
+)
+def test_who_speaks_for_the_pod(codes: dict[int, int], speaker: int) -> None:
+    """A rank that is told to go while ranks meet cannot tell the others, whose meeting then fails: no failure."""
+    assert Gang({}, codes).speaker == speaker

@@ -48,12 +48,33 @@ class Gang:
         return {rank: pid for pid, rank in self.ranks.items()}
 
     @property
+    def told_to_go(self) -> bool:
+        """Whether a rank ended because of SIGTERM, saved or not."""
+        return EXIT_PREEMPTED in self.codes.values()
+
+    @property
+    def broken(self) -> bool:
+        """Whether a rank ended otherwise than well: the others may hang in collectives with it."""
+        return any(code not in {EXIT_COMPLETE, EXIT_PREEMPTED} for code in self.codes.values())
+
+    @property
     def first_failure(self) -> int | None:
-        """The rank that failed first, not counting those that only followed."""
-        own = (EXIT_COMPLETE, EXIT_PREEMPTED, EXIT_FOLLOWED)
-        failed = [rank for rank, code in self.codes.items() if code not in own]
+        """The rank that failed first, not counting those that only followed: rank 0, or one that was told to go before
+        it could note that and tell the others."""
+        excused = {EXIT_COMPLETE, EXIT_PREEMPTED, EXIT_FOLLOWED} | (
+            {EXIT_FAILED} if self.told_to_go else set()
+        )
+        failed = [rank for rank, code in self.codes.items() if code not in excused]
         followed = [rank for rank, code in self.codes.items() if code == EXIT_FOLLOWED]
-        return next(iter(failed + followed), None)
+        return next(iter(failed + ([] if self.told_to_go else followed)), None)
+
+    @property
+    def speaker(self) -> int:
+        """Whose end is the pod's end."""
+        if self.first_failure is not None:
+            return self.first_failure
+        told = [rank for rank, code in self.codes.items() if code == EXIT_PREEMPTED]
+        return min(told or self.codes)
 
     def signal(self, number: int) -> None:
         for pid in list(self.ranks):
@@ -134,7 +155,7 @@ def _wait(gang: Gang, guard: Guard) -> LastWords | None:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid:
             _ended(gang, pid, os.waitstatus_to_exitcode(status))
-            if deadline is None and gang.first_failure is not None:
+            if deadline is None and gang.broken:
                 deadline = time.monotonic() + PEER_GRACE_SECONDS
         elif deadline is None and (silence := guard.look(gang.processes)):
             words = guard.gather(silence, gang.processes)
@@ -161,13 +182,13 @@ def _leave(words: LastWords, storage: Path) -> None:
 
 def _last_words(run: Run, gang: Gang, reports: Path, leader: int) -> LastWords:
     """The words of the rank that failed first, or rank 0's; with rank 0's progress in any case."""
-    first = gang.first_failure
-    speaker = leader if first is None else first
+    speaker = gang.speaker
     code = gang.codes[speaker]
     own = read_last_words(reports / f"{speaker}.json")
     lead = read_last_words(reports / f"{leader}.json")
     if own is None:
-        own = LastWords(ending=Ending.FAILED, role="trainer", message=_silent_end(speaker, code))
+        ending = Ending.PREEMPTED if code == EXIT_PREEMPTED else Ending.FAILED
+        own = LastWords(ending=ending, role="trainer", message=_silent_end(speaker, code))
     if code == EXIT_FOLLOWED:
         code = EXIT_FAILED
     return own.model_copy(
@@ -182,6 +203,8 @@ def _last_words(run: Run, gang: Gang, reports: Path, leader: int) -> LastWords:
 
 def _silent_end(rank: int, code: int) -> str:
     """A rank that left no words was killed from outside, or crashed below Python."""
+    if code == EXIT_PREEMPTED:
+        return "told to go before training began"
     if code > 128:
         name = signal.Signals(code - 128).name
         hint = "; the kernel does that when memory runs out" if name == "SIGKILL" else ""
