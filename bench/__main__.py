@@ -12,7 +12,10 @@ from bench import SCRATCH
 from bench.result import RESULTS, Result, write
 from bench.table import write_table
 
-NAMES = ["save", "convert", "sync", "learning", "backends", "step", "cli", "trl", "fanout", "fleet", "faults"]
+NAMES = [
+    *("save", "asyncsave", "convert", "sync", "megatronsync", "learning", "backends", "step", "megatronstep"),
+    *("cli", "trl", "fanout", "fleet", "faults"),
+]
 ON_REQUEST = ["kills"]
 """Longer than all the others together."""
 

@@ -16,6 +16,7 @@ from bench.model import Shape, make_qwen3
 from bench.result import Result, at_most
 from bench.rounds import Seconds, ratio, take_turns
 from rljob_api.manifest import FileEntry
+from rljob_api.run import Run
 from trainer.converting import conversion_run, growth, largest_layer
 from trainer.ranks import run_ranks
 
@@ -23,6 +24,7 @@ RANKS = 2
 SHAPE = Shape(hidden=1536, layers=9, vocabulary=16384)
 TARGET = 1.5
 CHUNK = 16 << 20
+CACHE_ENV = "NRL_MEGATRON_CHECKPOINT_DIR"
 PATIENCE = timedelta(minutes=10)
 
 
@@ -124,13 +126,14 @@ def _copy_half(source: Path, target: Path, start: int, length: int) -> None:
 
 def whole_step(folder: Path) -> float:
     """Seconds of `python -m rljob_trainer convert`, as a pod runs it."""
-    run = folder / "run.json"
-    run.write_text(conversion_run(folder, folder / "model", RANKS).model_dump_json(by_alias=True))
-    own = {
-        "RLJOB_RUN_FILE": str(run),
-        "RLJOB_NODE_RANK": "0",
-        "POD_IP": "127.0.0.1",
-        "NRL_MEGATRON_CHECKPOINT_DIR": str(folder / "other-cache"),
-    }
+    run = conversion_run(folder, folder / "model", RANKS)
+    return timed(lambda: convert_in_a_process(run, folder, folder / "other-cache"))
+
+
+def convert_in_a_process(run: Run, folder: Path, cache: Path) -> None:
+    """The run's model, as its init container does it; what it writes to `folder` is for that process alone."""
+    file = folder / "convert.json"
+    file.write_text(run.model_dump_json(by_alias=True))
+    own = {"RLJOB_RUN_FILE": str(file), "RLJOB_NODE_RANK": "0", "POD_IP": "127.0.0.1", CACHE_ENV: str(cache)}
     command = [sys.executable, "-m", "rljob_trainer", "convert"]
-    return timed(lambda: subprocess.run(command, check=True, env={**os.environ, **own}))
+    subprocess.run(command, check=True, env={**os.environ, **own})

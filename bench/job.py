@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rljob_api.run import Run
 from trainer.vllm_server import Servers, a_run
@@ -27,8 +28,8 @@ class Steps:
         return self.prompts * self.generations
 
 
-def job(folder: Path, steps: Steps) -> Run:
-    """The model lies in `folder/model`."""
+def job(folder: Path, steps: Steps, **sections: Any) -> Run:
+    """The model lies in `folder/model`; `sections` go to the spec."""
     vllm = {"kvCacheMib": 256, "maxModelLen": 256, "maxNumSeqs": max(16, steps.samples // SERVERS)}
     return a_run(
         folder,
@@ -45,6 +46,7 @@ def job(folder: Path, steps: Steps) -> Run:
         trainer={"numProcPerNode": RANKS},
         rollout={"replicas": SERVERS, "minReplicas": SERVERS, "vllm": vllm},
         checkpoint={"enabled": False},
+        **sections,
     )
 
 

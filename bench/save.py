@@ -16,7 +16,7 @@ from bench.rounds import ROUNDS, Seconds, ratio, take_turns
 from rljob_api.job import JobSpec
 from rljob_api.run import Run
 from rljob_trainer.backend.dtensor.backend import DtensorBackend
-from rljob_trainer.backend.protocol import Written
+from rljob_trainer.backend.protocol import Backend, Written
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.facts import versions_here
 from rljob_trainer.checkpoint.save import Saver
@@ -92,7 +92,7 @@ class TimedBackend(DtensorBackend):
 class Saving:
     """Checkpoint after checkpoint of a run."""
 
-    def __init__(self, run: Run, backend: TimedBackend, folder: Path) -> None:
+    def __init__(self, run: Run, backend: Backend, folder: Path) -> None:
         self.ranks = ranks_here()
         self.ranks.on_leader(lambda: open_storage(run))
         self.storage, self.backend = Storage.of(run), backend
@@ -107,6 +107,13 @@ class Saving:
         self.step += 1
         return together(
             self.ranks, lambda: self.saver.save(LoopState(step=self.step), self.backend.rng_state())
+        )
+
+    def begin(self) -> float:
+        """As `save`, in the background: seconds until training may go on."""
+        self.step += 1
+        return together(
+            self.ranks, lambda: self.saver.begin(LoopState(step=self.step), self.backend.rng_state())
         )
 
 

@@ -30,9 +30,7 @@ TARGET, LEAST_SECONDS = 1.15, 5.0
 
 def measure(folder: Path) -> Result:
     parameters = make_qwen3(folder / "model", SHAPE)
-    run = job(folder, STEPS)
-    with servers(run, folder):
-        seconds, facts = run_ranks(RANKS, on_rank, run, folder, deadline=550)[0]
+    seconds, facts = turns(job(folder, STEPS), folder)
     return Result(
         name="step",
         checks=[
@@ -48,6 +46,12 @@ def measure(folder: Path) -> Result:
         " training, by FSDP's gathers and the optimizer; generation, by HTTP and by four processes of servers on two"
         " cores; then the sync.",
     )
+
+
+def turns(run: Run, folder: Path) -> tuple[Seconds, Facts]:
+    """Steps of the run and their floor."""
+    with servers(run, folder):
+        return run_ranks(RANKS, on_rank, run, folder, deadline=550)[0]
 
 
 def on_rank(run: Run, folder: Path) -> tuple[Seconds, Facts]:

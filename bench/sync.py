@@ -12,6 +12,7 @@ from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch._C._distributed_c10d import TCPStore
@@ -23,7 +24,7 @@ from bench.result import Check, Result, at_most
 from bench.rounds import ROUNDS, Seconds, take_turns
 from rljob_api.base import Manifest
 from rljob_api.run import Run
-from rljob_trainer.backend.dtensor.backend import DtensorBackend
+from rljob_trainer.backend.build import build_backend
 from rljob_trainer.rollout.client import Seen
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.weights.group import Group, join, open_store
@@ -65,8 +66,14 @@ def check(layout: str, seconds: Seconds) -> Check:
     return at_most(f"sync over its allowance, {layout}", sync / (FIXED_SECONDS + TIMES * broadcast), 1.0)
 
 
-def measure_layout(folder: Path, ranks: int, servers: int, size: int) -> Seconds:
-    run = a_run(
+def measure_layout(folder: Path, ranks: int, servers: int, size: int, **sections: Any) -> Seconds:
+    run = sync_run(folder, ranks, servers, **sections)
+    with started(run, folder):
+        return run_ranks(ranks, on_rank, run, folder, size, deadline=500)[0]
+
+
+def sync_run(folder: Path, ranks: int, servers: int, **sections: Any) -> Run:
+    return a_run(
         folder,
         replicas=servers,
         trainer={"numProcPerNode": ranks},
@@ -75,9 +82,8 @@ def measure_layout(folder: Path, ranks: int, servers: int, size: int) -> Seconds
             "minReplicas": servers,
             "vllm": {"kvCacheMib": 64, "maxModelLen": 128},
         },
+        **sections,
     )
-    with started(run, folder):
-        return run_ranks(ranks, on_rank, run, folder, size, deadline=500)[0]
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ class TimedRounds(Rounds):
 
 def on_rank(run: Run, folder: Path, size: int) -> Seconds:
     ranks = ranks_here()
-    backend = DtensorBackend(run.spec, folder / "model")
+    backend = build_backend(run, folder / "model", reference=False)
     with ExitStack() as open_things:
         fleet, send = None, nothing
         if ranks.leads:
