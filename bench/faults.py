@@ -20,7 +20,7 @@ from shell import virtual_time
 from shell.test_faults import schedule
 
 FIRST = 1_000_000
-SCHEDULES = 5000
+SCHEDULES = 10_000
 AT_A_TIME = 50
 """Schedules that a process takes in one go."""
 
@@ -29,7 +29,11 @@ def measure(scratch: Path) -> Result:
     began = time.perf_counter()
     context = get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), context, initializer=prepare) as pool:
-        told = list(pool.map(trouble, range(FIRST, FIRST + SCHEDULES), chunksize=AT_A_TIME))
+        told = []
+        for one in pool.map(trouble, range(FIRST, FIRST + SCHEDULES), chunksize=AT_A_TIME):
+            told.append(one)
+            if one or len(told) % 500 == 0:
+                print(f"faults: {len(told)} of {SCHEDULES} schedules {one}", flush=True)
     took = time.perf_counter() - began
     bad = [one for one in told if one]
     return Result(
