@@ -9,6 +9,7 @@ import pytest
 
 from builders import (
     NOW,
+    a_checkpoint,
     a_job,
     a_progress,
     a_rollout,
@@ -145,6 +146,19 @@ def test_a_checkpoint_stays_known_while_the_next_attempt_has_not_looked() -> Non
     later = told(seen(a_trainer()), job=a_job(first))
     assert later.checkpoint.latest == facts
     assert condition(later, ConditionType.CHECKPOINT_READY).status == "True"
+
+
+def test_a_checkpoint_that_was_passed_over_is_named() -> None:
+    told_of = {"skipped_checkpoints": ["The checkpoint of step 2 is damaged: its file is missing."]}
+    found = told(seen(a_trainer(), progress=a_progress(checkpoint=a_checkpoint(4), **told_of)))
+    ready = condition(found, ConditionType.CHECKPOINT_READY)
+    assert ready.status == "True"
+    assert ready.message == "step 4. The checkpoint of step 2 is damaged: its file is missing."
+
+
+def test_a_newest_checkpoint_that_is_damaged_is_not_ready() -> None:
+    found = told(seen(a_trainer(), progress=a_progress(checkpoint=a_checkpoint(4, verified=False))))
+    assert condition(found, ConditionType.CHECKPOINT_READY).status == "False"
 
 
 def test_a_job_that_is_to_fail_has_failed_once_its_last_trainer_ended() -> None:
