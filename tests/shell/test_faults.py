@@ -78,6 +78,25 @@ async def schedule(seed: int, **forced: float) -> World:
     return world
 
 
+async def refused_suspension(seed: int) -> None:
+    """A job is suspended while the API server refuses every other request."""
+    world = World(Faults(dice=random.Random(seed)), training_seconds=3600)
+    async with world.alive():
+        world.start_operator()
+        world.submit("a", trainer={"numNodes": 2}, rollout={"replicas": 3})
+        assert await until(lambda: len(world.running()) == 5)
+        world.faults.refused = 0.5
+        world.edit("a", suspend=True)
+        await asyncio.sleep(30)
+        world.faults.refused = 0.0
+        assert await until(lambda: not world.running(), 120), f"still there: {world.running()}"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_was_refused_during_a_suspension_is_asked_for_again(seed: int) -> None:
+    virtual_time.run(refused_suspension(seed))
+
+
 @pytest.mark.parametrize("seed", range(SCHEDULES))
 def test_a_random_schedule_of_faults_loses_no_job(seed: int) -> None:
     virtual_time.run(schedule(seed))

@@ -17,13 +17,13 @@ from rljob_operator.reconcile import reconcile
 
 from . import virtual_time
 from .test_crashes import Scenario, played, remains, rollout_fails, runs
-from .test_faults import schedule
+from .test_faults import refused_suspension, schedule
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
 gang = importlib.import_module("rljob_operator.decide.gang")  # the package exports a function of that name
 Plant = Callable[[pytest.MonkeyPatch], None]
-TRIALS = 120
+TRIALS = 40
 
 
 def a_relist_forgets_deletions(patch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ PLANTS: list[tuple[Plant, Callable[[int], Coroutine[Any, Any, None]]]] = [
     (a_relist_forgets_deletions, faults),
     (a_failed_pass_is_not_tried_again, faults),
     (a_change_during_a_pass_is_lost, faults),
-    (a_delete_that_was_refused_counts_as_done, faults),
+    (a_delete_that_was_refused_counts_as_done, refused_suspension),
     (the_config_map_comes_before_the_pods, crashes(runs)),
     (pods_come_before_the_attempt_is_in_the_status, faults),
     (the_same_attempt_begins_again, faults),

@@ -15,8 +15,8 @@ from rljob_operator.cluster import event_posts, kubernetes
 
 T = TypeVar("T")
 BEGINNING = 1_700_000_000.0
-ROUNDS_AT_ONCE = 20_000
-"""Of the event loop, with work to do in each; far more than the schedules have ever needed."""
+ROUNDS_AT_ONCE = 1_000
+"""Of the event loop, with work to do in each; the schedules need some thirty."""
 
 
 class _Selector(selectors.DefaultSelector):
