@@ -94,6 +94,8 @@ class Progress(Record):
     transport: str = ""
     checkpoint: CheckpointFacts | None = None
     checkpoint_count: int = 0
+    save_seconds: float | None = None
+    """How long the slowest save of this attempt took; absent before the first one."""
     skipped_checkpoints: list[str] = []
     """Sentences on checkpoints that did not verify and were passed over."""
     resumed: Resumed | None = None

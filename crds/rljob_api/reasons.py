@@ -108,6 +108,9 @@ class Reason(StrEnum):
     """The newest checkpoint was read back and is whole."""
     NOT_VERIFIED = "NotVerified"
     """The newest checkpoint was not verified."""
+    GRACE_PERIOD_TOO_SHORT = "GracePeriodTooShort"
+    """The newest checkpoint is whole, but saves take longer than `checkpoint.onPreemption.gracePeriodSeconds` leaves:
+    who is told to go would be killed before the last step is saved. The message says how many seconds it takes."""
     NOT_RESUMED = "NotResumed"
     """The attempt did not go on from a checkpoint, or has not told yet."""
     EXACT = "Exact"
@@ -154,6 +157,7 @@ IN_THE_RUNBOOK = (
     Reason.DEADLINE_EXCEEDED,
     Reason.PRE_RUNNING_DEADLINE_EXCEEDED,
     Reason.NOT_VERIFIED,
+    Reason.GRACE_PERIOD_TOO_SHORT,
     Reason.BEST_EFFORT,
 )
 """Those that ask something of a person: each has a section in `docs/runbook-cluster.md`."""

@@ -177,6 +177,9 @@ class CheckpointFacts(Record):
 class CheckpointStatus(Record):
     latest: CheckpointFacts | None = None
     count: int = 0
+    save_seconds: float | None = None
+    """How long the slowest save of the last attempt that saved took: what `onPreemption.gracePeriodSeconds` must
+    cover."""
 
 
 class Failure(Record):

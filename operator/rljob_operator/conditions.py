@@ -10,6 +10,7 @@ from rljob_api.status import Condition, ConditionType, Exactness, Status
 from . import times
 from .decide import Decision, Goal
 from .decide.hindrance import LASTING, Hindrance, hindrance
+from .grace import too_short
 from .observed import Observed
 from .status_reading import condition
 
@@ -26,7 +27,7 @@ def conditions(
         _accepted(job, in_the_way),
         _pods_ready(job, facts, in_the_way),
         _progressing(decision),
-        _checkpoint_ready(facts, observed.progress),
+        _checkpoint_ready(job, facts, observed.progress),
         _resume_exact(facts, observed),
         _reached(ConditionType.SUSPENDED, decision.goal is Goal.SUSPENDED, decision),
         _reached(ConditionType.COMPLETE, decision.goal is Goal.COMPLETE, decision),
@@ -74,14 +75,16 @@ def _progressing(decision: Decision) -> Condition:
     return _make(ConditionType.PROGRESSING, running, decision.reason, decision.message)
 
 
-def _checkpoint_ready(facts: Status, told: Progress | None) -> Condition:
-    """Its message also names the checkpoints that this attempt has passed over."""
+def _checkpoint_ready(job: RLJob, facts: Status, told: Progress | None) -> Condition:
+    """Its message also names checkpoints that this attempt has passed over, and a grace period that is too short."""
     latest = facts.checkpoint.latest
     if latest is None:
         return _make(ConditionType.CHECKPOINT_READY, False, Reason.NONE_YET, "No checkpoint was saved yet.")
-    reason = Reason.VERIFIED if latest.verified else Reason.NOT_VERIFIED
-    passed_over = told.skipped_checkpoints if told else []
-    message = " ".join([f"step {latest.step}{'.' if passed_over else ''}", *passed_over])
+    short = too_short(job.spec.checkpoint, facts.checkpoint.save_seconds)
+    verified = Reason.GRACE_PERIOD_TOO_SHORT if short else Reason.VERIFIED
+    reason = verified if latest.verified else Reason.NOT_VERIFIED
+    more = [*([short] if short else []), *(told.skipped_checkpoints if told else [])]
+    message = " ".join([f"step {latest.step}{'.' if more else ''}", *more])
     return _make(ConditionType.CHECKPOINT_READY, latest.verified, reason, message[:MESSAGE_LIMIT])
 
 

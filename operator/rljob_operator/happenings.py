@@ -71,6 +71,8 @@ def _moved(new: Condition) -> Iterator[Happening]:
         case ConditionType.RESUME_EXACT if new.reason != Reason.NOT_RESUMED:
             kind: Literal["Normal", "Warning"] = "Warning" if new.reason == Reason.BEST_EFFORT else "Normal"
             yield Happening(kind, new.reason, "Resume", note)
+        case ConditionType.CHECKPOINT_READY if new.reason == Reason.GRACE_PERIOD_TOO_SHORT:
+            yield Happening("Warning", new.reason, "Watch", note)
         case ConditionType.PROGRESSING if new.reason in TROUBLE:
             yield Happening("Warning", new.reason, "Watch", note)
         case ConditionType.PODS_READY if new.status == "False" and new.reason not in WAITING:

@@ -144,7 +144,8 @@ def _checkpoint(before: CheckpointStatus, progress: Progress | None) -> Checkpoi
     """Keeps what was known while an attempt has not looked yet."""
     if progress is None or progress.checkpoint is None:
         return before
-    return CheckpointStatus(latest=progress.checkpoint, count=progress.checkpoint_count)
+    seconds = before.save_seconds if progress.save_seconds is None else progress.save_seconds
+    return CheckpointStatus(latest=progress.checkpoint, count=progress.checkpoint_count, save_seconds=seconds)
 
 
 def _failures(before: list[Failure], new: tuple[Failure, ...]) -> list[Failure]:

@@ -145,7 +145,8 @@ class Loop:
     def _announce(self, saved: Saved) -> None:
         if self.leader:
             self.leader.saved(saved.manifest.step)
-        self.board.saved(saved.facts, len(self.leader.storage.steps()) if self.leader else None)
+        count = len(self.leader.storage.steps()) if self.leader else None
+        self.board.saved(saved.facts, count, saved.seconds)
 
     @property
     def _lead(self) -> Leader:

@@ -132,10 +132,12 @@ class ProgressBoard:
             self._broken = broken
             self._set(transport=str(transport))
 
-    def saved(self, facts: CheckpointFacts, count: int | None = None) -> None:
-        """A checkpoint is whole; `count` of them are kept."""
-        kept = self._now.checkpoint_count if count is None else count
-        self._set(checkpoint=facts, checkpoint_count=max(kept, 1))
+    def saved(self, facts: CheckpointFacts, count: int | None = None, seconds: float = 0.0) -> None:
+        """A checkpoint is whole; `count` of them are kept. It took `seconds`."""
+        with self._lock:
+            kept = self._now.checkpoint_count if count is None else count
+            slowest = round(max(seconds, self._now.save_seconds or 0.0), 1)
+            self._set(checkpoint=facts, checkpoint_count=max(kept, 1), save_seconds=slowest)
 
     def pass_over(self, step: int, sentence: str) -> None:
         """The checkpoint of that step turned out damaged, or cannot be read."""

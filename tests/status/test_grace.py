@@ -1,0 +1,58 @@
+"""A grace period that saves do not fit in is told before it costs anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from builders import NOW, a_checkpoint, a_job, a_progress, a_rollout, a_status, a_trainer, seen
+from rljob_api.base import Manifest
+from rljob_api.reasons import Reason
+from rljob_api.status import Condition, ConditionType, Status
+from rljob_operator.decide import Decision, Goal
+from rljob_operator.happenings import happenings
+from rljob_operator.status import status
+
+
+def told(save_seconds: float | None, before: Status | None = None, **checkpoint: Manifest) -> Status:
+    """The status of a job that has 100 s to leave, once a save took so long."""
+    knobs: Manifest = {"onPreemption": {"gracePeriodSeconds": 100}} | checkpoint
+    progress = a_progress(checkpoint=a_checkpoint(), checkpoint_count=1, save_seconds=save_seconds)
+    job = a_job(before or a_status(), checkpoint=knobs)
+    observed = seen(a_trainer(), a_rollout(), progress=progress)
+    return status(job, observed, Decision(Goal.RUN, "FirstAttempt"), NOW)
+
+
+def ready(found: Status) -> Condition:
+    return next(one for one in found.conditions if one.type is ConditionType.CHECKPOINT_READY)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reason"),
+    [
+        (None, Reason.VERIFIED),
+        (83.0, Reason.VERIFIED),
+        (84.0, Reason.GRACE_PERIOD_TOO_SHORT),
+        (200.0, Reason.GRACE_PERIOD_TOO_SHORT),
+    ],
+)
+def test_the_slowest_save_and_what_leaving_adds_must_fit(seconds: float | None, reason: Reason) -> None:
+    assert (ready(told(seconds)).status, ready(told(seconds)).reason) == ("True", reason)
+
+
+def test_the_message_says_what_to_set_and_an_event_tells_it_once() -> None:
+    before, after = told(10.0), told(200.0)
+    assert "gracePeriodSeconds to 240 or more" in ready(after).message
+    news = [(one.type, one.reason) for one in happenings(before, after)]
+    assert news == [("Warning", Reason.GRACE_PERIOD_TOO_SHORT)]
+    assert list(happenings(after, told(200.0, before=after))) == []
+
+
+def test_what_was_measured_is_remembered_until_the_next_attempt_measures() -> None:
+    later = told(None, before=told(200.0))
+    assert (later.checkpoint.save_seconds, ready(later).reason) == (200.0, Reason.GRACE_PERIOD_TOO_SHORT)
+    assert ready(told(10.0, before=later)).reason == Reason.VERIFIED
+
+
+def test_who_does_not_save_when_told_to_go_needs_no_time() -> None:
+    leaves = {"save": False, "gracePeriodSeconds": 100}
+    assert ready(told(200.0, onPreemption=leaves)).reason == Reason.VERIFIED
