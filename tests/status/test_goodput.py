@@ -79,6 +79,29 @@ def test_a_step_that_is_lost_was_not_productive() -> None:
     assert (clock.wall.productive, clock.wall.recomputing, clock.wall.in_hand) == (50, 31, 0)
 
 
+def test_what_was_lost_with_an_attempt_counts_once_its_groups_were_used() -> None:
+    clock = Clock()
+    clock.look(RUNNING)
+    clock.look(replace(told(in_hand=80), doing=Use.RESTARTING, ended=True), after=80)
+    assert (clock.wall.productive, clock.wall.recomputing) == (0, 80)
+    second = replace(RUNNING, attempt=2)
+    clock.look(replace(second, told=Seconds(in_hand=10)), after=10)
+    assert clock.wall.regained == 0, "the step is not finished, and may be lost again"
+    clock.look(replace(second, told=Seconds(productive=20, regained=60)), after=10)
+    clock.look(replace(second, told=Seconds(productive=30, regained=60)), after=10)
+    assert (clock.wall.productive, clock.wall.recomputing) == (30 + 60, 20)
+    assert clock.wall.total == 110
+    assert clock.goodput is not None
+    assert clock.goodput.gpu_percent == clock.goodput.percent == "81.8"
+
+
+def test_no_more_is_regained_than_was_lost() -> None:
+    clock = Clock()
+    clock.look(RUNNING)
+    clock.look(told(productive=10, regained=60), after=10)
+    assert (clock.wall.productive, clock.wall.recomputing, clock.wall.total) == (10, 0, 10)
+
+
 def test_steps_that_are_done_again_are_told_by_the_trainer() -> None:
     clock = Clock()
     clock.look(RUNNING)
@@ -133,6 +156,7 @@ class Trainer:
             hand = self.spent.in_hand
             self._add("in_hand", -hand)
             self._add(self.draw.choice(["productive", "recomputing"]), hand)
+            self._add("regained", self.draw.choice([0.0, seconds]))
 
     def _add(self, name: str, seconds: float) -> None:
         self.spent = self.spent.model_copy(update={name: getattr(self.spent, name) + seconds})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from rljob_api.goodput import Seconds
 from rljob_api.progress import TrainPhase
 from rljob_trainer.ledger import Ledger
@@ -36,6 +38,22 @@ def test_steps_that_had_been_finished_before_are_repetitions() -> None:
     steps = [(*STEP, (TrainPhase.TRAIN, 3.0, number)) for number in (11, 12, 13)]
     spent = played(*(phase for step in steps for phase in step), repeats_until=12)
     assert (spent.recomputing, spent.productive) == (16, 8)
+
+
+@pytest.mark.parametrize(("repeats_until", "regained"), [(0, 30.0), (1, 0.0)])
+def test_groups_of_an_earlier_attempt_count_once_their_step_is_finished(
+    repeats_until: int, regained: float
+) -> None:
+    """Unless it had been finished before: then they counted with it."""
+    ledger = Ledger(TrainPhase.GENERATE, 0)
+    ledger.repeat_until(repeats_until)
+    ledger.regain(30)
+    assert ledger.spent(1).regained == 0
+    ledger.finish_step(1, 2)
+    assert ledger.spent(2).regained == regained
+    ledger.finish_step(2, 3)
+    assert ledger.spent(3).regained == regained, "once"
+    assert ledger.spent(3).total == 3, "it is time of another attempt"
 
 
 def test_preparing_saving_and_waiting_have_names_of_their_own() -> None:
