@@ -33,6 +33,14 @@ _CEL_EXPERTS = "(self.parallelism.expertTensor * self.parallelism.expert * self.
 _CEL_SAMPLES = "(self.algorithm.grpo.promptsPerStep * self.algorithm.grpo.generationsPerPrompt)"
 
 
+def _replicas(spec: JobSpec) -> str:
+    return f"{spec.trainer.world_size} is not a multiple of {spec.parallelism.replica_ranks}: "
+
+
+def _experts(spec: JobSpec) -> str:
+    return f"{spec.trainer.world_size} is not a multiple of {spec.parallelism.expert_ranks}: "
+
+
 def _one_on_dtensor(name: str) -> Callable[[JobSpec], bool]:
     return lambda spec: getattr(spec.parallelism, name) == 1 or spec.chosen_backend is BackendName.MEGATRON
 
@@ -45,6 +53,7 @@ LAYOUT_RULES: list[Rule] = [
         "change trainer.numNodes, trainer.gpusPerNode or trainer.numProcPerNode, or cut the model less.",
         lambda spec: spec.trainer.world_size % spec.parallelism.replica_ranks == 0,
         f"{_CEL_WORLD} % {_CEL_REPLICA} == 0",
+        _replicas,
     ),
     Rule(
         "ranks-fill-experts",
@@ -53,6 +62,7 @@ LAYOUT_RULES: list[Rule] = [
         "change trainer.numNodes, trainer.gpusPerNode or trainer.numProcPerNode, or cut the experts less.",
         lambda spec: spec.trainer.world_size % spec.parallelism.expert_ranks == 0,
         f"{_CEL_WORLD} % {_CEL_EXPERTS} == 0",
+        _experts,
     ),
     Rule(
         "work-for-every-rank",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +22,13 @@ class Rule:
     holds: Callable[[JobSpec], bool]
     cel: str
     """The same over `self` = spec; true means fine."""
+    numbers: Callable[[JobSpec], str] = lambda spec: ""
+    """What `rljob` says before the message: the API server may not, for it takes a number's text to be of any length,
+    and so too costly."""
+
+    def with_numbers(self, spec: JobSpec) -> Rule:
+        """This, its message with the numbers of `spec`."""
+        return replace(self, message=self.numbers(spec) + self.message)
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ __all__ = ["EDIT_RULES", "RULES", "BrokenRulesError", "EditRule", "Rule", "broke
 
 
 def broken_rules(spec: JobSpec) -> list[Rule]:
-    """Every rule that `spec` breaks."""
-    return [rule for rule in RULES if not rule.holds(spec)]
+    """Every rule that `spec` breaks, with its numbers."""
+    return [rule.with_numbers(spec) for rule in RULES if not rule.holds(spec)]
 
 
 def broken_edit_rules(old: JobSpec, new: JobSpec) -> list[EditRule]:

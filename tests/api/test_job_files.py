@@ -90,7 +90,7 @@ def test_every_broken_rule_is_told_at_its_field(tmp_path: Path) -> None:
 
 def test_a_rule_about_an_absent_field_points_at_its_nearest_parent(tmp_path: Path) -> None:
     (line,) = said(tmp_path, GOOD + "  parallelism: {tensor: 2}\n  rollout: {vllm: {}}\n")
-    assert line.startswith("job.yaml:11:16: spec.parallelism: ranks")
+    assert line.startswith("job.yaml:11:16: spec.parallelism: 1 is not a multiple of 2: ranks")
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,12 @@ def test_the_bad_specs_break_this_rule_and_no_other(name: str) -> None:
         assert [rule.name for rule in broken.rules] == [name]
 
 
+def test_a_world_that_does_not_divide_is_told_with_its_numbers() -> None:
+    bad = {"trainer": {"numNodes": 3, "numProcPerNode": 3}, "parallelism": {"tensor": 2}}
+    with pytest.raises(ValidationError, match="9 is not a multiple of 2: ranks "):
+        parsed(**bad)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_good_specs_break_none(name: str) -> None:
     for good in CASES[name].good:
