@@ -1,16 +1,21 @@
-"""From `kubectl apply` to all pods posted, over a bare loop that posts the same pods to the same API server."""
+"""From `kubectl apply` to all pods posted, over a bare loop that posts the same pods to the same API server.
+
+Beside them two others that do the same: kopf's own handlers, and JobSet's controller with the one of Kubernetes' Jobs.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import aiohttp
 
+from bench.controllers import jobset, jobset_job, kopf_handlers, kopf_job, remove_jobset
 from bench.operators import Field, rss_mib
 from bench.result import Result, at_least, at_most
 from bench.rounds import ratio, take_turns
@@ -22,8 +27,11 @@ STRIPPED = ("uid", "resourceVersion", "creationTimestamp", "managedFields", "gen
 
 
 def measure(folder: Path) -> Result:
-    with Field.prepared(folder) as field:
+    with Field.prepared(folder) as field, ExitStack() as others:
         operator = field.operator()
+        asyncio.run(_ours(field, "first", SMALL))
+        others.enter_context(kopf_handlers(field))
+        others.enter_context(jobset(field))
         small = take_turns(_candidates(field, SMALL))
         large = take_turns(_candidates(field, LARGE), rounds=3, warm_up=0)
         memory = rss_mib(operator.process.pid)
@@ -50,7 +58,9 @@ def measure(folder: Path) -> Result:
         },
         comment="From the request that creates the job to the event of its last pod, as a watch hears of it. The floor"
         f" posts the pods that the operator made, {LANES} at a time, by aiohttp over the same TLS; it knows them"
-        " beforehand and writes nothing else. API server, etcd, operator and bench share the machine's cores.",
+        " beforehand and writes nothing else. kopf's handler posts as the floor does. JobSet makes two Jobs, whose pods"
+        " Kubernetes' own controller makes; neither limits its requests. API server, etcd, all controllers and the bench"
+        " share the machine's cores.",
     )
 
 
@@ -59,20 +69,38 @@ def _candidates(field: Field, pods: int) -> dict[str, Any]:
     return {
         "operator": lambda: asyncio.run(_ours(field, f"ours-{pods}-{next(numbers)}", pods)),
         "bare loop": lambda: asyncio.run(_floor(field, pods)),
+        "kopf": lambda: asyncio.run(_kopf(field, f"kopf-{pods}-{next(numbers)}", pods)),
+        "JobSet": lambda: asyncio.run(_jobset(field, f"jobset-{pods}-{next(numbers)}", pods)),
     }
 
 
 async def _ours(field: Field, name: str, pods: int) -> float:
-    async with field.session() as session:
-        listening = await _listen(session, field, name, pods)
-        began = time.perf_counter()
-        body = field.of_nodes(name, pods)
-        async with session.post(field.url(JOBS.path(field.namespace)), json=body) as answer:
-            assert answer.status == 201, await answer.text()
-        took = await listening - began
+    took = await _applied(field, name, pods, JOBS.path(field.namespace), field.of_nodes(name, pods))
     field.sample = field.pods_of(name)
     field.remove(name)
     return took
+
+
+async def _kopf(field: Field, name: str, pods: int) -> float:
+    took = await _applied(field, name, pods, *kopf_job(field, name, pods))
+    field.remove(name)
+    return took
+
+
+async def _jobset(field: Field, name: str, pods: int) -> float:
+    took = await _applied(field, name, pods, *jobset_job(field, name, pods))
+    remove_jobset(field, name)
+    return took
+
+
+async def _applied(field: Field, name: str, pods: int, path: str, body: dict[str, Any]) -> float:
+    """Seconds from the request to the event of the last pod."""
+    async with field.session() as session:
+        listening = await _listen(session, field, name, pods)
+        began = time.perf_counter()
+        async with session.post(field.url(path), json=body) as answer:
+            assert answer.status == 201, await answer.text()
+        return await listening - began
 
 
 async def _floor(field: Field, pods: int) -> float:
