@@ -28,13 +28,14 @@ SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "head_dim":
 DEADLINE_SECONDS = 60.0
 
 
-def conversion_run(folder: Path, model: Path, ranks: int = 2, stall_seconds: int = 600) -> Run:
-    """A run on the megatron backend with `model`; it knows no port."""
+def conversion_run(folder: Path, model: Path, ranks: int = 2, stall_seconds: int = 600, **cut: int) -> Run:
+    """A run on the megatron backend with `model`; it knows no port. `cut` goes to `parallelism`."""
     return a_run(
         folder,
         backend="megatron",
         model={"source": str(model)},
         trainer={"numProcPerNode": ranks},
+        parallelism=cut,
         stall={"phaseTimeoutSeconds": {"convert": stall_seconds}},
     )
 

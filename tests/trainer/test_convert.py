@@ -327,6 +327,14 @@ def test_a_model_that_cannot_be_converted_is_refused_in_a_sentence(tmp_path: Pat
     assert entries(tmp_path / "cache") == []
 
 
+def test_a_layout_that_the_model_does_not_fit_is_refused_before_any_work(tmp_path: Path) -> None:
+    step = Step(tmp_path, conversion_run(tmp_path, make_model(tmp_path / "model"), 3, pipeline=3))
+    with ended(step):
+        assert (step.start().end(), step.words().ending) == (2, Ending.MISTAKE)
+    assert "spec.parallelism.pipeline: 3 does not divide the model's 2 layers" in step.words().message
+    assert entries(tmp_path / "cache") == []
+
+
 def test_without_room_it_is_refused_with_both_numbers_before_any_work(tmp_path: Path) -> None:
     model = make_model(tmp_path / "model", vocab_size=4096)
     size = sum(tensor.nbytes for tensor in hf_tensors(model).values())

@@ -50,8 +50,9 @@ def convert_once(run: Run, tell: Callable[[str], None]) -> Path:
     entry = entry_of(run, model)
     if entry.problem() is None:
         return entry.path
-    from rljob_trainer.convert.work import converted_bytes
+    from rljob_trainer.convert.work import converted_bytes, refuse_unfit
 
+    refuse_unfit(model, run.spec.parallelism)
     size = converted_bytes(model, entry.dtype)
     voice = Voice(run, size, tell)
 

@@ -8,13 +8,20 @@ from pathlib import Path
 import torch
 
 from rljob_api.manifest import FileEntry
+from rljob_api.parallelism import Parallelism
 from rljob_trainer.backend.megatron.architecture import read_architecture
+from rljob_trainer.backend.megatron.fit import refuse_uneven
 from rljob_trainer.backend.megatron.mapping import placed_entries
 from rljob_trainer.checkpoint.durable import storage_errors
 from rljob_trainer.convert.hf_source import HfSource
 from rljob_trainer.convert.plan import parts
 from rljob_trainer.convert.world import Work
 from rljob_trainer.convert.write import Tell, write_model
+
+
+def refuse_unfit(model: Path, parallelism: Parallelism) -> None:
+    """Raises `Mistake` for a layout that cannot train the model, which a conversion would only delay to say."""
+    refuse_uneven(read_architecture(model), parallelism)
 
 
 def converted_bytes(model: Path, dtype: str) -> int:
