@@ -59,7 +59,7 @@ def measure(folder: Path) -> Result:
         comment="From the request that creates the job to the event of its last pod, as a watch hears of it. The floor"
         f" posts the pods that the operator made, {LANES} at a time, by aiohttp over the same TLS; it knows them"
         " beforehand and writes nothing else. kopf's handler posts as the floor does. JobSet makes two Jobs, whose pods"
-        " Kubernetes' own controller makes; neither limits its requests. API server, etcd, all controllers and the bench"
+        " Kubernetes' own controller makes; neither limits its requests. API server, etcd, controllers and the bench"
         " share the machine's cores.",
     )
 

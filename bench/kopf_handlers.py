@@ -12,7 +12,6 @@ import json
 import os
 import ssl
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import kopf
@@ -24,7 +23,7 @@ LANES = 32
 
 
 @kopf.on.create("rljobs.rljob.io", when=lambda spec, **_: spec.get("managedBy") == "bench/kopf")
-async def create(name: str, namespace: str, spec: dict[str, Any], body: kopf.Body, **_: object) -> None:
+async def create(name: str, namespace: str | None, spec: kopf.Spec, body: kopf.Body, **_: object) -> None:
     numbers = iter(range(spec["trainer"]["numNodes"] + 1))
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=AUTHORITY), limit=0)

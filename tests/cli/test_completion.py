@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +86,60 @@ def test_bash_itself_completes_with_the_script_that_is_shown(here: Path) -> None
         timeout=60,
     )
     assert (ended.stdout, ended.stderr) == ("sums\n", "")
+
+
+def test_fish_itself_completes_with_the_script_that_is_shown(here: Path) -> None:
+    program = 'rljob --show-completion | source; complete --do-complete "rljob status su"'
+    ended = subprocess.run(
+        [shell_program("fish"), "--no-config", "-c", program],
+        env=where_rljob_is(here),
+        cwd=here,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.stdout.split(), ended.stderr) == (["sums"], "")
+
+
+def test_zsh_itself_completes_with_the_script_that_is_shown(here: Path) -> None:
+    """At a terminal, by the tabulator: zsh completes nowhere else."""
+    zsh, terminal = shell_program("zsh"), pty.openpty()
+    process = subprocess.Popen(
+        [zsh, "-f", "-i"],
+        env=where_rljob_is(here),
+        cwd=here,
+        stdin=terminal[1],
+        stdout=terminal[1],
+        stderr=terminal[1],
+    )
+    try:
+        os.write(terminal[0], b'PS1="ready> "; autoload -Uz compinit; compinit -D -u\n')
+        os.write(terminal[0], b'eval "$(rljob --show-completion)"; echo prep""ared\n')
+        read_until(terminal[0], "prepared")
+        os.write(terminal[0], b"rljob status su\t")
+        read_until(terminal[0], "sums")
+    finally:
+        process.kill()
+        process.wait()
+        for end in terminal:
+            os.close(end)
+
+
+def shell_program(name: str) -> str:
+    """Skips the test where it is not installed."""
+    return shutil.which(name) or pytest.skip(f"{name} is not installed")
+
+
+def where_rljob_is(home: Path) -> dict[str, str]:
+    return os.environ | {"PATH": f"{RLJOB.parent}:{os.environ['PATH']}", "HOME": str(home), "TERM": "dumb"}
+
+
+def read_until(terminal: int, words: str) -> None:
+    told, deadline = "", time.monotonic() + 60
+    while words not in told:
+        assert select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))[0], told
+        told += os.read(terminal, 4096).decode(errors="replace")
 
 
 def test_both_programs_read_their_own_variable() -> None:
