@@ -84,7 +84,7 @@ class FinishedRollouts(Spec):
     """Seconds that a step generates before its groups are kept, those that are finished by then included. A step that
     is faster keeps none: to draw it again takes less than that, and most steps are never lost."""
     max_mib: int = Field(1024, ge=1, le=1_048_576)
-    """Most that they may take of the volume, in MiB, about 16 bytes a token; what does not fit is drawn again."""
+    """Most that they may take of the volume, in MiB, about 17 bytes a token; what does not fit is drawn again."""
 
 
 class OptimizerSharding(StrEnum):
