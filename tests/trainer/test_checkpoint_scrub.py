@@ -143,6 +143,16 @@ def test_one_that_was_found_damaged_is_saved_again_when_the_job_is_told_to_go(tm
     assert verify(again.path) == []
 
 
+def test_while_a_checkpoint_is_saved_nothing_is_read(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    save(run, 1)
+    scrub = Scrub(open_storage(run), hear([]), AT_ONCE)
+    with scrub.paused():
+        scrub.wake()
+        assert not scrub.proved
+    until(lambda: scrub.proved, "it goes on afterwards")
+
+
 def test_it_reads_in_the_background_from_the_start_and_after_each_save(tmp_path: Path) -> None:
     save(a_run(tmp_path), 1)
     damage(Directory(tmp_path).checkpoint(1))

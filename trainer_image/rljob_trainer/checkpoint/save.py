@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -160,17 +160,19 @@ class Saver:
                 self._backend.save_checkpoint(state, optimizer=optimizer, rng=rng, background=background)
             )
 
-        with self._abandoned_on_failure(path):
+        with self._alone(), self._abandoned_on_failure(path):
             self._on_first(lambda: self._prepare(path))
             self._on_each(write)
         return _Draft(loop, path, waits[0], started)
 
     def _complete(self, draft: _Draft) -> Saved:
-        with self._abandoned_on_failure(draft.path):
+        with self._alone(), self._abandoned_on_failure(draft.path):
             told = itertools.chain(*self._on_each(draft.written))
             hashed = [entry.model_copy(update={"path": f"{STATE}/{entry.path}"}) for entry in told]
             entries = hashed + self._hash_rest(draft, hashed)
             manifest = self._on_first(lambda: self._publish(draft, entries))
+        if self._scrub:
+            self._scrub.wake()
         seconds = time.monotonic() - draft.started
         return Saved(manifest, self._storage.checkpoint(manifest.step), seconds)
 
@@ -183,6 +185,9 @@ class Saver:
     def _told(self, act: Callable[[], T]) -> T:
         with storage_errors(self._storage.root, "Saving a checkpoint"):
             return act()
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return self._scrub.paused() if self._scrub else nullcontext()
 
     @contextmanager
     def _abandoned_on_failure(self, draft: Path) -> Iterator[None]:
@@ -240,7 +245,6 @@ class Saver:
             return
         with self._scrub.still:
             prune(self._storage, knobs, self._scrub.proved)
-        self._scrub.wake()
 
     def _manifest(self, loop: LoopState, entries: list[FileEntry]) -> CheckpointManifest:
         return CheckpointManifest(

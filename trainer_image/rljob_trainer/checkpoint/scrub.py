@@ -11,7 +11,8 @@ import io
 import logging
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Lock, Thread
 
@@ -35,7 +36,10 @@ def share_here() -> float:
 
 
 class SlowReader:
-    """Reads files in pieces, and pauses after each so that it works for `share` of the time only."""
+    """Reads files in pieces, and pauses after each so that it works for `share` of the time only.
+
+    Not while `may_read` is clear.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,8 @@ class SlowReader:
     ) -> None:
         self._pause = 1 / share - 1
         self._clock, self._sleep = clock, sleep
+        self.may_read = Event()
+        self.may_read.set()
 
     def sha256_of(self, path: Path) -> str:
         """Of what is on the disk: what memory holds of the file is forgotten before, and what was read after."""
@@ -58,6 +64,7 @@ class SlowReader:
 
     def _read(self, file: io.FileIO, use: Callable[[bytes], None]) -> bool:
         """Whether there was a piece."""
+        self.may_read.wait()
         started = self._clock()
         piece = file.read(PIECE)
         use(piece)
@@ -92,6 +99,15 @@ class Scrub:
         if not self._thread.is_alive():
             self._thread.start()
         self._awake.set()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is read in the block: a save has the disk to itself, and bytes that move are its signs of life."""
+        self._reader.may_read.clear()
+        try:
+            yield
+        finally:
+            self._reader.may_read.set()
 
     def look(self) -> None:
         """Read all that were not read back yet, the newest first."""
