@@ -1,4 +1,4 @@
-"""The same job on dtensor and on Megatron, three seeds each: what each of them learns."""
+"""The same job on dtensor and on Megatron, three seeds each: what each of them learns. And once with experts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from ruamel.yaml import YAML
 
 from bench import REPOSITORY
 from bench.learning import Run, run
-from bench.result import Result, at_most
+from bench.result import Result, at_least, at_most
 from rljob_api.base import Manifest
 
 EXAMPLES = {
     "dtensor": "addition-cpu.yaml",
     "megatron, tensor 2": "addition-megatron-cpu.yaml",
 }
+EXPERTS = "moe-megatron-cpu.yaml"
 SEEDS = (42, 43, 44)
+LEAST_GAIN, MISMATCH = 0.3, 1e-4
 
 
 def measure(folder: Path) -> Result:
@@ -26,6 +28,7 @@ def measure(folder: Path) -> Result:
         name: [run(folder / f"{name.split(',')[0]}-{seed}", example(file, seed)) for seed in SEEDS]
         for name, file in EXAMPLES.items()
     }
+    experts = run(folder / "experts", example(EXPERTS, SEEDS[0]))
     dtensor, megatron = ([one.last for one in of] for of in runs.values())
     return Result(
         name="backends",
@@ -35,15 +38,25 @@ def measure(folder: Path) -> Result:
                 abs(mean(dtensor) - mean(megatron)),
                 max(spread(dtensor), spread(megatron)),
             ),
+            at_least("held-out accuracy gained with experts", experts.last - experts.first, LEAST_GAIN),
+            at_most(
+                "largest difference between trainer's and vLLM's log-probabilities with experts",
+                max(experts.curves["mismatch_max"].values()),
+                MISMATCH,
+            ),
         ],
         facts={
-            f"{name}, seed {seed}": told(one)
-            for name, of in runs.items()
-            for seed, one in zip(SEEDS, of, strict=True)
+            "megatron, experts": told(experts),
+            **{
+                f"{name}, seed {seed}": told(one)
+                for name, of in runs.items()
+                for seed, one in zip(SEEDS, of, strict=True)
+            },
         },
         comment="The examples as they are, `rljob run`, seeds 42 to 44; accuracy on all 2000 held-out sums at"
         " temperature 1, before the first step and after the last. Target: no further apart than the seeds of one"
-        " backend are from one another (largest less smallest).",
+        " backend are from one another (largest less smallest). With experts: moe-megatron-cpu.yaml, every token of"
+        " every step compared.",
     )
 
 

@@ -23,7 +23,7 @@ RISE, MINUTES, FLAT = 0.3, 6.0, 0.1
 FIRST_STEP_SECONDS = 180.0
 REPEATED_STEPS = 10
 DEADLINE_SECONDS = 900.0
-CURVES = ("loss", "reward", "grad_norm", "mismatch_mean", "entropy")
+CURVES = ("loss", "reward", "grad_norm", "mismatch_mean", "mismatch_max", "entropy")
 
 
 @dataclass(frozen=True)
