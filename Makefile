@@ -63,8 +63,8 @@ cluster-down: setup ## Remove that cluster and all that it left
 	@PYTHONPATH=tests $(BIN)/python -m kube down
 
 .PHONY: demo-cluster
-demo-cluster: setup ## A real cluster, the operator from its chart, the example job until it is complete; needs root
-	@PYTHONPATH=tests $(BIN)/python -m e2e_cluster.demo
+demo-cluster: setup ## A real cluster, the operator from its chart, the example job until it is complete (JOB=path); needs root
+	@PYTHONPATH=tests $(BIN)/python -m e2e_cluster.demo $(JOB)
 
 .PHONY: demo-preemption
 demo-preemption: setup ## A job on this machine whose processes are taken away, beside one left alone: the same curve

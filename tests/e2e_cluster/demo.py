@@ -1,7 +1,7 @@
-"""`make demo-cluster`: from nothing to a trained model on a real cluster, every command in sight.
+"""`make demo-cluster [JOB=examples/….yaml]`: from nothing to a trained model on a real cluster, every command in sight.
 
 A cluster is started on this machine, the operator is installed from its chart with images built from this repository,
-the example job is applied and watched until it is complete. Then all of it goes again, but for caches.
+an example job is applied and watched until it is complete. Then all of it goes again, but for caches.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from images.on_cluster import cluster_with_images
 from kube import packages
 from kube.processes import Failure
 from kube.programs import Unavailable, programs
+from rljob_cli.errors import UserMistake
+from rljob_cli.load import load_job
 
 from .deployment import install_command
 
-JOB = "examples/addition-cpu.yaml"
-NAME = "addition"
 WITHIN = "1200"
 
 
-def main() -> int:
-    """0 when the job completed."""
+def main(job: str) -> int:
+    """0 when the job in that file completed."""
+    name = load_job(REPOSITORY / job).metadata.name
     packages.install()
     print("==> a cluster with one real node, with the images from this repository's Dockerfiles", flush=True)
     with cluster_with_images(nodes=1) as (cluster, images):
@@ -35,21 +36,21 @@ def main() -> int:
         )
         show("kubectl", "get", "nodes")
         show(*install_command(images.names))
-        show("kubectl", "apply", "-f", JOB)
-        return 0 if completes() else 1
+        show("kubectl", "apply", "-f", job)
+        return 0 if completes(name) else 1
 
 
-def completes() -> bool:
+def completes(name: str) -> bool:
     """Show the job until it ends; whether it is complete."""
     watching = ["kubectl", "get", "rljobs", "--watch"]
     say(*watching)
     with subprocess.Popen(real(*watching), cwd=REPOSITORY) as shown:
-        waiting = real("kubectl", "rljob", "wait", NAME, "--timeout", WITHIN)
+        waiting = real("kubectl", "rljob", "wait", name, "--timeout", WITHIN)
         waited = subprocess.run(
             waiting, stdout=subprocess.DEVNULL, check=False
         )  # its lines would repeat the others
         shown.terminate()
-    show("kubectl", "rljob", "status", NAME)
+    show("kubectl", "rljob", "status", name)
     return waited.returncode == 0
 
 
@@ -73,6 +74,6 @@ def real(program: str, *arguments: str) -> list[str]:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
-    except (Failure, Unavailable) as reason:
+        sys.exit(main(*sys.argv[1:]))
+    except (Failure, Unavailable, UserMistake) as reason:
         sys.exit(f"demo-cluster: {reason}")
