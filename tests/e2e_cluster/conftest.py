@@ -35,6 +35,7 @@ def job(rljob_cluster: Cluster) -> Job:
     answer = rljob_cluster.api.post(JOBS, spread("life", MANY_STEPS))
     assert answer.code == 201, answer.message
     job = Job(rljob_cluster, "life")
+    job.wait_for(lambda: job.phase() == "Converting", "its model is converted")
     job.wait_for(
         lambda: job.step() >= 6 and job.ready() == "2/2", "six steps are done, and both servers ready"
     )

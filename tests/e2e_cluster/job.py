@@ -47,10 +47,11 @@ TRAINERS_NODE = "node1"
 def spread(name: str, max_steps: int) -> Manifest:
     """A job with a server on each of two nodes, and its trainer where it can be drained.
 
+    On megatron, which does in a cluster all that dtensor does, and has its model converted by an init container first.
     It also does what the dashboards show: validate, and hold the policy by a KL penalty.
     """
     data = {"train": {"source": BUILTIN}, "validation": {"source": BUILTIN}}
-    job = addition(name, max_steps, data=data)
+    job = addition(name, max_steps, data=data, backend="megatron", parallelism={"tensor": 2})
     spec = job["spec"]
     spec["algorithm"]["grpo"] |= {"validationPeriod": 10, "klPenalty": 0.01}
     liked: Manifest = {"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [TRAINERS_NODE]}]}
@@ -82,6 +83,9 @@ class Job:
 
     def status(self) -> Manifest:
         return dict(self.get().get("status", {}))
+
+    def phase(self) -> str:
+        return str(self.status().get("phase", ""))
 
     def step(self) -> int:
         """The last finished step that the status tells of."""

@@ -18,7 +18,7 @@ def test_a_job_trains_and_its_columns_say_so(job: Job) -> None:
     header, line = job.cluster.kubectl("get", "rljobs").splitlines()
     assert header.split() == COLUMNS
     name, backend, phase, step, *_, trainers, rollouts, restarts, _age = line.split()
-    assert (name, backend, phase, trainers, rollouts) == ("life", "dtensor", "Training", "1/1", "2/2")
+    assert (name, backend, phase, trainers, rollouts) == ("life", "megatron", "Training", "1/1", "2/2")
     assert step.endswith(f"/{MANY_STEPS}")
     assert restarts == str(job.status().get("restarts", 0))
 
@@ -42,6 +42,12 @@ def test_a_killed_trainer_starts_again_from_its_checkpoint_beside_the_same_serve
     assert job.last_attempt()["fromStep"] >= saved
     job.wait_for(lambda: job.step() > job.last_attempt()["fromStep"] + 2, "steps go on")
     assert job.containers("rollout") == servers
+
+
+def test_the_model_is_converted_once_for_all_attempts(job: Job) -> None:
+    said = job.cluster.kubectl("logs", job.trainer(), "--container=convert")
+    assert "the model is converted" in said
+    assert "converting" not in said
 
 
 def test_nothing_is_made_twice_when_the_operator_dies_in_a_restart(job: Job) -> None:
