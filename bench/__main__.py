@@ -14,7 +14,7 @@ from bench.table import write_table
 
 NAMES = [
     *("save", "asyncsave", "convert", "sync", "megatronsync", "learning", "backends", "step", "megatronstep"),
-    *("cli", "trl", "kept", "fanout", "podevents", "fleet", "recovery", "upkeep", "simulate"),
+    *("cli", "trl", "kept", "fanout", "podevents", "fleet", "flatness", "recovery", "upkeep", "simulate"),
 ]
 ON_REQUEST = ["faults", "kills"]
 """An hour each, or half of one."""

@@ -77,10 +77,10 @@ def measure(folder: Path) -> Result:
 async def _submit_all(field: Field) -> None:
     async with field.session() as session:
         waiting = iter(range(FLEET))
-        await asyncio.gather(*(_submit(session, field, waiting) for _ in range(16)))
+        await asyncio.gather(*(submit(session, field, waiting) for _ in range(16)))
 
 
-async def _submit(session: aiohttp.ClientSession, field: Field, waiting: Iterator[int]) -> None:
+async def submit(session: aiohttp.ClientSession, field: Field, waiting: Iterator[int]) -> None:
     for number in waiting:
         body = field.body(f"job-{number}")
         async with session.post(field.url(JOBS.path(field.namespace)), json=body) as answer:
