@@ -25,9 +25,7 @@ FORBIDDEN = {
 """Words of the API server's refusal."""
 MISSING = {
     Reason.SECRET_MISSING: re.compile(r'secret "\S+" not found|in Secret \S+/|non-existent secret key'),
-    Reason.CONFIG_MAP_MISSING: re.compile(
-        r'configmap "\S+" not found|non-existent config key'
-    ),
+    Reason.CONFIG_MAP_MISSING: re.compile(r'configmap "\S+" not found|non-existent config key'),
 }
 """Words of the kubelet, of volumes and of environment variables alike."""
 NEXT_STEP = {
