@@ -20,6 +20,7 @@ from e2e.local_job import LocalJob
 from e2e.volume import differences
 from rljob_api.base import Manifest
 from rljob_api.progress import TrainPhase
+from rljob_api.status import AttemptStatus
 
 REPOSITORY = Path(__file__).parents[2]
 JOB = REPOSITORY / "examples" / "spot.yaml"
@@ -68,14 +69,20 @@ def rank_goes(job: LocalJob, how: signal.Signals, phase: TrainPhase) -> None:
 
 def strike(job: LocalJob, at: int, what: str, blow: Blow) -> None:
     _reach(job, at)
-    before = step(job)
+    before, attempt = step(job), _attempt(job)
     began = time.monotonic()
     blow(job)
     job.wait_for(lambda: step(job) > before, deadline=600)
-    status = job.status()
-    attempt = status.attempt if status else None
-    came = f"attempt {attempt.number} went on from step {attempt.from_step}" if attempt else "went on"
+    now = _attempt(job)
+    came = "training went on meanwhile"
+    if now is not None and (attempt is None or now.number != attempt.number):
+        came = f"attempt {now.number} went on from step {now.from_step}"
     say(f"step {before}: {what}; {came}, step {before + 1} done {time.monotonic() - began:.0f} s later")
+
+
+def _attempt(job: LocalJob) -> AttemptStatus | None:
+    status = job.status()
+    return status.attempt if status else None
 
 
 def _reach(job: LocalJob, at: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ class Volume:
         """Step → a metric, from the curves."""
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+        # That a step was done again after a kill is what is looked at here: no news.
+        logging.getLogger("tensorboard").setLevel(logging.ERROR)
         events = EventAccumulator(str(self.root / "tensorboard"))
         events.Reload()
         return {event.step: event.value for event in events.Scalars(name)}
