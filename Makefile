@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOB ?= examples/addition-cpu.yaml
 SIZE ?= 1
+# Much of what tests do is wait for processes that they started.
+TEST_PROCESSES ?= 2
 
 # uv is taken from the machine, else installed into a folder of its own.
 UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
@@ -52,7 +54,7 @@ test: setup ## All tests that need no GPU
 	@PYTHONPATH=tests $(BIN)/python -m kube.programs || true
 	@PYTHONPATH=tests $(BIN)/python -m kube.packages || true
 	@PYTHONPATH=tests $(BIN)/python -m images || true
-	$(BIN)/python -m pytest -m "not gpu"
+	$(BIN)/python -m pytest -m "not gpu" --numprocesses $(TEST_PROCESSES) --dist loadgroup
 
 .PHONY: cluster
 cluster: setup ## Start a real Kubernetes cluster on this machine (SIZE=0, 1 or 2 real nodes); needs root
