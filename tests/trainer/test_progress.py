@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import socket
+import struct
 import urllib.request
 from pathlib import Path
+from threading import Event
+from threading import enumerate as enumerate_threads
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -17,6 +21,9 @@ from rljob_trainer.metrics import MetricsLog
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.words import fitted, read_last_words, write_last_words
 from trainer.checkpoints import VERSIONS, a_run, layout, save
+from waiting import until
+
+CLOSE_BY_A_RESET = struct.pack("ii", 1, 0)
 
 
 class Clock:
@@ -45,6 +52,32 @@ def test_progress_and_metrics_are_served(tmp_path: Path) -> None:
     scraped = get(port, "/metrics")
     for line in ("rljob_step 3.0", 'rljob_metric{name="reward"} 0.5', "rljob_checkpoint_step 2.0"):
         assert line in scraped.splitlines()
+
+
+def test_who_leaves_before_the_answer_is_not_told_of_as_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    board = ProgressBoard(a_run(tmp_path))
+    asked, left, told = Event(), Event(), board.progress()
+
+    def when_they_have_left() -> Progress:
+        asked.set()
+        assert left.wait(30)
+        return told
+
+    port = board.serve("127.0.0.1", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(board, "progress", when_they_have_left)
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSE_BY_A_RESET)
+            client.sendall(b"GET /progress HTTP/1.0\r\n\r\n")
+            assert asked.wait(30)
+        left.set()
+        until(
+            lambda: not any("process_request" in thread.name for thread in enumerate_threads()),
+            "it is served",
+        )
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def a_fact() -> CheckpointFacts:
