@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from .network import PLUGINS
@@ -30,16 +31,16 @@ DEBIAN = {
     "buildah": "buildah",
     "debootstrap": "debootstrap",
     "skopeo": "skopeo",
-    # for a volume that fails
-    "fusermount3": "fuse3",
 }
 """Package of each program."""
+FAILING_VOLUMES = {"fusermount3": "fuse3"}
+"""What `tests/storage` needs beside them."""
 DYNAMIC_LOADER = b"/ld-linux"
 
 
-def missing() -> list[str]:
+def missing(packages: Mapping[str, str] = DEBIAN) -> list[str]:
     """Packages that are not installed."""
-    absent = {package for program, package in DEBIAN.items() if shutil.which(program) is None}
+    absent = {package for program, package in packages.items() if shutil.which(program) is None}
     busybox = shutil.which("busybox")
     if busybox and DYNAMIC_LOADER in Path(busybox).read_bytes():
         absent.add(DEBIAN["busybox"])  # this one needs libraries, and is to be alone in an image
@@ -63,7 +64,7 @@ def install() -> None:
 
     Raises `Unavailable` where that is not ours to do.
     """
-    absent = missing()
+    absent = missing(DEBIAN | FAILING_VOLUMES)
     if not absent:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
