@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.parse
@@ -17,6 +16,7 @@ from typing import Any
 from kube.api import Manifest
 from kube.processes import Command, Failure, run, running, wait_until
 from kube.programs import Unavailable, cache, say
+from ports import free_port
 
 
 def prometheus(name: str) -> Path:
@@ -109,14 +109,9 @@ def scraping(configs: list[Manifest], folder: Path, before: Command | None = Non
     """
     pace = {"scrape_interval": "500ms", "scrape_timeout": "500ms"}
     (folder / "prometheus.yml").write_text(json.dumps({"global": pace, "scrape_configs": configs}))
-    server, log = Prometheus(f"http://127.0.0.1:{_free_port()}", before or []), folder / "log"
+    server, log = Prometheus(f"http://127.0.0.1:{free_port()}", before or []), folder / "log"
     flags = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
     address = f"--web.listen-address={server.url.removeprefix('http://')}"
     with running([*server.before, prometheus("prometheus"), *flags, address], log) as process:
         wait_until(server.is_ready, "Prometheus is ready", 60, process, log)
         yield server
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from ports import free_ports
 
 from .api import Api
 from .identities import write_identities
@@ -39,7 +40,7 @@ def control_plane(folder: Path) -> Iterator[Api]:
     Raises `Unavailable` when the programs cannot be had, `Failure` when they do not start.
     """
     found = programs("etcd", "kube-apiserver")
-    ports = Ports(*_free_ports(3))
+    ports = Ports(*free_ports(3))
     write_identities(folder, {"admin": f"https://127.0.0.1:{ports.api}"}, ["127.0.0.1"])
     with ExitStack() as stack:
         stack.enter_context(running([found["etcd"], *etcd_flags(folder, ports)], folder / "etcd.log"))
@@ -135,12 +136,3 @@ def _is_ready(api: Api) -> bool:
         return api.get("/readyz").code == 200
     except OSError:
         return False
-
-
-def _free_ports(count: int) -> list[int]:
-    """Loopback ports that were free a moment ago, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

@@ -20,6 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ports import free_port
 from rljob_api.progress import LastWords
 from rljob_api.run import Run
 from rljob_trainer.launch import launch
@@ -27,7 +28,6 @@ from rljob_trainer.rollout.background import Background
 from rljob_trainer.rollout.group import bodies
 from rljob_trainer.rollout.guard import INSTANCE_HEADER, TOKEN_ENV
 from rljob_trainer.words import TERMINATION_LOG_ENV, read_last_words
-from trainer.hangs import free_port
 from trainer.ranks import context
 from trainer.vllm_server import a_run, make_model
 from waiting import until

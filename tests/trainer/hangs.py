@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ports import free_port
 from rljob_api.progress import EXIT_COMPLETE, LastWords, TrainPhase
 from rljob_api.run import Run
 from rljob_trainer import launch
@@ -86,11 +86,6 @@ def _rank(toy: Toy, run: Run, *place: Any) -> int:
     toy(ranks, board, run)
     dist.destroy_process_group()
     return EXIT_COMPLETE
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def stops_in_the_update(ranks: Ranks, board: ProgressBoard, run: Run) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
 
+from ports import free_port
 from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
 from rljob_api.run import Paths, Run
@@ -98,14 +98,8 @@ def a_run(work: Path, replicas: int = 2, attempt: int = 1, **sections: Manifest)
         master_port=0,
         progress_port=0,
         rollout_hosts=[f"127.0.0.{11 + index}" for index in range(replicas)],
-        rollout_port=_free_port(),
+        rollout_port=free_port(),
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
