@@ -12,6 +12,7 @@ ON_CLUSTERS = {"e2e_cluster", "images", "kube", "kubectl"}
 """Folders that share clusters and images: two at once would be one too many for a small machine."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file stays together, for the sake of what it starts once."""
     for item in items:
