@@ -54,7 +54,7 @@ test: setup ## All tests that need no GPU
 	@PYTHONPATH=tests $(BIN)/python -m kube.programs || true
 	@PYTHONPATH=tests $(BIN)/python -m kube.packages || true
 	@PYTHONPATH=tests $(BIN)/python -m images || true
-	$(BIN)/python -m pytest -m "not gpu" --numprocesses $(TEST_PROCESSES) --dist loadgroup
+	$(BIN)/python -m pytest -m "not gpu" --numprocesses $(TEST_PROCESSES)
 
 .PHONY: cluster
 cluster: setup ## Start a real Kubernetes cluster on this machine (SIZE=0, 1 or 2 real nodes); needs root
