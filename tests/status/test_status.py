@@ -149,11 +149,11 @@ def test_a_checkpoint_stays_known_while_the_next_attempt_has_not_looked() -> Non
 
 
 def test_a_checkpoint_that_was_passed_over_is_named() -> None:
-    told_of = {"skipped_checkpoints": ["The checkpoint of step 2 is damaged: its file is missing."]}
-    found = told(seen(a_trainer(), progress=a_progress(checkpoint=a_checkpoint(4), **told_of)))
-    ready = condition(found, ConditionType.CHECKPOINT_READY)
+    damage = "The checkpoint of step 2 is damaged: its file is missing."
+    progress = a_progress(checkpoint=a_checkpoint(4), skipped_checkpoints=[damage])
+    ready = condition(told(seen(a_trainer(), progress=progress)), ConditionType.CHECKPOINT_READY)
     assert ready.status == "True"
-    assert ready.message == "step 4. The checkpoint of step 2 is damaged: its file is missing."
+    assert ready.message == f"step 4. {damage}"
 
 
 def test_a_newest_checkpoint_that_is_damaged_is_not_ready() -> None:
