@@ -23,17 +23,12 @@ FIRST = 1_000_000
 SCHEDULES = 10_000
 AT_A_TIME = 50
 """Schedules that a process takes in one go."""
-CHILD_TASKS = 4
-"""Times that it does: pytest's and asyncio's own memory grows with schedules."""
 
 
 def measure(scratch: Path) -> Result:
     began = time.perf_counter()
     context = get_context("spawn")
-    workers = ProcessPoolExecutor(
-        os.cpu_count(), context, initializer=prepare, max_tasks_per_child=CHILD_TASKS
-    )
-    with workers as pool:
+    with ProcessPoolExecutor(os.cpu_count(), context, initializer=prepare) as pool:
         told = []
         for one in pool.map(trouble, range(FIRST, FIRST + SCHEDULES), chunksize=AT_A_TIME):
             told.append(one)

@@ -43,9 +43,6 @@ class Faults:
             await asyncio.sleep(self.dice.uniform(0, 2))
 
 
-CRASHED = ApiError(0, "Crashed", "this operator is no more")
-
-
 class MemoryClient(Client):
     """Once `dead`, nothing that it is asked for happens."""
 
@@ -112,7 +109,7 @@ class MemoryClient(Client):
 
     def _check(self) -> None:
         if self.dead:
-            raise CRASHED
+            raise ApiError(0, "Crashed", "this operator is no more")
 
     def _refuse_by_chance(self, method: str) -> None:
         if not self._faults.happens(self._faults.refused):
