@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rljob_trainer.checkpoint.architecture import refuse_other_architecture
-from rljob_trainer.checkpoint.save import MODEL_FILES
+from rljob_trainer.checkpoint.files import MODEL_FILES
 from rljob_trainer.errors import Mistake
 
 SMALL = {"model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 2, "use_cache": True}

@@ -14,7 +14,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 
 from rljob_api.base import Manifest
 from rljob_trainer.backend.protocol import Written
-from rljob_trainer.checkpoint import save as saving
+from rljob_trainer.checkpoint import files
 from rljob_trainer.checkpoint.directory import open_storage
 from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.save import Saved
@@ -66,7 +66,7 @@ def test_nothing_that_was_hashed_while_it_was_written_is_read_again(
         read.append(path.name)
         return sha256_of(path)
 
-    monkeypatch.setattr(saving, "sha256_of", noting)
+    monkeypatch.setattr(files, "sha256_of", noting)
     manifest = saved(tmp_path).manifest
     assert sorted(read) == ["loop.json", "spec.json"]
     assert [file.path for file in manifest.files] == [

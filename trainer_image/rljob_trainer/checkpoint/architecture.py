@@ -8,7 +8,7 @@ from pathlib import Path
 from rljob_api.base import Manifest
 from rljob_trainer.errors import Mistake
 
-from .save import MODEL_FILES
+from .files import MODEL_FILES
 
 SIZES = (
     *("model_type", "num_hidden_layers", "hidden_size", "intermediate_size", "moe_intermediate_size"),

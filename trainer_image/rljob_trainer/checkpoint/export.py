@@ -19,7 +19,7 @@ from rljob_api.parallelism import BackendName
 from rljob_trainer.errors import Mistake
 
 from .directory import STATE
-from .save import MODEL_FILES
+from .files import MODEL_FILES
 from .verify import read_manifest, verify
 
 MODEL = "model."

@@ -1,11 +1,25 @@
-"""Which checkpoints have had their time. Pure; `save` calls it after each one that became whole."""
+"""Removing the checkpoints that have had their time, after each one that became whole."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 
-from rljob_api.checkpoint import KeepTopK
+from rljob_api.checkpoint import Checkpoint, KeepTopK
+
+from .directory import Storage
+from .verify import BrokenCheckpointError, read_manifest
+
+
+def prune(storage: Storage, knobs: Checkpoint, proved: Collection[int] = ()) -> None:
+    """Remove the checkpoints that have had their time; broken ones are left for the next resume to report."""
+    whole: dict[int, dict[str, float]] = {}
+    for step in storage.steps():
+        with suppress(BrokenCheckpointError):
+            whole[step] = read_manifest(storage.checkpoint(step)).metrics
+    for step in steps_to_remove(whole, knobs.keep_latest, knobs.keep_top_k, proved):
+        storage.remove_checkpoint(step)
 
 
 def steps_to_remove(

@@ -8,12 +8,11 @@ otherwise.
 from __future__ import annotations
 
 import itertools
-import re
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,24 +21,20 @@ from typing import TypeVar
 
 import torch.distributed as dist
 
-from rljob_api.checkpoint import Checkpoint
 from rljob_api.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry, Versions
 from rljob_api.run import Run
 from rljob_api.status import CheckpointFacts
 from rljob_trainer.backend.protocol import Backend, Written
 
 from .directory import STATE, Storage
-from .durable import StorageError, storage_errors, sync_directory, sync_file, write_durably
+from .durable import storage_errors, sync_directory, write_durably
 from .facts import FACTS_FILE, facts_text, model_name, result_facts, run_hash
-from .prune import steps_to_remove
+from .files import copy_model_files, synced_entry, unhashed
+from .prune import prune
 from .scrub import PassOver, Scrub
 from .state import LOOP_FILE, LoopState
 from .team import AbsentRankError, Team
-from .verify import SEAL_FILE, BrokenCheckpointError, read_manifest, seal, sha256_of
-
-MODEL_FILES = "hf"
-"""Folder inside a checkpoint with the model's configuration and tokenizer, so that an export needs nothing else."""
-WEIGHTS = re.compile(r"\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf)(\.index\.json)?$|^\.")
+from .verify import SEAL_FILE, seal
 
 T = TypeVar("T")
 
@@ -211,21 +206,19 @@ class Saver:
         """What does not come from the backend: loop, spec, and what an export needs."""
         write_durably(draft.path / LOOP_FILE, draft.loop.model_dump_json(by_alias=True))
         write_durably(draft.path / FACTS_FILE, facts_text(result_facts(self._run.spec)))
-        folder = draft.path / MODEL_FILES
-        folder.mkdir()
-        for file in model_files(self._model_directory) if self._model_directory else []:
-            shutil.copyfile(file, folder / file.name)
-        sync_directory(folder)
+        copy_model_files(self._model_directory, draft.path)
 
     def _hash_rest(self, draft: _Draft, hashed: list[FileEntry]) -> list[FileEntry]:
         """Checksum and fsync the files that were not hashed as they were written, each rank its share."""
 
         def complete() -> list[str]:
             self._add_ours(draft)
-            return _unhashed(draft.path, hashed)
+            return unhashed(draft.path, hashed)
 
         mine = self._on_first(complete)[self._team.rank :: self._team.size]
-        return list(itertools.chain(*self._on_each(lambda: [_entry(draft.path, name) for name in mine])))
+        return list(
+            itertools.chain(*self._on_each(lambda: [synced_entry(draft.path, name) for name in mine]))
+        )
 
     def _publish(self, draft: _Draft, entries: list[FileEntry]) -> CheckpointManifest:
         """Seal the draft and give it its name: from here on it exists."""
@@ -262,41 +255,6 @@ class Saver:
             metrics=loop.metrics,
             files=sorted(entries, key=lambda entry: entry.path),
         )
-
-
-def prune(storage: Storage, knobs: Checkpoint, proved: Collection[int] = ()) -> None:
-    """Remove the checkpoints that have had their time; broken ones are left for the next resume to report."""
-    whole: dict[int, dict[str, float]] = {}
-    for step in storage.steps():
-        with suppress(BrokenCheckpointError):
-            whole[step] = read_manifest(storage.checkpoint(step)).metrics
-    for step in steps_to_remove(whole, knobs.keep_latest, knobs.keep_top_k, proved):
-        storage.remove_checkpoint(step)
-
-
-def model_files(directory: Path) -> list[Path]:
-    """Configuration and tokenizer of a Hugging Face directory: everything but weights."""
-    files = (path for path in sorted(directory.iterdir()) if path.is_file())
-    return [path for path in files if not WEIGHTS.search(path.name)]
-
-
-def _unhashed(draft: Path, hashed: list[FileEntry]) -> list[str]:
-    """Files beside those, the largest first. Raises `StorageError` if one of those is not as long as it was written."""
-    files = (path for path in draft.rglob("*") if path.is_file())
-    sizes = {str(path.relative_to(draft)): path.stat().st_size for path in files}
-    for entry in hashed:
-        if (size := sizes.pop(entry.path, 0)) != entry.bytes:
-            raise StorageError(
-                f"Saving a checkpoint failed: {entry.bytes} bytes were written to {entry.path}, and the volume"
-                f" holds {size}."
-            )
-    return sorted(sizes, key=lambda name: -sizes[name])
-
-
-def _entry(draft: Path, name: str) -> FileEntry:
-    path = draft / name
-    sync_file(path)
-    return FileEntry(path=name, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def _resolve(future: Future[Saved], act: Callable[[], Saved]) -> None:
