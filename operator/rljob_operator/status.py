@@ -23,6 +23,7 @@ from . import names, times
 from .conditions import conditions
 from .decide import Decision, Ended, Goal
 from .decide.hindrance import hindrance
+from .decide.unheard import unheard
 from .goodput import account
 from .observed import Observed, Pod
 from .time_use import seen
@@ -187,7 +188,7 @@ def _completion(before: Status, observed: Observed, decision: Decision, now: flo
 
 def _in_the_way(job: RLJob, observed: Observed, now: float) -> str:
     found = hindrance(job, observed, now)
-    return found.message if found else ""
+    return found.message if found else unheard(job, observed, now)
 
 
 PHASES = {

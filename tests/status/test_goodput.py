@@ -206,7 +206,8 @@ def test_a_status_that_says_nothing_new_is_not_written_for_the_time_that_passed(
     observed = seen(a_trainer(), a_rollout(), progress=a_progress(spent=Seconds(in_hand=1)))
     first = told_at(a_status(), observed, 0)
     assert told_at(first, observed, 0) == first
-    assert told_at(first, observed, 3600) == first
+    beating = replace(observed, progress=a_progress(heartbeat=NOW + 3600, spent=Seconds(in_hand=1)))
+    assert told_at(first, beating, 3600) == first
     further = told_at(first, replace(observed, progress=a_progress(4, spent=Seconds(productive=3000))), 3600)
     assert further.goodput is not None
     assert further.goodput.percent == "100.0"

@@ -13,6 +13,7 @@ from .rollouts import rollouts
 from .slow_start import until_slow
 from .suspend import suspended
 from .time_to_live import with_time_to_live
+from .unheard import until_unheard
 
 __all__ = ["Decision", "Ended", "GivenBack", "Goal", "PodStart", "decide"]
 
@@ -37,4 +38,5 @@ def _running(job: RLJob, observed: Observed, now: float) -> Decision:
     servers = rollouts(job, observed, now, pinned=bool(trainers.start))
     if servers.goal is Goal.FAIL:
         return servers
-    return also(trainers, servers, Decision(Goal.RUN, "", wake_at=until_slow(observed, now)))
+    looks = (until_slow(observed, now), until_unheard(job, observed, now))
+    return also(trainers, servers, *(Decision(Goal.RUN, "", wake_at=due) for due in looks))

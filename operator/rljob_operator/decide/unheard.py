@@ -1,0 +1,50 @@
+"""Trainers that run, and of which nothing was heard for long: cut off or hung, which cannot be told from outside.
+
+Nothing is done about it here: trainers that hang notice it themselves, and those that are cut off go on when they are
+reached again.
+"""
+
+from __future__ import annotations
+
+from rljob_api.failure import RoleName
+from rljob_api.job import RLJob
+
+from .. import times
+from ..observed import Observed, Pod, PodPhase
+
+PATIENCE_SECONDS = 120
+"""More than clocks of two machines differ, and than any phase is without a sign of life in good health."""
+
+
+def unheard(job: RLJob, observed: Observed, now: float) -> str:
+    """Since when, and what to look at; empty if something was heard lately, or nothing was to be heard."""
+    leader, since = _leader(job, observed), _heard(job, observed)
+    if leader is None or since is None or now < since + PATIENCE_SECONDS or observed.progress is None:
+        return ""
+    return (
+        f"No sign of life from {leader.name} since {times.to_text(since)}, in phase {observed.progress.phase.value}. "
+        f"If it cannot be reached, it goes on by itself once it can be; if it hangs, it notices (spec.stall) and "
+        f"restarts. `kubectl logs {leader.name}` tells."
+    )
+
+
+def until_unheard(job: RLJob, observed: Observed, now: float) -> float | None:
+    """When patience ends if nothing is heard until then."""
+    since = _heard(job, observed)
+    due = None if since is None else since + PATIENCE_SECONDS
+    return due if due is not None and due > now else None
+
+
+def _heard(job: RLJob, observed: Observed) -> float | None:
+    """When the running attempt last gave a sign of life, in seconds since the epoch; None before its first."""
+    progress, attempt = observed.progress, job.status.attempt if job.status else None
+    if progress is None or attempt is None or progress.attempt != attempt.number:
+        return None
+    return progress.heartbeat if _leader(job, observed) else None
+
+
+def _leader(job: RLJob, observed: Observed) -> Pod | None:
+    """Rank 0's pod, while it runs."""
+    number = job.status.attempt.number if job.status and job.status.attempt else 0
+    leaders = (pod for pod in observed.role(RoleName.TRAINER) if (pod.attempt, pod.index) == (number, 0))
+    return next((pod for pod in leaders if pod.phase is PodPhase.RUNNING and not pod.terminating), None)
