@@ -100,9 +100,9 @@ class TimedRounds(Rounds):
         self.began.append(time.monotonic())
         super().begin(servers)
 
-    def update(self, servers: list[Seen], source: Manifest) -> Future[None]:
+    def update(self, servers: list[Seen], source: Manifest, failed: Callable[[], None]) -> Future[None]:
         self.began.append(time.monotonic())
-        return super().update(servers, source)
+        return super().update(servers, source, failed)
 
     def finish(self, servers: list[Seen], version: str) -> None:
         self.began.append(time.monotonic())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,12 @@ from .network import NodeNetwork
 from .places import Place
 from .processes import Command, run
 from .programs import programs
+
+MARKS = {
+    "kube-apiserver": "--audit-log-path={folder}/audit.log",
+    "coredns": "{folder}/Corefile",
+}
+"""Programs of the control plane, and an argument that each of them alone has."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +99,30 @@ class Cluster:
 
     def silence(self, node: str) -> None:
         """Stop a node's kubelet where it is: pods run on, but nobody tells of them, and nothing is done to them."""
-        os.kill(self._kubelet(node), signal.SIGSTOP)
+        os.kill(self._process(self._kubelet(node)), signal.SIGSTOP)
 
     def wake(self, node: str) -> None:
         """Undo `silence`."""
-        os.kill(self._kubelet(node), signal.SIGCONT)
+        os.kill(self._process(self._kubelet(node)), signal.SIGCONT)
 
-    def _kubelet(self, node: str) -> int:
-        """Id of its process, as this machine numbers it."""
-        mark = f"--root-dir={self.folder / node / 'kubelet'}".encode()
+    @contextmanager
+    def frozen(self, *programs: str) -> Iterator[None]:
+        """In the block these programs of the control plane take connections, and answer nothing: see `MARKS`."""
+        pids = [self._process(MARKS[program].format(folder=self.folder)) for program in programs]
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def _kubelet(self, node: str) -> str:
+        return f"--root-dir={self.folder / node / 'kubelet'}"
+
+    def _process(self, argument: str) -> int:
+        """Id of the one that was started with it, as this machine numbers it."""
+        mark = argument.encode()
         (pid,) = (
             int(each.parent.name) for each in Path("/proc").glob("[0-9]*/cmdline") if mark in _words(each)
         )

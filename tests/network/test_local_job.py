@@ -19,7 +19,7 @@ from rljob_operator.cluster.addresses import addresses
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-LAST = 30
+LAST = 250
 MANY = 50
 """Packets that have to be lost before the network heals."""
 

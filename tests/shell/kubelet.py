@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from builders import last_words
-from kube.api import Api, Manifest
+from kube.api import Answer, Api, Manifest
 from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import PODS
 from waiting import until
@@ -45,28 +45,23 @@ class Kubelet:
 
     def end(self, name: str, ending: Ending = Ending.COMPLETE, exit_code: int = 0, **words: Any) -> None:
         """It said its last words."""
-        role = "trainer" if "-trainer-" in name else "rollout"
-        said = last_words(ending, exit_code=exit_code, **words).model_copy(update={"role": role})
-        end = {"exitCode": exit_code, "message": said.model_dump_json(by_alias=True), "finishedAt": now()}
-        self.say(
-            name,
-            phase="Failed" if exit_code else "Succeeded",
-            conditions=[{"type": "Ready", "status": "False"}],
-            containerStatuses=[container({"terminated": {"reason": "Error", **end}})],
-        )
+        self.say(name, **ended(name, ending, exit_code, **words))
 
     def say(self, name: str, **status: Any) -> None:
-        answer = self.api.merge(PODS.path(self.namespace, name, "status"), {"status": status})
+        answer = self.tell(name, status)
         assert answer.code == 200, answer.message
 
+    def tell(self, name: str, status: Manifest) -> Answer:
+        return self.api.merge(PODS.path(self.namespace, name, "status"), {"status": status})
+
     def reap(self, ending: Ending = Ending.PREEMPTED, exit_code: int = 143) -> list[str]:
-        """Let those go that were asked to; their names."""
+        """Let those go that were asked to; their names. Another thread may remove one meanwhile."""
         pods = self.api.get(PODS.path(self.namespace)).body["items"]
         going = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
         for pod in going:
             name = pod["metadata"]["name"]
             if pod["status"]["phase"] == "Running":
-                self.end(name, ending, exit_code)
+                assert self.tell(name, ended(name, ending, exit_code)).code in (200, 404)
             self.remove(name)
         return [pod["metadata"]["name"] for pod in going]
 
@@ -84,6 +79,18 @@ class Kubelet:
         """At once, without a word."""
         answer = self.api.send("DELETE", PODS.path(self.namespace, name), {"gracePeriodSeconds": 0})
         assert answer.code in (200, 404), answer.message
+
+
+def ended(name: str, ending: Ending, exit_code: int, **words: Any) -> Manifest:
+    """The status of a pod that said its last words."""
+    role = "trainer" if "-trainer-" in name else "rollout"
+    said = last_words(ending, exit_code=exit_code, **words).model_copy(update={"role": role})
+    end = {"exitCode": exit_code, "message": said.model_dump_json(by_alias=True), "finishedAt": now()}
+    return {
+        "phase": "Failed" if exit_code else "Succeeded",
+        "conditions": [{"type": "Ready", "status": "False"}],
+        "containerStatuses": [container({"terminated": {"reason": "Error", **end}})],
+    }
 
 
 def container(state: Manifest) -> Manifest:

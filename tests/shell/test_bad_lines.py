@@ -17,7 +17,7 @@ import pytest
 
 from rljob_api.progress import Ending
 from rljob_operator import names
-from rljob_operator.cluster.resources import PODS
+from rljob_operator.cluster.resources import CHILD_KINDS, PODS
 from waiting import until
 
 from .kubelet import Kubelet
@@ -68,9 +68,12 @@ class Schedule:
         return [names.trainer_pod(self.name, node, attempt) for node in (0, 1)]
 
     def run(self, attempt: int) -> None:
-        """Let the trainers of an attempt run, once they are there."""
+        """Let the trainers of an attempt run, once they and what they mount are there."""
         wanted = self.trainers(attempt)
+        name = names.run_config_map(self.name, attempt)
+        mounted = CHILD_KINDS["ConfigMap"].path(self.place.namespace, name)
         self.wait_for(lambda: set(wanted) <= set(self.place.pods()), f"{wanted} are there")
+        self.wait_for(lambda: self.place.api.get(mounted).code == 200, f"{mounted} is there")
         self.kubelet.run(*wanted)
 
     def maybe_cut(self, dice: random.Random) -> None:
@@ -78,7 +81,7 @@ class Schedule:
             self.proxy.cut_watches()
 
     def wait_for(self, happens: Callable[[], object], what: str) -> None:
-        until(happens, lambda: f"seed {self.seed}: {what}; {self.place.told()}", WITHIN_S, 0.1)
+        until(happens, lambda: f"seed {self.seed}: {what}; {self.place.told(self.name)}", WITHIN_S, 0.1)
 
 
 def trainer_fails(job: Schedule) -> None:

@@ -21,8 +21,8 @@ from rljob_trainer.weights.group import Group, Wire, WireError, join, open_store
 from rljob_trainer.weights.packing import BUCKET_BYTES, NamedTensors
 from rljob_trainer.weights.rounds import Rounds
 
-Update = Callable[[Manifest], Future[None]]
-"""Tells all servers where to take the weights from; done when all have them."""
+Update = Callable[[Manifest, Callable[[], None]], Future[None]]
+"""Tells all servers where to take the weights from, and calls back at once when one fails; done when all are."""
 
 
 class Carrier(Protocol):
@@ -80,10 +80,11 @@ class GroupCarrier:
 
     def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
         assert self._group is not None
-        taking = update({"group": True})
+        taking = update({"group": True}, self._group.give_up)
         try:
             self._group.send(weights, self._limit)
         except WireError:
+            self._group.give_up()
             taking.result()  # a server's own word, if there is one, says more than a closed connection
             raise
         taking.result()
@@ -102,10 +103,14 @@ class DiskCarrier:
         """Nothing to connect."""
 
     def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
-        update({"directory": write_parts(self._storage, version, weights)}).result()
+        update({"directory": write_parts(self._storage, version, weights)}, _nothing).result()
 
     def disconnect(self) -> None:
         """Nothing to forget."""
+
+
+def _nothing() -> None:
+    """Nobody waits for a server that fails to read."""
 
 
 def chosen_transport(transport: Transport, on_gpu: bool) -> Transport:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
-from queue import Queue
-from threading import Thread
+from queue import Empty, Queue
+from threading import Event, Thread
 from typing import Literal, Protocol, cast
 
 import torch
@@ -29,11 +29,14 @@ from torch._C._distributed_c10d import (
 from torch.distributed import ProcessGroupNCCL
 
 from rljob_trainer.weights.packing import BUCKET_BYTES, Bucket, NamedTensors, decode, encode, groups, pack
+from rljob_trainer.weights.sender import GIVEN_UP, Sender
 
 Wire = Literal["gloo", "nccl"]
 
 RENDEZVOUS_TIMEOUT = timedelta(seconds=60)
 """How long the members of a group may take to meet. Short, because a server that waits here answers nothing else."""
+LOOK_SECONDS = 0.5
+"""How often who waits for the others looks whether that still makes sense."""
 
 
 class WireError(Exception):
@@ -53,6 +56,7 @@ class Group:
     backend: Broadcasts
     store: Store
     device: torch.device
+    given_up: Event = field(default_factory=Event)
 
     def broadcast(self, tensor: Tensor) -> Work:
         """Start sending `tensor` from rank 0 to all, or receiving it in place."""
@@ -64,24 +68,35 @@ class Group:
     def send(self, weights: NamedTensors, limit: int = BUCKET_BYTES) -> None:
         """Send everything, as rank 0. One bucket travels while the next is packed.
 
-        Raises `WireError`; what the iterator raises passes through.
+        Raises `WireError`, also once it was given up; what the iterator raises passes through.
         """
         travelling: list[Work] = []
         for group in groups(weights, limit):
             bucket = pack(group, self.device)
-            _wait(travelling)
+            self._wait(travelling)
             travelling = self._post(bucket)
-        _wait(travelling)
-        _wait([self.broadcast(self._size(0, 0))])
+        self._wait(travelling)
+        self._wait([self.broadcast(self._size(0, 0))])
+
+    def give_up(self) -> None:
+        """As rank 0: send no more, and let those know that wait for more. From any thread."""
+        if not self.given_up.is_set():
+            self.given_up.set()
+            self.store.set(GIVEN_UP, "")
 
     def receive(self) -> Iterator[Bucket]:
-        """What rank 0 sends, bucket by bucket; the next one arrives while the caller works on this one."""
+        """What rank 0 sends, bucket by bucket; the next one arrives while the caller works on this one.
+
+        Raises `WireError`, also when rank 0 gave up or is cut off: what was waited for then is left to itself.
+        """
         arrived: Queue[Bucket | BaseException | None] = Queue(maxsize=1)
         Thread(target=self._receive_into, args=(arrived,), daemon=True, name="weights").start()
-        while (item := arrived.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        sender = Sender(self.store)
+        with sender.watched():
+            while (item := _next(arrived, sender)) is not None:
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
 
     def _post(self, bucket: Bucket) -> list[Work]:
         header = torch.frombuffer(bytearray(encode(bucket.headers)), dtype=torch.uint8).to(self.device)
@@ -110,17 +125,44 @@ class Group:
         headers = decode(bytes(names.tolist()))
         return Bucket(headers, self._filled(torch.empty(buffer, dtype=torch.uint8, device=self.device)))
 
+    def _wait(self, works: list[Work]) -> None:
+        """Until all are done, or it was given up. NCCL has its own end of patience: a wait there only queues."""
+        for number, work in enumerate(works):
+            while self.device.type == "cpu" and not self._is_done(work):
+                if self.given_up.is_set():
+                    Thread(target=_outlive, args=(self, works[number:]), daemon=True).start()
+                    raise WireError("a server failed, so the others were not waited for")
+            with _wire_errors():
+                work.wait()
+
+    def _is_done(self, work: Work) -> bool:
+        with suppress(RuntimeError):  # not within that time, or with an error that waiting again tells
+            work.wait(timedelta(seconds=LOOK_SECONDS))
+        return work.is_completed()
+
     def _filled(self, tensor: Tensor) -> Tensor:
-        _wait([self.broadcast(tensor)])
+        with _wire_errors():
+            self.broadcast(tensor).wait()
         if self.device.type == "cuda":
             torch.cuda.current_stream().synchronize()
         return tensor
 
 
-def _wait(works: list[Work]) -> None:
-    with _wire_errors():
-        for work in works:
+def _next(arrived: Queue[Bucket | BaseException | None], sender: Sender) -> Bucket | BaseException | None:
+    while True:
+        try:
+            return arrived.get(timeout=LOOK_SECONDS)
+        except Empty:
+            if sender.gone:
+                raise WireError("the trainer gave up this update, ended, or cannot be reached") from None
+
+
+def _outlive(group: Group, works: list[Work]) -> None:
+    """Keep a group until nothing of it is under way: to free it before that waits just as long, wherever it is done."""
+    for work in works:
+        with suppress(RuntimeError):
             work.wait()
+    del group
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from rljob_trainer.batch import Prompt
 from rljob_trainer.rollout.answers import completion_request, samples_of
 from rljob_trainer.rollout.client import ReplicaError, Seen
 from rljob_trainer.rollout.fleet import Fleet
+from rljob_trainer.rollout.reach import while_reachable
 
 PROOF = Prompt(index=-1, text="", token_ids=[0], answer="")
 """What a server is asked after an update, to see it answer."""
@@ -61,11 +62,17 @@ class Rounds:
     def begin(self, servers: list[Seen]) -> None:
         self._all(servers, lambda s: self._post(s, "/start_weight_update", None, "starting an update"))
 
-    def update(self, servers: list[Seen], source: Manifest) -> Future[None]:
-        """Take weights from `source`; goes on in the background."""
-        body = {"update_info": source}
-        work = _together(servers, lambda s: self._post(s, "/update_weights", body, "taking weights"))
-        return self.fleet.start(work)
+    def update(self, servers: list[Seen], source: Manifest, failed: Callable[[], None]) -> Future[None]:
+        """Take weights from `source`; goes on in the background. `failed` is called when one of them fails."""
+
+        async def take(server: Seen) -> None:
+            try:
+                await self._post(server, "/update_weights", {"update_info": source}, "taking weights")
+            except ReplicaError:
+                failed()
+                raise
+
+        return self.fleet.start(_together(servers, take))
 
     def finish(self, servers: list[Seen], version: str) -> None:
         """Make the new weights serve, verify that they are the ones, resume, and see a real answer."""
@@ -75,7 +82,8 @@ class Rounds:
         self.fleet.start(_together(servers, call)).result()
 
     async def _post(self, server: Seen, path: str, body: Manifest | None, phase: str) -> None:
-        await server.client.post(path, body, phase, self.seconds, alone=True)
+        call = server.client.post(path, body, phase, self.seconds, alone=True)
+        await while_reachable(server.client, phase, call)
 
     async def _leave(self, server: Seen) -> None:
         try:
@@ -96,16 +104,16 @@ class Rounds:
 
     async def _finish(self, server: Seen, version: str) -> None:
         await self._post(server, "/finish_weight_update", {"weight_version": version}, "finishing an update")
-        info = await server.client.get("/weight_info", "verifying the version", self.seconds)
+        asking = server.client.get("/weight_info", "verifying the version", self.seconds)
+        info = await while_reachable(server.client, "verifying the version", asking)
         if (held := info.body["weight_version"]) != version:
             raise ReplicaError(
                 server.client.index, "verifying the version", f"it holds {held}, not {version}", 200
             )
         await self._post(server, "/resume", None, "resuming")
         request = completion_request(PROOF, 1, Sampling(max_new_tokens=1), seed=0)
-        answer = await server.client.post(
-            "/v1/completions", request, "answering after an update", self.seconds
-        )
+        proving = server.client.post("/v1/completions", request, "answering after an update", self.seconds)
+        answer = await while_reachable(server.client, "answering after an update", proving)
         samples_of(answer.body, PROOF, 0)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -110,7 +111,7 @@ class LeaderSync:
             pausing.result()
             self._carrier.connect(self._rounds, self._servers)
             self._rounds.begin(self._servers)
-            self._carrier.carry(weights, version, lambda source: self._rounds.update(self._servers, source))
+            self._carrier.carry(weights, version, partial(self._rounds.update, self._servers))
             self._rounds.finish(self._servers, version)
         except (SeveralFailedError, WireError) as error:
             self._carrier.disconnect()

@@ -1,0 +1,40 @@
+"""The API server and the DNS stop answering for a minute while a job trains: it goes on, and loses nothing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from kube.processes import Failure
+
+from .job import Job
+
+OUTAGE_SECONDS = 60
+"""Longer than the operators' leases, than a node counts as alive, and than DNS answers are kept."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_training_goes_on_without_names(job: Job) -> None:
+    pods, attempt = job.containers(""), job.attempt()
+    with job.cluster.frozen("coredns"):
+        before = job.step()
+        time.sleep(OUTAGE_SECONDS / 2)
+        job.wait_for(lambda: job.step() > before + 3, "steps go on")
+    before = job.step()
+    job.wait_for(lambda: job.step() > before + 2, "steps go on afterwards")
+    assert (job.containers(""), job.attempt()) == (pods, attempt)
+
+
+def test_training_goes_on_without_an_api_server_and_nothing_is_lost(job: Job) -> None:
+    ask, before, servers = job.asking(), job.step(), job.containers("rollout")
+    with job.cluster.frozen("kube-apiserver"):
+        time.sleep(OUTAGE_SECONDS)
+        trained = ask()
+        with pytest.raises(Failure):
+            job.cluster.kubectl("get", "rljobs", "--request-timeout=1s")
+    assert trained > before + 3
+    job.wait_for(lambda: job.step() > trained + 2, "the status catches up, and steps go on")
+    assert job.last_attempt()["lostSteps"] in (None, 0)
+    assert job.containers("rollout") == servers
