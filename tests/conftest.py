@@ -16,6 +16,16 @@ __all__ = ["api_server"]
 
 ON_CLUSTERS = ("e2e_cluster", "images", "kube", "kubectl")
 """Folders that share clusters and images: two at once would be one too many for a small machine."""
+LONGEST = (*ON_CLUSTERS, "e2e", "network")
+"""Folders whose files take minutes: they go first, so that all processes end at about the same time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not _is_in(LONGEST, item.nodeid))
+
+
+def _is_in(folders: tuple[str, ...], nodeid: str) -> bool:
+    return nodeid.startswith(tuple(f"tests/{folder}/" for folder in folders))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -23,10 +33,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     """A file stays together, for the sake of what it starts once; so do all tests on clusters."""
     from xdist.scheduler import LoadScopeScheduling
 
+    config.option.loadscopereorder = False  # else the files with the most tests go first
+
     class Together(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
         def _split_scope(self, nodeid: str) -> str:
-            path = nodeid.partition("::")[0]
-            on_clusters = path.startswith(tuple(f"tests/{folder}/" for folder in ON_CLUSTERS))
-            return "clusters" if on_clusters else path
+            return "clusters" if _is_in(ON_CLUSTERS, nodeid) else nodeid.partition("::")[0]
 
     return Together(config, log)
