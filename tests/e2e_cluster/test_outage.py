@@ -11,7 +11,7 @@ from kube.processes import Failure
 from .job import Job
 
 OUTAGE_SECONDS = 60
-"""Longer than the operators' leases, than a node counts as alive, and than DNS answers are kept."""
+"""Longer than the operators' leases and than a node counts as alive; half of it longer than names are remembered."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -19,9 +19,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 def test_training_goes_on_without_names(job: Job) -> None:
     pods, attempt = job.containers(""), job.attempt()
     with job.cluster.frozen("coredns"):
-        before = job.step()
         time.sleep(OUTAGE_SECONDS / 2)
-        job.wait_for(lambda: job.step() > before + 3, "steps go on")
+        before = job.step()
+        job.wait_for(
+            lambda: job.step() > before + 3, "steps go on although names are forgotten", OUTAGE_SECONDS
+        )
     before = job.step()
     job.wait_for(lambda: job.step() > before + 2, "steps go on afterwards")
     assert (job.containers(""), job.attempt()) == (pods, attempt)

@@ -95,7 +95,8 @@ def test_who_takes_connections_may_think_for_as_long_as_it_likes(monkeypatch: py
 
 async def asked(*, answers: bool) -> str:
     """A call that takes two seconds, to a server that hears of nothing else, or of no connection any more."""
-    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    held: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _reader, writer: held.append(writer), "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
 
     async def call() -> str:
@@ -106,4 +107,8 @@ async def asked(*, answers: bool) -> str:
 
     async with server, aiohttp.ClientSession() as session:
         client = Client(3, f"http://{host}:{port}", "", session)
-        return await reach.while_reachable(client, "taking weights", call())
+        try:
+            return await reach.while_reachable(client, "taking weights", call())
+        finally:
+            for writer in held:
+                writer.close()

@@ -25,6 +25,7 @@ from rljob_trainer.rollout.guard import control_token
 from rljob_trainer.rollout.kept import KeptStep
 from rljob_trainer.rollout.newcomers import Newcomers
 from rljob_trainer.rollout.patience import Patience
+from rljob_trainer.rollout.resolver import LastKnown
 from rljob_trainer.rollout.roster import Roster
 from rljob_trainer.stall.limits import Limits
 
@@ -209,4 +210,5 @@ def _bracketed(host: str) -> str:
 
 
 async def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS))
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS, resolver=LastKnown())
+    return aiohttp.ClientSession(connector=connector)

@@ -9,6 +9,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
+from rljob_trainer.rollout.resolver import PATIENCE_SECONDS
+
 PERIOD_SECONDS = 10.0
 """Between two look-ups of a name that nobody has yet."""
 
@@ -16,8 +18,9 @@ PERIOD_SECONDS = 10.0
 async def resolves(host: str) -> bool:
     """Whether the name has an address."""
     try:
-        await asyncio.get_running_loop().getaddrinfo(host, None)
-    except OSError:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.get_running_loop().getaddrinfo(host, None)
+    except OSError:  # TimeoutError is one
         return False
     return True
 

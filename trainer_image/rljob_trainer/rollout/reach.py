@@ -6,16 +6,15 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from rljob_trainer.rollout.client import CONNECT_SECONDS, Client, ReplicaError
+from rljob_trainer.rollout.client import Client, ReplicaError
 
 T = TypeVar("T")
 
 CUT_OFF_SECONDS = 30.0
 """Who takes no connection for so long is not waited for. Longer than a busy machine takes to let one in."""
 ASK_SECONDS = 5.0
-"""Pause between two tries to connect."""
+"""Pause between two tries to connect: longer than an idle connection is kept, so that each try makes a new one."""
 
 
 async def while_reachable(client: Client, phase: str, call: Coroutine[Any, Any, T]) -> T:
@@ -39,17 +38,5 @@ async def _cut_off(client: Client) -> None:
     reached = time.monotonic()
     while time.monotonic() < reached + CUT_OFF_SECONDS:
         await asyncio.sleep(ASK_SECONDS)
-        if await _takes_connections(client):
+        if await client.takes_connections():
             reached = time.monotonic()
-
-
-async def _takes_connections(client: Client) -> bool:
-    """The kernel lets one in even if the process behind it is busy."""
-    server = urlsplit(client.url)
-    try:
-        async with asyncio.timeout(CONNECT_SECONDS):
-            _, writer = await asyncio.open_connection(server.hostname, server.port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
