@@ -111,6 +111,8 @@ class Reason(StrEnum):
     GRACE_PERIOD_TOO_SHORT = "GracePeriodTooShort"
     """The newest checkpoint is whole, but saves take longer than `checkpoint.onPreemption.gracePeriodSeconds` leaves:
     who is told to go would be killed before the last step is saved. The message says how many seconds it takes."""
+    CHECKPOINT_PASSED_OVER = "CheckpointPassedOver"
+    """This attempt found a checkpoint damaged, and went on without it. The message names it, and where it is now."""
     NOT_RESUMED = "NotResumed"
     """The attempt did not go on from a checkpoint, or has not told yet."""
     EXACT = "Exact"
@@ -158,6 +160,7 @@ IN_THE_RUNBOOK = (
     Reason.PRE_RUNNING_DEADLINE_EXCEEDED,
     Reason.NOT_VERIFIED,
     Reason.GRACE_PERIOD_TOO_SHORT,
+    Reason.CHECKPOINT_PASSED_OVER,
     Reason.BEST_EFFORT,
 )
 """Those that ask something of a person: each has a section in `docs/runbook-cluster.md`."""

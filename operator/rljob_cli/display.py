@@ -16,12 +16,15 @@ from rljob_api.job import RLJob
 from rljob_api.status import Status
 from rljob_operator.reconcile import Pass
 
-from .words import panel, summary
+from .words import news, panel, summary
 
 
 class Display(Protocol):
     def open(self) -> None: ...
-    def show(self, job: RLJob, done: Pass) -> None: ...
+    def show(self, job: RLJob, done: Pass) -> None:
+        """`job` is as it was before the pass."""
+        ...
+
     def close(self) -> None: ...
     def say(self, sentence: str) -> None: ...
 
@@ -48,7 +51,7 @@ class JsonLines:
 
 
 class PlainLines:
-    """One line whenever something worth reading changed."""
+    """One line whenever something worth reading changed, and sentences on what happened."""
 
     def __init__(self) -> None:
         self._last = ""
@@ -60,7 +63,12 @@ class PlainLines:
         line = summary(job.metadata.name, done.status)
         if line != self._last:
             self._last = line
-            print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
+            self._print(line)
+        for sentence in news(job, done):
+            self._print(f"{job.metadata.name}  {sentence}")
+
+    def _print(self, line: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
 
     def close(self) -> None:
         pass
@@ -70,7 +78,7 @@ class PlainLines:
 
 
 class LiveDisplay:
-    """A panel that is drawn over itself."""
+    """A panel that is drawn over itself, below what happened so far."""
 
     def __init__(self) -> None:
         self._console = Console()
@@ -80,6 +88,8 @@ class LiveDisplay:
         self._live.start()
 
     def show(self, job: RLJob, done: Pass) -> None:
+        for sentence in news(job, done):
+            self.say(f"{time.strftime('%H:%M:%S')}  {sentence}")
         self._live.update(
             panel(job.metadata.name, done.status, done.observed.progress, time.time()), refresh=True
         )

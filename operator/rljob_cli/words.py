@@ -9,9 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from rljob_api.goodput import Use
+from rljob_api.job import RLJob
 from rljob_api.progress import Progress
+from rljob_api.reasons import Reason
 from rljob_api.status import Exactness, Phase, Status
 from rljob_operator import times
+from rljob_operator.decide import Goal
+from rljob_operator.happenings import happenings
+from rljob_operator.reconcile import Pass
 
 METRICS = {
     "reward": "reward",
@@ -26,6 +31,16 @@ EXACTNESS = {
     Exactness.LOSSLESS: "not bit for bit",
     Exactness.BEST_EFFORT: "as well as could be",
 }
+NEWS = (
+    Reason.POD_FAILED,
+    Reason.ROLLOUT_REPLACED,
+    Reason.CHECKPOINT_PASSED_OVER,
+    Reason.GRACE_PERIOD_TOO_SHORT,
+    Reason.EXACT,
+    Reason.LOSSLESS,
+    Reason.BEST_EFFORT,
+)
+"""Happenings that a person who watches is told in a sentence; the others show in the numbers."""
 AT_WORK = (Phase.CONVERTING, Phase.STARTING, Phase.TRAINING)
 QUIET_SECONDS = 15.0
 """A phase without a sign of life for longer is pointed out."""
@@ -61,6 +76,13 @@ def panel(name: str, status: Status, progress: Progress | None, now: float) -> R
     bar = ProgressBar(total=max(1, status.progress.total_steps), completed=status.progress.step, width=60)
     wrong = [Text(status.message, style="yellow")] if status.message else []
     return Group(title, Padding(bar, 0), rows, *wrong)  # padded, because a bar alone ends without a new line
+
+
+def news(job: RLJob, done: Pass) -> list[str]:
+    """Sentences on what came about in a pass; why a job failed is said at its end."""
+    if done.decision.goal is Goal.FAIL:
+        return []
+    return [one.note for one in happenings(job.status, done.status) if one.reason in NEWS]
 
 
 def shown_metrics(status: Status) -> list[tuple[str, str]]:

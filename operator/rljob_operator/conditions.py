@@ -77,15 +77,25 @@ def _progressing(decision: Decision) -> Condition:
 
 def _checkpoint_ready(job: RLJob, facts: Status, told: Progress | None) -> Condition:
     """Its message also names checkpoints that this attempt has passed over, and a grace period that is too short."""
-    latest = facts.checkpoint.latest
+    latest, skipped = facts.checkpoint.latest, told.skipped_checkpoints if told else []
     if latest is None:
-        return _make(ConditionType.CHECKPOINT_READY, False, Reason.NONE_YET, "No checkpoint was saved yet.")
+        none, so = (
+            (Reason.CHECKPOINT_PASSED_OVER, "is left") if skipped else (Reason.NONE_YET, "was saved yet")
+        )
+        message = " ".join([f"No checkpoint {so}.", *skipped])
+        return _make(ConditionType.CHECKPOINT_READY, False, none, message[:MESSAGE_LIMIT])
     short = too_short(job.spec.checkpoint, facts.checkpoint.save_seconds)
-    verified = Reason.GRACE_PERIOD_TOO_SHORT if short else Reason.VERIFIED
-    reason = verified if latest.verified else Reason.NOT_VERIFIED
-    more = [*([short] if short else []), *(told.skipped_checkpoints if told else [])]
+    more = [*skipped, *([short] if short else [])]
     message = " ".join([f"step {latest.step}{'.' if more else ''}", *more])
+    reason = _of_whole(short, skipped) if latest.verified else Reason.NOT_VERIFIED
     return _make(ConditionType.CHECKPOINT_READY, latest.verified, reason, message[:MESSAGE_LIMIT])
+
+
+def _of_whole(short: str, skipped: list[str]) -> Reason:
+    """What is to be said of a checkpoint that is whole."""
+    if skipped:
+        return Reason.CHECKPOINT_PASSED_OVER
+    return Reason.GRACE_PERIOD_TOO_SHORT if short else Reason.VERIFIED
 
 
 def _resume_exact(facts: Status, observed: Observed) -> Condition:

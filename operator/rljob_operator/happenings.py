@@ -22,6 +22,8 @@ BAD = {ConditionType.ACCEPTED: "False", ConditionType.FAILED: "True"}
 """The same, as a warning."""
 TROUBLE = frozenset({Reason.GANG_STOPPING, Reason.NODE_LOST, Reason.BACK_OFF, Reason.STALLED})
 """Reasons of `Progressing` that are told; an attempt's end is told with the next one's start."""
+DOUBTS = frozenset({Reason.GRACE_PERIOD_TOO_SHORT, Reason.CHECKPOINT_PASSED_OVER})
+"""Reasons of `CheckpointReady` that are told as a warning."""
 WAITING = frozenset({Reason.SOME_NOT_READY, Reason.ALL_READY, Reason.NOT_REACHED})
 """Reasons of `PodsReady` that say no more than the numbers do."""
 
@@ -71,7 +73,7 @@ def _moved(new: Condition) -> Iterator[Happening]:
         case ConditionType.RESUME_EXACT if new.reason != Reason.NOT_RESUMED:
             kind: Literal["Normal", "Warning"] = "Warning" if new.reason == Reason.BEST_EFFORT else "Normal"
             yield Happening(kind, new.reason, "Resume", note)
-        case ConditionType.CHECKPOINT_READY if new.reason == Reason.GRACE_PERIOD_TOO_SHORT:
+        case ConditionType.CHECKPOINT_READY if new.reason in DOUBTS:
             yield Happening("Warning", new.reason, "Watch", note)
         case ConditionType.PROGRESSING if new.reason in TROUBLE:
             yield Happening("Warning", new.reason, "Watch", note)

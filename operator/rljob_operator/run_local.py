@@ -29,7 +29,10 @@ def _over(decision: Decision) -> bool:
 
 
 class LocalRun:
-    """`show` is called after each pass. One SIGINT or SIGTERM suspends the job, a second one kills it."""
+    """`show` is called after each pass, with the job as it was before.
+
+    One SIGINT or SIGTERM suspends the job, a second one kills it.
+    """
 
     def __init__(
         self,
@@ -63,8 +66,8 @@ class LocalRun:
     def _passes(self) -> Pass:
         while True:
             done = asyncio.run(reconcile(self._wanted(), self._cluster, self._settings, time.time()))
-            self._job = self._job.model_copy(update={"status": done.status})
             self._show(self._job, done)
+            self._job = self._job.model_copy(update={"status": done.status})
             if len(self.signals) > 1 or (_over(done.decision) and done.settled):
                 return done
             if done.decision.begin is None:

@@ -124,9 +124,8 @@ def _progress(job: RLJob, before: ProgressStatus, progress: Progress | None, now
             update={"total_steps": total, "display": before.display or f"{before.step}/{total}"}
         )
     remaining = progress.estimated_remaining_seconds
-    looked = progress.resumed is not None or progress.phase not in SETTING_UP
     # Until an attempt has looked for its checkpoint, what the one before told is nearer to the truth than 0.
-    step = progress.step if looked else before.step
+    step = progress.step if _looked(progress) else before.step
     metrics = [Metric(name=name, value=f"{value:.6g}") for name, value in sorted(progress.metrics.items())]
     new = ProgressStatus(
         step=step,
@@ -143,10 +142,15 @@ def _progress(job: RLJob, before: ProgressStatus, progress: Progress | None, now
 
 def _checkpoint(before: CheckpointStatus, progress: Progress | None) -> CheckpointStatus:
     """Keeps what was known while an attempt has not looked yet."""
-    if progress is None or progress.checkpoint is None:
+    if progress is None or (progress.checkpoint is None and not _looked(progress)):
         return before
     seconds = before.save_seconds if progress.save_seconds is None else progress.save_seconds
     return CheckpointStatus(latest=progress.checkpoint, count=progress.checkpoint_count, save_seconds=seconds)
+
+
+def _looked(progress: Progress) -> bool:
+    """Whether the attempt has looked for a checkpoint to go on from."""
+    return progress.resumed is not None or progress.phase not in SETTING_UP
 
 
 def _failures(before: list[Failure], new: tuple[Failure, ...]) -> list[Failure]:

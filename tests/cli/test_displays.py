@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from builders import NOW, a_job
 from cli.a_status import generating, training
-from rljob_api.status import Status
+from rljob_api.status import Condition, ConditionType, Status
 from rljob_cli.__main__ import command_line
 from rljob_cli.display import Display, JsonLines, LiveDisplay, PlainLines
 from rljob_operator.cluster.workdir import WorkDir
@@ -50,6 +51,21 @@ def test_plain_lines_come_when_there_is_something_new_to_read(capsys: pytest.Cap
     )
     assert second.endswith("restarts 2")
     assert end == "The end."
+
+
+@pytest.mark.parametrize("display", [PlainLines, LiveDisplay])
+def test_what_happened_is_told_once_in_a_sentence(
+    display: Callable[[], Display], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "step 2. The checkpoint of step 4 was passed over: its file is missing."
+    passed_over = Condition(
+        type=ConditionType.CHECKPOINT_READY, status="True", reason="CheckpointPassedOver", message=said
+    )
+    after = training().model_copy(update={"conditions": [passed_over]})
+    shown = display()
+    for before in (training(), after):
+        shown.show(a_job(before), Pass(Observed(), Decision(Goal.RUN, ""), after))
+    assert "".join(capsys.readouterr().out.split("\n")).count(said) == 1
 
 
 def test_the_live_display_leaves_the_last_panel_behind(capsys: pytest.CaptureFixture[str]) -> None:

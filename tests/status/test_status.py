@@ -152,8 +152,18 @@ def test_a_checkpoint_that_was_passed_over_is_named() -> None:
     damage = "The checkpoint of step 2 is damaged: its file is missing."
     progress = a_progress(checkpoint=a_checkpoint(4), skipped_checkpoints=[damage])
     ready = condition(told(seen(a_trainer(), progress=progress)), ConditionType.CHECKPOINT_READY)
-    assert ready.status == "True"
+    assert (ready.status, ready.reason) == ("True", "CheckpointPassedOver")
     assert ready.message == f"step 4. {damage}"
+
+
+def test_a_job_whose_only_checkpoint_was_passed_over_has_none() -> None:
+    first = told(seen(a_trainer(), progress=a_progress(checkpoint=a_checkpoint(2), checkpoint_count=1)))
+    progress = a_progress(0, skipped_checkpoints=["The checkpoint of step 2 is damaged."])
+    found = told(seen(a_trainer(), progress=progress), job=a_job(first))
+    assert (found.checkpoint.latest, found.checkpoint.count) == (None, 0)
+    ready = condition(found, ConditionType.CHECKPOINT_READY)
+    assert (ready.status, ready.reason) == ("False", "CheckpointPassedOver")
+    assert ready.message == "No checkpoint is left. The checkpoint of step 2 is damaged."
 
 
 def test_a_newest_checkpoint_that_is_damaged_is_not_ready() -> None:
