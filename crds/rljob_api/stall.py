@@ -23,8 +23,8 @@ class PhaseTimeouts(Spec):
     load: Seconds | None = None
     """Loading the model and the checkpoint."""
     generate: Seconds | None = None
-    """A server that answers no prompt for so long is replaced; if nobody answers for twice as long, the trainers
-    restart."""
+    """A server that answers no prompt for so long is replaced; if nobody answers for twice as long, at least 40 s
+    longer, the trainers restart."""
     reward: Seconds | None = None
     """Longest time that the reward may take for one sample."""
     train: Seconds | None = None

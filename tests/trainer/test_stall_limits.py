@@ -56,7 +56,7 @@ def test_a_limit_that_is_said_holds_and_the_others_are_learnt() -> None:
 def test_servers_that_hang_are_found_before_the_gang_answers_for_them() -> None:
     limits = Limits(PhaseTimeouts(generate=20), sync_seconds=700)
     limits.note(TrainPhase.SYNC, 1)
-    assert (limits.of(TrainPhase.GENERATE), limits.of_gang(TrainPhase.GENERATE)) == (20, 40)
+    assert (limits.of(TrainPhase.GENERATE), limits.of_gang(TrainPhase.GENERATE)) == (20, 60)
     assert limits.of_gang(TrainPhase.SYNC) == 1400
 
 

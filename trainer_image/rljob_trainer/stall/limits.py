@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 
 from rljob_api.progress import TrainPhase
 from rljob_api.stall import PhaseTimeouts
+from rljob_trainer.rollout.client import PROBE_SECONDS
 
 MULTIPLE = 10
 LEAST_SECONDS = 300.0
 FIRST_SECONDS = 3600.0
 FIRST_CONVERT_SECONDS = 4 * 3600.0
-SERVERS_FIRST = 2
-"""In these phases rank 0 itself gives up on servers that are silent for the limit. It gets this many times as long."""
 ASKING = (TrainPhase.GENERATE, TrainPhase.EVALUATE, TrainPhase.SYNC)
+"""In these phases rank 0 itself gives up on servers that are silent for the limit. It gets twice as long."""
+SERVERS_FIRST_SECONDS = PROBE_SECONDS + 10
+"""At least so much longer: before it asks a server anything, it waits this long for one that does not even say which
+weights it has."""
 
 History = dict[TrainPhase, float]
 """Longest silence in seconds that was followed by a sign of life, by phase."""
@@ -45,7 +48,8 @@ class Limits:
 
     def of_gang(self, phase: TrainPhase) -> float:
         """The same for the gang as a whole, which answers for what its servers do only after them."""
-        return self.of(phase) * (SERVERS_FIRST if phase in ASKING else 1)
+        limit = self.of(phase)
+        return limit + max(limit, SERVERS_FIRST_SECONDS) if phase in ASKING else limit
 
     def is_learnt(self, phase: TrainPhase) -> bool:
         return getattr(self.timeouts, phase.value.lower(), None) is None
