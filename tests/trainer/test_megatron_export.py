@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from trainer.test_megatron_layouts import make_spec
 
 MIB = 1 << 20
 BUCKET = 6 * MIB
-LAYERS = 8
+LAYERS = 16
 
 
 def peak(spec: JobSpec, model: Path, limit: int) -> tuple[int, int]:
@@ -26,6 +27,7 @@ def peak(spec: JobSpec, model: Path, limit: int) -> tuple[int, int]:
     place = backend.chunks, backend.architecture, backend.place, backend.dtype
     for _ in Export(*place, BUCKET).weights():  # what is allocated once is there
         pass
+    ctypes.CDLL(None).malloc_trim(0)  # memory that was freed and kept would be used again without a trace
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from what is resident
     before = resident("VmRSS")
     total = sum(tensor.nbytes for _, tensor in Export(*place, limit).weights())
@@ -43,5 +45,5 @@ def test_extra_memory_is_that_of_buckets(tmp_path: Path, limit: int, bounded: bo
         tmp_path, "qwen3", tied=True, num_hidden_layers=LAYERS, hidden_size=256, intermediate_size=2048
     )
     for total, extra in run_ranks(2, peak, make_spec("virtual-stages"), model, limit):
-        assert total > 50 * MIB
-        assert (extra < 18 * MIB) == bounded
+        assert total > 80 * MIB
+        assert (extra < total / 2) == bounded, f"{extra / MIB:.1f} MiB of {total / MIB}"
