@@ -75,9 +75,12 @@ class Client:
         return await self._ask("POST", path, body, phase, seconds, headers=CLOSE if alone else NO_HEADERS)
 
     async def takes_connections(self) -> bool:
-        """Whether it can be reached. The kernel lets a connection in even while the process behind it is busy."""
+        """Whether it can be reached: the kernel lets a connection in even while the process behind it is busy.
+
+        `/health` asks nothing of the engine, where `/weight_info` would queue behind an update that is under way.
+        """
         try:
-            await self._ask("GET", "/weight_info", None, "reaching it", 2 * CONNECT_SECONDS, headers=CLOSE)
+            await self._ask("GET", "/health", None, "reaching it", 2 * CONNECT_SECONDS, headers=CLOSE)
         except ReplicaError as error:
             return error.silent or error.status is not None
         return True
