@@ -12,6 +12,7 @@ from .job import Job
 
 OUTAGE_SECONDS = 60
 """Longer than the operators' leases and than a node counts as alive; half of it longer than names are remembered."""
+SETTLED_SECONDS = 20
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -40,3 +41,24 @@ def test_training_goes_on_without_an_api_server_and_nothing_is_lost(job: Job) ->
     job.wait_for(lambda: job.step() > trained + 2, "the status catches up, and steps go on")
     assert job.last_attempt().get("lostSteps", 0) == 0
     assert job.containers("rollout") == servers
+    settle(job)
+
+
+def settle(job: Job) -> None:
+    """Nodes whose kubelets could not reach the API server are taken for lost, and pods that bear no such node go."""
+    since, was = time.monotonic(), None
+
+    def is_settled() -> bool:
+        nonlocal since, was
+        now = (job.phase(), job.ready(), job.attempt(), frozenset(job.containers("")), tainted(job))
+        if now != was:
+            since, was = time.monotonic(), now
+        well = now[:2] == ("Training", "2/2") and not now[-1]
+        return well and time.monotonic() > since + SETTLED_SECONDS
+
+    job.wait_for(is_settled, "the job and the nodes are as before")
+
+
+def tainted(job: Job) -> bool:
+    nodes = job.cluster.api.get("/api/v1/nodes").body["items"]
+    return any(node["spec"].get("taints") for node in nodes)
