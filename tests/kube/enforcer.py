@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from .api import Api, Manifest
 from .network_policies import Cluster, ruleset
-from .processes import Failure
+from .processes import Failure, again_and_again
 
 PAUSE_S = 0.2
 
@@ -20,13 +19,16 @@ PAUSE_S = 0.2
 def enforce(api: Api, nodes: list[str]) -> None:
     """Keep the rules of these nodes current. Never returns."""
     applied = ""
-    while True:
+
+    def look() -> None:
+        nonlocal applied
         rules = ruleset(_seen(api))
         if rules != applied:
             for node in nodes:
                 _apply(node, rules)
             applied = rules
-        time.sleep(PAUSE_S)
+
+    again_and_again(look, PAUSE_S)
 
 
 def _seen(api: Api) -> Cluster:

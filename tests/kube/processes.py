@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 
 Command = list[str | Path]
@@ -56,6 +57,16 @@ def run(*command: str | Path) -> str:
         said = (done.stderr or done.stdout).strip()[-2000:]
         raise Failure(f"`{' '.join(map(str, command))}` ended with {done.returncode}: {said}")
     return done.stdout
+
+
+def again_and_again(look: Callable[[], None], pause_s: float) -> None:
+    """For as long as the process lives, also while the API server answers nothing, or only that it is not well."""
+    while True:
+        try:
+            look()
+        except (OSError, HTTPException, Failure) as error:
+            print(f"tried again: {error}", flush=True)
+        time.sleep(pause_s)
 
 
 def wait_until(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from pathlib import Path
 
 from .api import Api, Manifest
+from .processes import again_and_again
 
 STORAGE_CLASS = "shared"
 PROVISIONER = "rljob.io/test-storage"
@@ -22,7 +22,8 @@ PAUSE_S = 0.2
 def provide(api: Api, folder: Path) -> None:
     """Make volumes for claims, as folders in `folder`, and remove those whose claims are gone. Never returns."""
     _create(api, "/apis/storage.k8s.io/v1/storageclasses", _storage_class())
-    while True:
+
+    def look() -> None:
         for claim in _items(api, "/api/v1/persistentvolumeclaims"):
             if (
                 claim["status"].get("phase") == "Pending"
@@ -35,7 +36,8 @@ def provide(api: Api, folder: Path) -> None:
                 and volume["spec"]["storageClassName"] == STORAGE_CLASS
             ):
                 _remove(api, volume)
-        time.sleep(PAUSE_S)
+
+    again_and_again(look, PAUSE_S)
 
 
 def _make(api: Api, folder: Path, claim: Manifest) -> None:
