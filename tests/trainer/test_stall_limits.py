@@ -20,7 +20,7 @@ COLLECTIVE = (
     '  File "/x/lib/python3.11/site-packages/torch/distributed/distributed_c10d.py", line 9 in all_reduce'
 )
 LOOP = '  File "/app/rljob_trainer/loop.py", line 60 in step'
-REWARD = '  File "/work/rewards.py", line 5 in score'
+REWARD = '  File "/app/mine/rewards.py", line 5 in score'
 
 
 def learnt() -> Limits:
@@ -157,7 +157,7 @@ def test_the_place_is_the_innermost_frame_and_the_nearest_outside_of_libraries()
         where(WAITS)
         == "all_reduce (distributed/distributed_c10d.py:9), called from step (rljob_trainer/loop.py:60)"
     )
-    assert where(a_stack(REWARD, LOOP)) == "score (work/rewards.py:5)"
+    assert where(a_stack(REWARD, LOOP)) == "score (mine/rewards.py:5)"
     assert where(a_stack()) == ""
 
 

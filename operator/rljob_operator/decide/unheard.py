@@ -18,11 +18,12 @@ PATIENCE_SECONDS = 120
 
 def unheard(job: RLJob, observed: Observed, now: float) -> str:
     """Since when, and what to look at; empty if something was heard lately, or nothing was to be heard."""
-    leader, since = _leader(job, observed), _heard(job, observed)
-    if leader is None or since is None or now < since + PATIENCE_SECONDS or observed.progress is None:
+    leader, progress = _leader(job, observed), observed.progress
+    if leader is None or progress is None or now < progress.heartbeat + PATIENCE_SECONDS:
         return ""
+    since = times.to_text(progress.heartbeat)
     return (
-        f"No sign of life from {leader.name} since {times.to_text(since)}, in phase {observed.progress.phase.value}. "
+        f"No sign of life from {leader.name} since {since}, in phase {progress.phase.value}. "
         f"If it cannot be reached, it goes on by itself once it can be; if it hangs, it notices (spec.stall) and "
         f"restarts. `kubectl logs {leader.name}` tells."
     )
@@ -30,21 +31,18 @@ def unheard(job: RLJob, observed: Observed, now: float) -> str:
 
 def until_unheard(job: RLJob, observed: Observed, now: float) -> float | None:
     """When patience ends if nothing is heard until then."""
-    since = _heard(job, observed)
-    due = None if since is None else since + PATIENCE_SECONDS
-    return due if due is not None and due > now else None
-
-
-def _heard(job: RLJob, observed: Observed) -> float | None:
-    """When the running attempt last gave a sign of life, in seconds since the epoch; None before its first."""
-    progress, attempt = observed.progress, job.status.attempt if job.status else None
-    if progress is None or attempt is None or progress.attempt != attempt.number:
+    if _leader(job, observed) is None or observed.progress is None:
         return None
-    return progress.heartbeat if _leader(job, observed) else None
+    due = observed.progress.heartbeat + PATIENCE_SECONDS
+    return due if due > now else None
 
 
 def _leader(job: RLJob, observed: Observed) -> Pod | None:
-    """Rank 0's pod, while it runs."""
-    number = job.status.attempt.number if job.status and job.status.attempt else 0
-    leaders = (pod for pod in observed.role(RoleName.TRAINER) if (pod.attempt, pod.index) == (number, 0))
+    """Rank 0's pod, while it runs and once its attempt has told something."""
+    progress, attempt = observed.progress, job.status.attempt if job.status else None
+    if progress is None or attempt is None or progress.attempt != attempt.number:
+        return None
+    leaders = (
+        pod for pod in observed.role(RoleName.TRAINER) if (pod.attempt, pod.index) == (attempt.number, 0)
+    )
     return next((pod for pod in leaders if pod.phase is PodPhase.RUNNING and not pod.terminating), None)
