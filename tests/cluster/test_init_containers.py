@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from cluster.toys import Toys, alive
+from cluster.toys import Toys
+from pids import alive
 from rljob_api.status import Phase
 
 MEGATRON: dict[str, Any] = {"backend": "megatron"}

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from builders import a_job
-from cluster.toys import DEADLINE_SECONDS, Toys, alive
+from cluster.toys import DEADLINE_SECONDS, Toys
+from pids import alive, parent
 from rljob_api.status import Phase
 from rljob_operator.names import ROLLOUT_PORT
 from waiting import until
@@ -177,7 +178,3 @@ def with_hermits(toys: Toys) -> None:
 def until_hermits(toys: Toys, count: int) -> set[int]:
     until(lambda: len(list(toys.storage.glob("*.hermit"))) == count, "the hermits live", DEADLINE_SECONDS)
     return toys.pids()
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

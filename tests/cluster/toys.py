@@ -134,15 +134,6 @@ def limit_files(limit_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
 
 
-def alive(pid: int) -> bool:
-    """Running: a zombie is not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
 @pytest.fixture
 def toys(tmp_path: Path) -> Iterator[Toys]:
     job = Toys(tmp_path)

@@ -16,6 +16,7 @@ from typing import Any
 
 import builders
 from e2e.volume import Volume
+from pids import parent
 from rljob_api.progress import Progress
 from rljob_api.status import Status
 
@@ -118,7 +119,7 @@ class LocalJob:
     def ranks(self) -> list[int]:
         """Processes of the training ranks, by rank: children of the pod's `rljob_trainer train`."""
         pids = [pid for name, pids in self.pods().items() if "-trainer-" in name for pid in pids]
-        forked = [pid for pid in pids if _program(pid) == _program(_parent(pid))]
+        forked = [pid for pid in pids if _program(pid) == _program(parent(pid))]
         return [pid for pid in forked if "shim.py" not in _program(pid)]  # the pod's own guard forks as well
 
     def servers(self) -> dict[int, int]:
@@ -167,10 +168,3 @@ def _program(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except (FileNotFoundError, ProcessLookupError):
         return ""
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pids import alive
 from rljob_api.progress import Ending
 from trainer import tiny
 from trainer.converting import (
@@ -72,7 +73,7 @@ def test_whoever_waits_takes_over_from_a_holder_that_was_killed(
     (entry,) = entries(tmp_path / "cache")
     assert_is_the_model(entry, model)
     assert drafts(tmp_path / "cache") == []
-    assert [rank for rank in ranks if Path(f"/proc/{rank}").exists()] == []
+    gone(*ranks)
 
 
 def test_told_to_go_it_leaves_words_and_the_next_start_begins_anew(
@@ -85,7 +86,7 @@ def test_told_to_go_it_leaves_words_and_the_next_start_begins_anew(
         assert first.end() == 143
     assert first.words().ending is Ending.PREEMPTED
     assert entries(tmp_path / "cache") == []
-    assert [rank for rank in ranks if Path(f"/proc/{rank}").exists()] == []
+    gone(*ranks)
     second = step("second")
     with ended(second):
         assert second.start().end() == 0
@@ -116,7 +117,7 @@ def test_a_rank_that_dies_ends_the_conversion_with_its_name_and_where_it_was(
         "rank 1 of the conversion was ended by SIGKILL; the kernel does that when memory"
     )
     assert "it was at: decoder.layers." in words.message
-    until(lambda: not Path(f"/proc/{ranks[0]}").exists(), "the other rank is gone")
+    gone(ranks[0])
     assert entries(tmp_path / "cache") == []
 
 
@@ -140,3 +141,8 @@ def test_a_rank_that_hangs_while_it_reads_is_named_with_its_parameter(
         "It hangs at rank 0: embedding.word_embeddings.weight; rank 1: decoder.layers.1."
         in one.words().message
     )
+
+
+def gone(*ranks: int) -> None:
+    """Those whose parent died are init's to bury, at its leisure."""
+    until(lambda: not any(alive(rank) for rank in ranks), "no rank is left")
