@@ -120,7 +120,11 @@ class World:
         """As `reconcile`: observe, decide, tell, act; again until nothing is left to do."""
         while True:
             self.passes += 1
-            observed = Observed(tuple(self.pods.values()), self._told(), frozenset(self.config_maps))
+            observed = Observed(
+                pods=tuple(self.pods.values()),
+                progress=self._told(),
+                run_config_maps=frozenset(self.config_maps),
+            )
             decision = decide(self.job, observed, self.now)
             self.job = self.job.model_copy(update={"status": status(self.job, observed, decision, self.now)})
             self._delete(decision)

@@ -19,7 +19,7 @@ from .roles import Accelerator
 from .rollout import Rollout
 from .rules import BrokenRulesError, broken_rules
 from .stall import Stall
-from .status import Status
+from .status import AttemptStatus, Status
 from .trainer import Trainer
 from .weights import WeightSync
 
@@ -158,3 +158,13 @@ class RLJob(Spec):
     """What to train, on what, and how."""
     status: Status | None = None
     """What the system last saw."""
+
+    @property
+    def attempt(self) -> AttemptStatus | None:
+        """The attempt that runs now, or the last one; None before the first."""
+        return self.status.attempt if self.status else None
+
+    @property
+    def attempt_number(self) -> int:
+        """0 before the first."""
+        return self.attempt.number if self.attempt else 0

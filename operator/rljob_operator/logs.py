@@ -23,8 +23,8 @@ def about(key: Key, job: RLJob | None = None) -> Iterator[None]:
     fields: dict[str, str | int] = {"namespace": key[0], "job": key[1]}
     if job is not None:
         fields["uid"] = job.metadata.uid
-        if job.status and job.status.attempt:
-            fields["attempt"] = job.status.attempt.number
+        if job.attempt:
+            fields["attempt"] = job.attempt.number
     token = _about.set(fields)
     try:
         yield

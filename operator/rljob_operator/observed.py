@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from rljob_api.failure import RoleName
 from rljob_api.progress import Ending, LastWords, Progress
+from rljob_api.status import AttemptStatus
 
 
 class PodPhase(StrEnum):
@@ -91,6 +92,8 @@ class Observed:
     pods: tuple[Pod, ...] = ()
     progress: Progress | None = None
     """What rank 0 told last, live or as its last words."""
+    listening_since: float = 0.0
+    """When this operator began to ask, in seconds since the epoch: before, it could not hear."""
     run_config_maps: frozenset[str] = frozenset()
     """Attempts whose pods were asked for: a pod is missing only if its attempt's ConfigMap is there."""
     refusal: Refusal | None = None
@@ -100,8 +103,15 @@ class Observed:
         return tuple(pod for pod in self.pods if pod.role is role)
 
 
-def newest_progress(told: Iterable[Progress | None], pods: tuple[Pod, ...]) -> Progress | None:
-    """The latest of what rank 0 told and what ended pods said last, by attempt, then step, then heartbeat."""
+def newest_progress(
+    told: Iterable[Progress | None], pods: tuple[Pod, ...], attempt: AttemptStatus | None
+) -> Progress | None:
+    """The latest of what rank 0 told and what ended pods said last, by attempt, then step, then heartbeat.
+
+    Once `attempt` has told of itself, what the ones before it said is out of date: a new operator, which has not
+    reached rank 0 yet, knows better from the status.
+    """
+    since = attempt.number if attempt is not None and attempt.from_step is not None else 0
     spoken = [pod.last_words.progress for pod in pods if pod.last_words]
-    known = [one for one in (*told, *spoken) if one is not None]
+    known = [one for one in (*told, *spoken) if one is not None and one.attempt >= since]
     return max(known, key=lambda one: (one.attempt, one.step, one.heartbeat), default=None)

@@ -14,7 +14,7 @@ def pinned(job: RLJob, decision: Decision, defaults: JobDefaults) -> Decision:
     """`decision` with what its new attempt, if it begins one, will run."""
     if decision.begin is None:
         return decision
-    before = job.status.attempt if job.status else None
+    before = job.attempt
     taken = {
         "trainer_image": job.spec.trainer.image or defaults.image,
         "rollout_image": job.spec.rollout.image or defaults.image,

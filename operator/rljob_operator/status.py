@@ -178,8 +178,10 @@ def _clocks(before: Status, progress: Progress | None, decision: Decision, now: 
 
 
 def _trains(attempt: AttemptStatus, progress: Progress | None) -> bool:
-    """Whether the attempt has got past its preparations."""
-    return progress is not None and progress.attempt == attempt.number and progress.phase not in SETTING_UP
+    """Whether the attempt has got past its preparations; as the status knows, while nobody tells."""
+    if progress is None or progress.attempt != attempt.number:
+        return attempt.from_step is not None
+    return progress.phase not in SETTING_UP
 
 
 def _completion(before: Status, observed: Observed, decision: Decision, now: float) -> str:

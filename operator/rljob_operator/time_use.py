@@ -5,7 +5,7 @@ from __future__ import annotations
 from rljob_api.failure import RoleName
 from rljob_api.goodput import Use
 from rljob_api.job import RLJob
-from rljob_api.progress import Progress, use_of
+from rljob_api.progress import Progress, TrainPhase, use_of
 from rljob_api.reasons import Reason
 
 from .decide import Decision, Goal
@@ -18,7 +18,7 @@ STANDS_STILL = (Goal.SUSPENDED, Goal.COMPLETE, Goal.FAIL)
 
 
 def seen(job: RLJob, observed: Observed, decision: Decision, now: float) -> Seen:
-    attempt = job.status.attempt.number if job.status and job.status.attempt else 0
+    attempt = job.attempt_number
     progress = observed.progress
     current = progress if progress is not None and progress.attempt == attempt else None
     return Seen(
@@ -38,9 +38,19 @@ def _doing(
         return None
     if decision.goal is Goal.WAIT or decision.reason == Reason.NODE_LOST:
         return Use.WAITING
-    if decision.goal is Goal.RUN and decision.begin is None and progress is not None:
-        return use_of(progress.phase)
+    if decision.goal is Goal.RUN and decision.begin is None and (phase := _phase(job, progress)):
+        return use_of(phase)
     return Use.WAITING if hindrance(job, observed, now) else Use.RESTARTING
+
+
+def _phase(job: RLJob, progress: Progress | None) -> TrainPhase | None:
+    """What the trainer does, as far as it told; as the status knows, while it does not tell a new operator yet."""
+    if progress is not None:
+        return progress.phase
+    if job.status is None or job.attempt is None or job.attempt.from_step is None:
+        return None
+    known = job.status.progress.phase
+    return TrainPhase(known) if known else None
 
 
 def _hung(observed: Observed, attempt: int) -> Hung | None:

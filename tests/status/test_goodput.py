@@ -213,6 +213,15 @@ def test_a_status_that_says_nothing_new_is_not_written_for_the_time_that_passed(
     assert further.goodput.percent == "100.0"
 
 
+def test_an_operator_that_has_not_reached_rank_0_yet_takes_training_for_training() -> None:
+    trains = seen(a_trainer(), a_rollout(), progress=a_progress(spent=Seconds(in_hand=1)))
+    known = told_at(a_status(), trains, 0)
+    for after, ready in ((1, False), (600, True)):  # something else is new meanwhile
+        known = told_at(known, seen(a_trainer(), a_rollout(ready=ready)), after)
+    assert known.goodput is not None
+    assert known.goodput.shares.restarting == "0.0"
+
+
 def told_at(before: Status, observed: Observed, after: float, **spec: Any) -> Status:
     job: RLJob = a_job(before, **spec)
     return status(job, observed, decide(job, observed, NOW + after), NOW + after)

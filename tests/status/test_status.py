@@ -26,7 +26,7 @@ from rljob_api.status import CheckpointFacts, Condition, ConditionType, Exactnes
 from rljob_operator import times
 from rljob_operator.decide import Decision, Ended, GivenBack, Goal
 from rljob_operator.decide.verdict import sentence
-from rljob_operator.observed import Observed, PodPhase, Refusal
+from rljob_operator.observed import Observed, PodPhase, Refusal, newest_progress
 from rljob_operator.status import status
 
 RUN = Decision(Goal.RUN, "FirstAttempt")
@@ -79,6 +79,23 @@ def test_a_job_trains_once_its_own_attempt_generates() -> None:
         Phase.STARTING,
         Phase.TRAINING,
     ]
+
+
+def test_a_new_operator_that_has_not_reached_rank_0_yet_takes_nothing_back() -> None:
+    known = told(seen(a_trainer(attempt=2), progress=a_progress(step=7, attempt=2)), job=a_job(a_status(2)))
+    assert known.phase is Phase.TRAINING
+    later = told(seen(a_trainer(attempt=2)), job=a_job(known), now=NOW + 60)
+    assert later == known
+
+
+def test_words_of_an_attempt_before_are_out_of_date_once_the_current_one_has_told_of_itself() -> None:
+    old = last_words(Ending.PREEMPTED, progress=a_progress(step=2))
+    pods = (a_trainer(**failed(143, words=old)), a_trainer(attempt=2))
+    begun, told_of = an_attempt(2), an_attempt(2, from_step=2)
+    assert newest_progress((), pods, None) == newest_progress((), pods, begun) == old.progress
+    assert newest_progress((), pods, told_of) is None
+    new = a_progress(step=3, attempt=2)
+    assert newest_progress((None, new), pods, told_of) == new
 
 
 def test_a_job_converts_while_a_trainer_of_its_attempt_does_and_says_how_far() -> None:

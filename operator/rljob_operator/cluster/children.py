@@ -46,7 +46,7 @@ class Pods(Objects[PodFacts | None]):
 
     def observed(self, job: RLJob) -> Iterator[Pod]:
         """The job's own; those that we deleted are going even before the watch says so."""
-        attempt = job.status.attempt.number if job.status and job.status.attempt else 0
+        attempt = job.attempt_number
         for known in self._own(job):
             if known.facts is not None:
                 pod = known.facts.pod

@@ -48,7 +48,7 @@ class EventPosts:
 
 def event(job: RLJob, happening: Happening, instance: str, now: float) -> Manifest:
     """Its name follows from what it says: told once, even by two operators."""
-    attempt = job.status.attempt.number if job.status and job.status.attempt else 0
+    attempt = job.attempt_number
     said = f"{job.metadata.uid}/{attempt}/{happening.reason}/{happening.note}"
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
     namespace = job.metadata.namespace

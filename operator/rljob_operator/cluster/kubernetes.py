@@ -64,7 +64,8 @@ class KubernetesCluster:
         pods = tuple(self._events.explained(key, pods, mine))
         return Observed(
             pods=pods,
-            progress=newest_progress((self._told.get(job.metadata.uid),), pods),
+            progress=newest_progress((self._told.get(job.metadata.uid),), pods, job.attempt),
+            listening_since=self._told.since,
             run_config_maps=mine,
             refusal=self._refusals.get(key),
         )

@@ -47,7 +47,7 @@ class LocalCluster:
 
     async def observe(self, job: RLJob) -> Observed:
         pods = tuple(process.pod for process in self._pods.values())
-        self._told = newest_progress((self._told, self._poller.newest), pods)
+        self._told = newest_progress((self._told, self._poller.newest), pods, job.attempt)
         self._forget_gone()
         return Observed(
             pods=pods,

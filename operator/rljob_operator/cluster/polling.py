@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import NoReturn
@@ -39,6 +40,8 @@ class Answers:
 
     def __init__(self) -> None:
         self._newest: dict[str, Progress] = {}
+        self.since = time.time()
+        """When listening began."""
 
     def get(self, uid: str) -> Progress | None:
         return self._newest.get(uid)

@@ -29,7 +29,7 @@ def finished(job: RLJob, observed: Observed) -> Decision | None:
 
 def completed(job: RLJob, observed: Observed) -> Decision | None:
     """Complete once every trainer of the attempt said so: an exit code of 0 does not prove that all steps ran."""
-    attempt = job.status.attempt.number if job.status and job.status.attempt else 0
+    attempt = job.attempt_number
     trainers = [pod for pod in observed.role(RoleName.TRAINER) if pod.attempt == attempt]
     if len(trainers) < job.spec.trainer.num_nodes or not all(pod.complete for pod in trainers):
         return None

@@ -31,7 +31,7 @@ KEPT_ATTEMPTS = 2
 
 
 def gang(job: RLJob, observed: Observed, now: float) -> Decision:
-    attempt = job.status.attempt if job.status else None
+    attempt = job.attempt
     if attempt is None:
         return _begin(job, Reason.FIRST_ATTEMPT, now)
     if is_true(job.status, ConditionType.SUSPENDED):
@@ -78,7 +78,7 @@ def next_attempt(
     job: RLJob, reason: str, now: float, failures_in_a_row: int = 0, cause: Pod | None = None
 ) -> AttemptStatus:
     """`cause` is what ended the attempt before it, if that failed."""
-    before = job.status.attempt if job.status else None
+    before = job.attempt
     number = before.number + 1 if before else 1
     return AttemptStatus(
         number=number,

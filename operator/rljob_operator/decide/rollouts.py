@@ -150,7 +150,7 @@ def _step(job: RLJob) -> int:
 
 
 def _is_pinned(job: RLJob, observed: Observed) -> bool:
-    attempt = job.status.attempt if job.status else None
+    attempt = job.attempt
     return attempt is not None and attempt.run_config_map_name in observed.run_config_maps
 
 

@@ -6,6 +6,8 @@ reached again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 
@@ -18,12 +20,11 @@ PATIENCE_SECONDS = 120
 
 def unheard(job: RLJob, observed: Observed, now: float) -> str:
     """Since when, and what to look at; empty if something was heard lately, or nothing was to be heard."""
-    leader, progress = _leader(job, observed), observed.progress
-    if leader is None or progress is None or now < progress.heartbeat + PATIENCE_SECONDS:
+    heard, leader = _heard(job, observed), _leader(job, observed)
+    if heard is None or leader is None or now < heard.at + PATIENCE_SECONDS:
         return ""
-    since = times.to_text(progress.heartbeat)
     return (
-        f"No sign of life from {leader.name} since {since}, in phase {progress.phase.value}. "
+        f"No sign of life from {leader.name} since {times.to_text(heard.at)}, in phase {heard.phase}. "
         f"If it cannot be reached, it goes on by itself once it can be; if it hangs, it notices (spec.stall) and "
         f"restarts. `kubectl logs {leader.name}` tells."
     )
@@ -31,18 +32,38 @@ def unheard(job: RLJob, observed: Observed, now: float) -> str:
 
 def until_unheard(job: RLJob, observed: Observed, now: float) -> float | None:
     """When patience ends if nothing is heard until then."""
-    if _leader(job, observed) is None or observed.progress is None:
+    heard = _heard(job, observed)
+    if heard is None or _leader(job, observed) is None:
         return None
-    due = observed.progress.heartbeat + PATIENCE_SECONDS
+    due = heard.at + PATIENCE_SECONDS
     return due if due > now else None
 
 
-def _leader(job: RLJob, observed: Observed) -> Pod | None:
-    """Rank 0's pod, while it runs and once its attempt has told something."""
-    progress, attempt = observed.progress, job.status.attempt if job.status else None
-    if progress is None or attempt is None or progress.attempt != attempt.number:
+@dataclass(frozen=True)
+class _Heard:
+    """The last sign of life."""
+
+    at: float
+    """Seconds since the epoch."""
+    phase: str
+
+
+def _heard(job: RLJob, observed: Observed) -> _Heard | None:
+    """None until the attempt has told something. An operator that began since then has waited only so long itself."""
+    progress, attempt = observed.progress, job.attempt
+    if attempt is None:
         return None
+    if progress is not None and progress.attempt == attempt.number:
+        return _Heard(progress.heartbeat, progress.phase.value)
+    told = job.status.progress if job.status else None
+    if attempt.from_step is None or told is None or not told.last_updated_time:
+        return None
+    return _Heard(max(observed.listening_since, times.to_seconds(told.last_updated_time)), told.phase)
+
+
+def _leader(job: RLJob, observed: Observed) -> Pod | None:
+    """Rank 0's pod, while it runs."""
     leaders = (
-        pod for pod in observed.role(RoleName.TRAINER) if (pod.attempt, pod.index) == (attempt.number, 0)
+        pod for pod in observed.role(RoleName.TRAINER) if (pod.attempt, pod.index) == (job.attempt_number, 0)
     )
     return next((pod for pod in leaders if pod.phase is PodPhase.RUNNING and not pod.terminating), None)

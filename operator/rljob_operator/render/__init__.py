@@ -28,7 +28,7 @@ def render(job: RLJob, decision: Decision, control_token: str, settings: Setting
     as it was made, whatever operator or settings come after. `control_token` is that of the job's Secret, should it
     not exist yet.
     """
-    attempt = job.status.attempt if job.status else None
+    attempt = job.attempt
     if attempt is None or not (decision.start or _edited(job)):
         return []
     surroundings = [
