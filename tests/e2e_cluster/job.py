@@ -13,7 +13,7 @@ from typing import Any
 import builders
 from kube.api import Manifest
 from kube.cluster import Cluster
-from kube.processes import Failure, run
+from kube.processes import Command, Failure, run
 from rljob_api.base import GROUP
 from rljob_operator import names
 
@@ -159,10 +159,17 @@ class Job:
 
     def kill(self, name: str) -> None:
         """Kill a pod's first process, as the kernel does when memory is short."""
+        node, container = self._task(name)
+        run(*self.cluster.ctr(node), "tasks", "kill", "--signal", "SIGKILL", container)
+
+    def in_network_of(self, name: str) -> Command:
+        """Before a command: run it in the network of a pod."""
+        return self.cluster.in_container(*self._task(name))
+
+    def _task(self, name: str) -> tuple[str, str]:
+        """A pod's node, and its container as containerd calls it."""
         pod = self.pods()[name]
-        container = _container(pod).removeprefix("containerd://")
-        ctr = self.cluster.ctr(pod["spec"]["nodeName"])
-        run(*ctr, "tasks", "kill", "--signal", "SIGKILL", container)
+        return pod["spec"]["nodeName"], _container(pod).removeprefix("containerd://")
 
     def wait_for(self, happens: Callable[[], object], what: str, within_s: float = WITHIN_S) -> None:
         """Return once it `happens`; `what` says so in words.

@@ -64,15 +64,12 @@ def test_a_trainer_pod_deleted_by_force_starts_again_from_its_checkpoint(job: Jo
 def test_a_silent_node_is_named_and_the_trainer_gets_no_second_beside_it(job: Job) -> None:
     before, trainer = job.attempt(), job.trainer()
     node = job.nodes("trainer")[trainer]
-    job.cluster.silence(node)
-    try:
+    with job.cluster.frozen("kubelet", node):
         job.wait_for(lambda: progressing(job).get("reason") == "NodeLost", "the node is said to be lost")
         assert f"Node {node} is silent" in progressing(job)["message"]
         assert f"kubectl delete node {node}" in progressing(job)["message"]
         assert (job.attempt(), list(job.nodes("trainer"))) == (before, [trainer])
         stopped_at = job.step()
-    finally:
-        job.cluster.wake(node)
     job.wait_for(lambda: job.is_back(after=before), "the gang is back")
     assert job.last_attempt()["lostSteps"] == 0
     job.wait_for(lambda: job.step() > stopped_at + 2, "steps go on")

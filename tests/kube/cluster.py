@@ -18,8 +18,9 @@ from .programs import programs
 MARKS = {
     "kube-apiserver": "--audit-log-path={folder}/audit.log",
     "coredns": "{folder}/Corefile",
+    "kubelet": "--root-dir={folder}/{node}/kubelet",
 }
-"""Programs of the control plane, and an argument that each of them alone has."""
+"""Programs of the cluster, and an argument that each of them alone has."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,12 @@ class Cluster:
         socket = self.folder / node / "containerd.sock"
         return ["ctr", "--address", socket, "--namespace", "k8s.io"]
 
+    def in_container(self, node: str, container: str) -> Command:
+        """Before a command: run it in the network of a pod, by the id of one of its containers."""
+        tasks = (line.split() for line in run(*self.ctr(node), "tasks", "list").splitlines())
+        (pid,) = (pid for name, pid, *_ in tasks if name == container)
+        return [*self.on_node(node), "nsenter", "--target", pid, "--net", "--"]
+
     def give_gpus(self, node: str, count: int, resource: str = "nvidia.com/gpu") -> None:
         """Let a node say that it has so many GPUs; the scheduler and the kubelet count them as they count real ones."""
         amounts = {resource: str(count)}
@@ -97,28 +104,18 @@ class Cluster:
         """Undo `cut_off`."""
         self.run("ip", "link", "set", node, "up")
 
-    def silence(self, node: str) -> None:
-        """Stop a node's kubelet where it is: pods run on, but nobody tells of them, and nothing is done to them."""
-        os.kill(self._process(self._kubelet(node)), signal.SIGSTOP)
-
-    def wake(self, node: str) -> None:
-        """Undo `silence`."""
-        os.kill(self._process(self._kubelet(node)), signal.SIGCONT)
-
     @contextmanager
-    def frozen(self, *programs: str) -> Iterator[None]:
-        """In the block these programs of the control plane take connections, and answer nothing: see `MARKS`."""
-        pids = [self._process(MARKS[program].format(folder=self.folder)) for program in programs]
+    def frozen(self, program: str, node: str = "node0") -> Iterator[None]:
+        """In the block this program takes connections and answers nothing; see `MARKS`.
+
+        Without a node's kubelet its pods run on, but nobody tells of them, and nothing is done to them.
+        """
+        pid = self._process(MARKS[program].format(folder=self.folder, node=node))
+        os.kill(pid, signal.SIGSTOP)
         try:
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
             yield
         finally:
-            for pid in pids:
-                os.kill(pid, signal.SIGCONT)
-
-    def _kubelet(self, node: str) -> str:
-        return f"--root-dir={self.folder / node / 'kubelet'}"
+            os.kill(pid, signal.SIGCONT)
 
     def _process(self, argument: str) -> int:
         """Id of the one that was started with it, as this machine numbers it."""

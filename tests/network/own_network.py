@@ -1,17 +1,15 @@
-"""A network of one's own, for a test and all that it starts, with rules on what passes.
+"""A network of one's own, for a test and all that it starts.
 
-Pods of `rljob run` are processes at loopback addresses. In a network namespace that the test made, nftables cuts them
-off from each other, and nobody else on this machine notices.
+Pods of `rljob run` are processes at loopback addresses. In a network namespace that the test made, `trouble.py` cuts
+them off from each other, and nobody else on this machine notices.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kube.processes import run
@@ -19,14 +17,6 @@ from kube.programs import Unavailable
 
 NEW_NETWORK = 0x40000000
 """CLONE_NEWNET of unshare(2) and setns(2); Python has them from 3.12 on."""
-TABLE = ("inet", "trouble")
-HALF = "numgen random mod 2 0 counter drop"
-"""Every second packet, by chance, is lost."""
-
-
-def cut_off(address: str) -> str:
-    """Nothing reaches this address, and nothing comes from it."""
-    return f"ip saddr {address} counter drop\nip daddr {address} counter drop"
 
 
 @contextmanager
@@ -49,23 +39,3 @@ def own_network() -> Iterator[None]:
             libc.setns(before, NEW_NETWORK)
     finally:
         os.close(before)
-
-
-@contextmanager
-def trouble(rules: str) -> Iterator[Callable[[], int]]:
-    """What `rules` say of packets holds in the block. Gives what tells how many were lost so far."""
-    family, name = TABLE
-    chain = f"chain arriving {{\ntype filter hook input priority 0\n{rules}\n}}"
-    subprocess.run(
-        ["nft", "-f", "-"], input=f"table {family} {name} {{\n{chain}\n}}\n", text=True, check=True
-    )
-    try:
-        yield _lost
-    finally:
-        run("nft", "delete", "table", *TABLE)
-
-
-def _lost() -> int:
-    listed = json.loads(run("nft", "--json", "list", "table", *TABLE))["nftables"]
-    rules = [part for each in listed for part in each.get("rule", {}).get("expr", [])]
-    return sum(part["counter"]["packets"] for part in rules if "counter" in part)

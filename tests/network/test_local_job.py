@@ -10,7 +10,8 @@ import pytest
 from e2e.kills import step
 from e2e.local_job import LocalJob, addition
 from kube.fixtures import skipped_if_unavailable
-from network.own_network import HALF, cut_off, own_network, trouble
+from network.own_network import own_network
+from network.trouble import HALF, cut_off, trouble
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.status import Phase, Status
