@@ -40,10 +40,13 @@ class JobDefaults(Spec):
     rollout_requests: Requests = Field({"cpu": "250m", "memory": "2Gi"})
     """The same of a rollout pod, for `rollout.resources`."""
     network_policies: bool = True
-    """Let only a job's own pods, and `progressNamespaces`, connect to its pods."""
+    """Let only a job's own pods, and those of the namespaces below, connect to its pods."""
     progress_namespaces: list[DnsLabel] = Field([])
-    """Namespaces whose pods may read a job's progress and metrics, for example that of the monitoring; the chart adds
-    the operator's own."""
+    """Namespaces whose pods may read a job's progress and metrics from rank 0, for example that of the monitoring; the
+    chart adds the operator's own."""
+    vllm_metrics_namespaces: list[DnsLabel] = Field([])
+    """Namespaces whose pods may connect to vLLM's port, to read its `/metrics`; every other route but `/health` asks
+    for the job's token. Empty: only the job's own trainers connect to it."""
 
 
 class Settings(Spec):

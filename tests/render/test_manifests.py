@@ -109,6 +109,7 @@ DEFAULTS = JobDefaults(
     tolerations=[Toleration(key="spot", operator="Exists")],
     env=[EnvVar(name="HTTPS_PROXY", value="http://proxy.example:3128"), EnvVar(name="HF_HOME", value="/x")],
     progress_namespaces=["rljob-system", "monitoring"],
+    vllm_metrics_namespaces=["monitoring"],
 )
 
 
@@ -246,6 +247,22 @@ def test_a_drain_can_always_evict_one_server(replicas: int, least: int, kept: in
     rollout = {"replicas": replicas, "minReplicas": least}
     budgets = [one for one in rendered(rollout=rollout) if one["kind"] == "PodDisruptionBudget"]
     assert [one["spec"]["minAvailable"] for one in budgets] == ([] if kept is None else [kept])
+
+
+def test_only_trainers_reach_a_server_and_the_operators_namespace_none_of_them() -> None:
+    """What reads progress reads nothing of vLLM; who measures vLLM is named apart."""
+
+    def let_in(role: str, defaults: JobDefaults) -> list[tuple[Any, Any]]:
+        (policy,) = [one for one in rendered(defaults) if one["metadata"]["name"] == f"demo-{role}"]
+        rules = policy["spec"]["ingress"]
+        return [(one["from"], one.get("ports")) for one in rules if "namespaceSelector" in one["from"][0]]
+
+    readers = JobDefaults(progress_namespaces=["rljob-system"])
+    assert let_in("rollout", readers) == []
+    assert [ports for _, ports in let_in("trainer", readers)] == [[{"protocol": "TCP", "port": 29401}]]
+    measured = JobDefaults(vllm_metrics_namespaces=["monitoring"])
+    assert let_in("trainer", measured) == []
+    assert [ports for _, ports in let_in("rollout", measured)] == [[{"protocol": "TCP", "port": 29402}]]
 
 
 def test_policies_can_be_left_to_the_administrator() -> None:

@@ -1,6 +1,7 @@
 """Who may connect to the pods of a job. What is not allowed here is refused by a network that enforces policies.
 
-vLLM's control routes and the ranks' ports know no authentication of their own worth the name.
+vLLM's control routes and the ranks' ports know no authentication of their own worth the name. A policy knows ports and
+no routes: whom an administrator lets read a server's `/metrics` can ask its other routes, and needs the job's token.
 """
 
 from __future__ import annotations
@@ -17,24 +18,21 @@ LAST_PORT = 65535
 
 
 def network_policies(job: RLJob, defaults: JobDefaults) -> list[Manifest]:
-    """Collectives choose ports of their own, and join servers to each other; only trainers reach their HTTP port."""
+    """Collectives choose ports of their own, and join servers to each other; their HTTP port is for trainers.
+
+    The operator reads rank 0's progress, and never a server.
+    """
     name = job.metadata.name
     whole_job = {"podSelector": {"matchLabels": names.job_labels(name)}}
     trainers = {"podSelector": {"matchLabels": names.role_labels(name, RoleName.TRAINER)}}
     servers = {"podSelector": {"matchLabels": names.role_labels(name, RoleName.ROLLOUT)}}
     chosen = {"protocol": "TCP", "port": names.ROLLOUT_PORT + 1, "endPort": LAST_PORT}
+    told = _readers(defaults.progress_namespaces, names.PROGRESS_PORT)
+    measured = _readers(defaults.vllm_metrics_namespaces, names.ROLLOUT_PORT)
     return [
-        _policy(job, RoleName.TRAINER, [{"from": [whole_job]}, *_readers(defaults, names.PROGRESS_PORT)]),
+        _policy(job, RoleName.TRAINER, [{"from": [whole_job]}, *told]),
         _policy(
-            job,
-            RoleName.ROLLOUT,
-            [
-                {"from": [trainers]},
-                {"from": [servers], "ports": [chosen]},
-                *_readers(
-                    defaults, names.ROLLOUT_PORT
-                ),  # without the token they get no further than /metrics
-            ],
+            job, RoleName.ROLLOUT, [{"from": [trainers]}, {"from": [servers], "ports": [chosen]}, *measured]
         ),
     ]
 
@@ -53,15 +51,11 @@ def _policy(job: RLJob, role: RoleName, ingress: list[Manifest]) -> Manifest:
     }
 
 
-def _readers(defaults: JobDefaults, port: int) -> list[Manifest]:
-    """The namespaces whose pods read what rank 0 and the servers tell."""
-    if not defaults.progress_namespaces:
+def _readers(namespaces: list[str], port: int) -> list[Manifest]:
+    """All pods of these namespaces, at one port."""
+    if not namespaces:
         return []
-    by_name = {
-        "key": "kubernetes.io/metadata.name",
-        "operator": "In",
-        "values": list(defaults.progress_namespaces),
-    }
+    by_name = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces}
     return [
         {
             "from": [{"namespaceSelector": {"matchExpressions": [by_name]}}],
