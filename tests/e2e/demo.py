@@ -28,11 +28,11 @@ LAST = 60
 """Steps of that job."""
 BARS = "▁▂▃▄▅▆▇█"
 
-Blow = Callable[[LocalJob], None]
+Blow = Callable[[LocalJob], object]
 BLOWS: list[tuple[int, str, Blow]] = [
     (8, "notice: SIGTERM to a rank", lambda job: rank_goes(job, signal.SIGTERM, TrainPhase.TRAIN)),
     (20, "no notice: SIGKILL to a rank", lambda job: rank_goes(job, signal.SIGKILL, TrainPhase.SYNC)),
-    (32, "a vLLM server is killed", lambda job: kill_server(job, signal.SIGKILL, 0)),
+    (32, "a vLLM server is killed", lambda job: kill_server(job, signal.SIGKILL, TrainPhase.GENERATE, 0, -1)),
     (44, "`kill -9` of rljob run; the same command again", kill_command),
 ]
 """At which step, what is said, and what is done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -62,8 +63,9 @@ class LocalJob:
         path = self.folder / "job.yaml"
         path.write_text(json.dumps(self.manifest))
         command = [sys.executable, "-m", "rljob_cli", "run", str(path), "--work-dir", str(self.work_dir)]
+        own = {**os.environ, "NRL_MEGATRON_CHECKPOINT_DIR": str(self.folder / "conversions")}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=own)
         return self
 
     def finish(self, deadline: float = 240) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.kills import assert_same, kill_command, kill_rank, kill_server, step
+from e2e.kills import LAUNCHER, assert_same, kill_command, kill_rank, kill_server, step
 from e2e.local_job import LocalJob, addition
 from rljob_api.progress import TrainPhase
 from rljob_api.samples import SampleRecord
@@ -24,11 +24,18 @@ from rljob_api.status import Exactness, Phase
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-STEPS = 70
+STEPS = 80
 """Enough for twenty kills: catching a phase of a tenth of a second takes a step or two."""
 PHASES = [TrainPhase.GENERATE, TrainPhase.TRAIN, TrainPhase.SYNC, TrainPhase.SAVE]
-SERVER_KILLS = {3: signal.SIGKILL, 7: signal.SIGTERM, 11: signal.SIGKILL}
-"""After so many kills of ranks, and how."""
+VICTIMS = [0, 1]
+THEIR_LAUNCHER = {3, 12}
+"""Kills that hit it instead of a rank, by number."""
+SERVER_KILLS = {
+    2: (signal.SIGKILL, TrainPhase.GENERATE),
+    8: (signal.SIGTERM, TrainPhase.GENERATE),
+    14: (signal.SIGKILL, TrainPhase.SYNC),
+}
+"""After so many kills of ranks: how, and when."""
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +65,19 @@ def test_after_every_sync_the_servers_answer_with_the_weights_of_the_trainer(str
 
 
 def test_a_stop_and_twenty_kills_change_nothing(straight: LocalJob, job: LocalJob) -> None:
-    """Ctrl-C; then SIGKILL and SIGTERM of each rank in each phase, of servers while training goes on, and of the whole
-    command. All in one life of a job, because starting vLLM is what takes the time."""
+    """Ctrl-C; then SIGKILL and SIGTERM of ranks and of what launched them in each phase, of servers while training goes
+    on, and of the whole command. All in one life of a job, because starting vLLM is what takes the time."""
     job.start()
     _stop(job)
     job.start()
     _assert_exact(job)
-    kills = list(itertools.product([signal.SIGKILL, signal.SIGTERM], PHASES, [0, 1]))
+    kills = list(itertools.product([signal.SIGKILL, signal.SIGTERM], PHASES, VICTIMS))
     before = -1
     for number, (how, phase, rank) in enumerate(kills):
-        before = kill_rank(job, how, phase, rank, before)
+        victim = LAUNCHER if number in THEIR_LAUNCHER else rank
+        before = kill_rank(job, how, phase, victim, before)
         if number in SERVER_KILLS:
-            kill_server(job, SERVER_KILLS[number], number % 2)
+            before = kill_server(job, *SERVER_KILLS[number], replica=number // 2 % 2, before=before)
     kill_command(job)
     assert job.finish() == 0, job.words()
     status = job.status()
