@@ -39,11 +39,20 @@ def uses_transformer_engine() -> bool:
 def block_spec(config: TransformerConfig, chunk: int | None) -> ModuleSpec | TransformerBlockSubmodules:
     """What `GPTModel` is to build on this stage, or in one of its chunks."""
     if uses_transformer_engine():
-        return get_gpt_layer_with_transformer_engine_spec(
-            num_experts=config.num_moe_experts, moe_grouped_gemm=False, qk_layernorm=config.qk_layernorm
-        )
+        return _transformer_engine_layer(config)
     layer = _local_layer(config)
     return TransformerBlockSubmodules([layer] * get_num_layers_to_build(config, chunk), RMSNorm)
+
+
+def _transformer_engine_layer(config: TransformerConfig) -> ModuleSpec:
+    """It saves the norm before experts under a name of its own; here under the one that conversions give to it, so that
+    a checkpoint can be loaded with and without Transformer Engine.
+    """
+    layer = get_gpt_layer_with_transformer_engine_spec(
+        num_experts=config.num_moe_experts, moe_grouped_gemm=False, qk_layernorm=config.qk_layernorm
+    )
+    layer.submodules.sharded_state_dict_keys_map["pre_mlp_layernorm."] = "mlp.linear_fc1.layer_norm_"
+    return layer
 
 
 def _local_layer(config: TransformerConfig) -> ModuleSpec:
