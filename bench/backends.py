@@ -24,6 +24,7 @@ LEAST_GAIN, MISMATCH = 0.3, 1e-4
 
 def measure(folder: Path) -> Result:
     os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    os.environ["NRL_MEGATRON_CHECKPOINT_DIR"] = str(folder / "cache" / "megatron")
     runs = {
         name: [run(folder / f"{name.split(',')[0]}-{seed}", example(file, seed)) for seed in SEEDS]
         for name, file in EXAMPLES.items()

@@ -42,20 +42,36 @@ def work_dir(tmp_path: Path) -> Iterator[WorkDir]:
 
 
 def trainer(work_dir: WorkDir) -> Container:
-    job = a_job(Status(attempt=an_attempt()), **SPEC)
+    return started(work_dir, **SPEC)[-1]
+
+
+def started(work_dir: WorkDir, **spec: Any) -> list[Container]:
+    job = a_job(Status(attempt=an_attempt()), **spec)
     start = PodStart(RoleName.TRAINER, 0, names.trainer_pod("demo", 0, 1))
     manifests = render(job, Decision(Goal.RUN, "", start=(start,)), "token", Settings())
     secret = work_dir.config / names.control_secret("demo", job.metadata.uid)
     secret.mkdir()
     (secret / names.CONTROL_TOKEN_KEY).write_text("token")
     places = machine_places(job, work_dir, work_dir.path / "cache", addresses(job, work_dir.path))
-    return containers(manifests[-1], work_dir, places)[-1]
+    return containers(manifests[-1], work_dir, places)
 
 
 def test_home_caches_and_what_a_cluster_has_in_secrets_are_the_users_own(work_dir: WorkDir) -> None:
     env = trainer(work_dir).env
     assert not {"HOME", "VLLM_CACHE_ROOT", "PYTHONPATH", "HF_TOKEN", "KEY"} & env.keys()
     assert (env["HF_HOME"], env[names.CONTROL_TOKEN_ENV]) == ("/my/own", "token")
+
+
+def test_conversions_are_kept_where_the_users_environment_says(work_dir: WorkDir) -> None:
+    both = started(work_dir, backend="megatron")
+    assert [one.spec["name"] for one in both] == ["convert", "trainer"]
+    assert [one for one in both if names.CONVERSIONS_ENV in one.env] == []
+
+
+def test_or_where_the_job_says(work_dir: WorkDir) -> None:
+    own = {"env": [{"name": names.CONVERSIONS_ENV, "value": "/my/own"}]}
+    both = started(work_dir, backend="megatron", trainer=own)
+    assert {one.env[names.CONVERSIONS_ENV] for one in both} == {"/my/own"}
 
 
 def test_only_the_run_and_the_storage_are_mounted(work_dir: WorkDir) -> None:

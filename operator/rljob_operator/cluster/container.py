@@ -92,7 +92,11 @@ def _from_this_machine(variable: Manifest, work_dir: WorkDir) -> bool:
     """Home and caches are the user's own, and so is what a cluster has in a Secret."""
     match variable:
         case {"name": name, "value": value}:
-            return (name, value) in {*names.WRITABLE_PLACES.items(), ("PYTHONPATH", names.REWARD_PATH)}
+            return (name, value) in {
+                *names.WRITABLE_PLACES.items(),
+                (names.CONVERSIONS_ENV, names.CONVERSIONS_PATH),
+                ("PYTHONPATH", names.REWARD_PATH),
+            }
         case {"valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}:
             return not Path(work_dir.config, secret, key).exists()
         case _:
