@@ -140,9 +140,9 @@ class Job:
         listed = self.cluster.api.get(f"{PODS}?labelSelector={selector}").body
         return {pod["metadata"]["name"]: pod for pod in listed["items"]}
 
-    def trainer(self, attempt: int | None = None) -> str:
-        """Name of the only trainer pod of an attempt; of the present one, unless told."""
-        return f"{self.name}-trainer-0-{attempt or self.attempt()}"
+    def trainer(self, index: int = 0) -> str:
+        """Name of a trainer pod of the present attempt; of rank 0's, unless told."""
+        return f"{self.name}-trainer-{index}-{self.attempt()}"
 
     def container(self, name: str) -> str:
         """Id of a pod's container."""
@@ -159,17 +159,12 @@ class Job:
 
     def kill(self, name: str) -> None:
         """Kill a pod's first process, as the kernel does when memory is short."""
-        node, container = self._task(name)
+        node, container = _task(self.pods()[name])
         run(*self.cluster.ctr(node), "tasks", "kill", "--signal", "SIGKILL", container)
 
     def in_network_of(self, name: str) -> Command:
         """Before a command: run it in the network of a pod."""
-        return self.cluster.in_container(*self._task(name))
-
-    def _task(self, name: str) -> tuple[str, str]:
-        """A pod's node, and its container as containerd calls it."""
-        pod = self.pods()[name]
-        return pod["spec"]["nodeName"], _container(pod).removeprefix("containerd://")
+        return network_of(self.cluster, self.pods()[name])
 
     def wait_for(self, happens: Callable[[], object], what: str, within_s: float = WITHIN_S) -> None:
         """Return once it `happens`; `what` says so in words.
@@ -203,6 +198,16 @@ class Job:
             return self.cluster.kubectl("--namespace", NAMESPACE, *arguments)
         except Failure as failure:
             return str(failure)
+
+
+def network_of(cluster: Cluster, pod: Manifest) -> Command:
+    """Before a command: run it in the network of a pod."""
+    return cluster.in_container(*_task(pod))
+
+
+def _task(pod: Manifest) -> tuple[str, str]:
+    """A pod's node, and its container as containerd calls it."""
+    return pod["spec"]["nodeName"], _container(pod).removeprefix("containerd://")
 
 
 def _container(pod: Manifest) -> str:

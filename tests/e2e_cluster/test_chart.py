@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -15,15 +16,16 @@ from charts.scraping import scrape_configs
 from kube.api import Manifest
 from kube.cluster import Cluster
 from kube.fixtures import skipped_if_unavailable
-from kube.pods import eventually
-from kube.processes import Failure
+from kube.pods import busybox, create, delete, eventually, is_in_phase, wait_for
+from kube.processes import Command, Failure, run
 from kube.programs import programs
+from rljob_api.base import GROUP
 from rljob_chart.operator_dashboard import OPERATOR
 from rljob_chart.training_dashboard import TRAINING
 from rljob_operator import names
 
 from .deployment import NAMESPACE, RELEASE
-from .job import Job
+from .job import Job, network_of
 
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings"
@@ -72,6 +74,35 @@ def answer_of(cluster: Cluster, *arguments: str) -> str:
 
 
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3)"
+STRANGER = {f"{GROUP}/name": "another", f"{GROUP}/role": "trainer"}
+"""What a trainer of another job in the same namespace is labelled with."""
+
+
+@pytest.fixture
+def stranger(job: Job) -> Iterator[Command]:
+    """Before a command: run it in the network of a pod that looks like a trainer of another job."""
+    name = create(job.cluster.api, busybox("stranger", "sleep 1000", labels=STRANGER))
+    pod = wait_for(job.cluster.api, name, is_in_phase("Running"))
+    yield network_of(job.cluster, pod)
+    delete(job.cluster.api, name)
+
+
+def test_a_job_is_reached_by_its_own_trainers_and_by_no_stranger(job: Job, stranger: Command) -> None:
+    """The same question from inside of two pods of one namespace; only one of them belongs to the job."""
+    (trainer,), (server, _) = job.pods("trainer").values(), job.pods("rollout").values()
+    assert opens(job.in_network_of(job.trainer()), server, names.ROLLOUT_PORT)
+    assert not opens(stranger, server, names.ROLLOUT_PORT)
+    assert not opens(stranger, trainer, names.PROGRESS_PORT)
+    assert not opens(stranger, trainer, names.MASTER_PORT)
+
+
+def opens(inside: Command, pod: Manifest, port: int) -> bool:
+    """Whether a connection can be opened from there."""
+    try:
+        run(*inside, sys.executable, "-c", CONNECT, pod["status"]["podIP"], str(port))
+    except Failure:
+        return False
+    return True
 
 
 def test_the_operator_reaches_progress_and_nothing_else_of_a_job(job: Job) -> None:

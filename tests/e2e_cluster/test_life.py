@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import pytest
 
 from .conftest import MANY_STEPS
 from .deployment import NAMESPACE as OPERATORS
-from .job import Job
+from .job import HOSTNAME, WITHIN_S, Job
 
+SPREAD = {"maxSkew": 1, "topologyKey": HOSTNAME, "whenUnsatisfiable": "DoNotSchedule"}
+A_RANK_A_NODE = {
+    "numNodes": 2,
+    "numProcPerNode": 1,
+    "template": {"spec": {"affinity": None, "topologySpreadConstraints": [SPREAD]}},
+}
+"""For the trainer: its two ranks in a pod each, on different nodes."""
+MORE_STEPS = 40
+"""After the resume: enough for a restart of the gang on the way."""
 COLUMNS = ["NAME", "BACKEND", "PHASE", "STEP", "REWARD", "CKPT", "TRAINERS", "ROLLOUTS", "RESTARTS", "AGE"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -60,16 +76,55 @@ def test_nothing_is_made_twice_when_the_operator_dies_in_a_restart(job: Job) -> 
     assert slots == ["life-rollout-0", "life-rollout-1", "life-trainer-0"]
 
 
-def test_suspend_saves_and_resume_loses_nothing(job: Job) -> None:
+def test_suspend_saves_and_resume_loses_nothing_on_two_nodes_instead_of_one(job: Job) -> None:
     job.edit({"suspend": True})
     job.wait_for(lambda: job.is_("Suspended"), "the job is suspended")
     assert job.nodes() == {}
     stopped_at = job.saved()
-    job.edit({"suspend": False, "algorithm": {"grpo": {"maxSteps": stopped_at + 10}}})
-    job.wait_for(lambda: job.is_("Complete"), "the job is complete")
+    last = {"algorithm": {"grpo": {"maxSteps": stopped_at + MORE_STEPS}}}
+    job.edit({"suspend": False, "trainer": A_RANK_A_NODE, **last})
+    job.wait_for(lambda: job.step() > stopped_at + 2, "steps go on")
     assert job.last_attempt()["fromStep"] == stopped_at
     assert job.last_attempt()["lostSteps"] == 0
-    assert job.step() == stopped_at + 10
+    assert sorted(job.nodes("trainer").values()) == ["node0", "node1"]
+
+
+def test_a_gang_on_two_nodes_starts_again_as_a_whole_when_one_of_its_pods_is_killed(job: Job) -> None:
+    servers, before, gang = job.containers("rollout"), job.attempt(), job.containers("trainer")
+    job.kill(job.trainer(index=1))
+    job.wait_for(lambda: job.is_back(after=before), "the gang is back")
+    assert set(job.nodes("trainer")) == {job.trainer(), job.trainer(index=1)}
+    assert not job.containers("trainer") & gang
+    assert job.containers("rollout") == servers
+
+
+def test_its_logs_are_followed_until_it_is_complete(job: Job) -> None:
+    with following(job) as log:
+        job.wait_for(lambda: job.is_("Complete"), "the job is complete")
+        lines = log()
+    assert job.step() == job.get()["spec"]["algorithm"]["grpo"]["maxSteps"]
+    for pod in (job.trainer(), job.trainer(index=1)):
+        assert any(line.startswith(f"[{pod}] ") for line in lines), pod
+
+
+@contextmanager
+def following(job: Job) -> Iterator[Callable[[], list[str]]]:
+    """What gives the lines of `kubectl rljob logs --follow` once it has ended by itself."""
+    program = Path(sys.executable).with_name("kubectl-rljob")
+    environment = os.environ | {"KUBECONFIG": str(job.cluster.kubeconfig)}
+    with subprocess.Popen(
+        [program, "logs", job.name, "--follow"], env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+
+        def lines() -> list[str]:
+            said, _ = process.communicate(timeout=WITHIN_S)
+            return said.splitlines()
+
+        try:
+            yield lines
+            assert process.returncode == 0
+        finally:
+            process.kill()
 
 
 def test_after_the_end_servers_are_gone_and_the_trainers_log_can_be_read(job: Job) -> None:

@@ -110,7 +110,7 @@ def starts_again_and_again(cluster: Cluster) -> None:
 
 
 def starts_and_is_suspended(job: Job, attempt: int) -> None:
-    job.wait_for(lambda: job.trainer(attempt) in job.nodes(), "its pod is there")
+    job.wait_for(lambda: job.attempt() == attempt and job.trainer() in job.nodes(), "its pod is there")
     job.edit({"suspend": True})
     job.wait_for(lambda: job.is_("Suspended"), "it is suspended")
     job.edit({"suspend": False})

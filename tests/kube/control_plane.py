@@ -34,8 +34,10 @@ class Ports:
 
 
 @contextmanager
-def control_plane(folder: Path) -> Iterator[Api]:
+def control_plane(folder: Path, *flags: str) -> Iterator[Api]:
     """A fresh API server on loopback whose data and logs live in `folder`; we are its cluster administrator.
+
+    `flags` are added to those of the API server.
 
     Raises `Unavailable` when the programs cannot be had, `Failure` when they do not start.
     """
@@ -44,7 +46,7 @@ def control_plane(folder: Path) -> Iterator[Api]:
     write_identities(folder, {"admin": f"https://127.0.0.1:{ports.api}"}, ["127.0.0.1"])
     with ExitStack() as stack:
         stack.enter_context(running([found["etcd"], *etcd_flags(folder, ports)], folder / "etcd.log"))
-        server: Command = [found["kube-apiserver"], *api_flags(folder, ports), *LOOPBACK_FLAGS]
+        server: Command = [found["kube-apiserver"], *api_flags(folder, ports), *LOOPBACK_FLAGS, *flags]
         log = folder / "kube-apiserver.log"
         process = stack.enter_context(running(server, log))
         api = Api.of(folder / "admin.kubeconfig")

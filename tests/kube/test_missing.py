@@ -45,6 +45,7 @@ def volume(**source: Manifest) -> Manifest:
         ("secret-volume", volume(secret={"secretName": NOTHING}), "SecretMissing"),
         ("config-map-volume", volume(configMap={"name": NOTHING}), "ConfigMapMissing"),
         ("secret-variable", {"env": VARIABLE}, "SecretMissing"),
+        ("image", {"image": f"localhost/{NOTHING}:1"}, "ImagePullFailed"),
         ("claim", volume(persistentVolumeClaim={"claimName": NOTHING}), "ClaimNotReady"),
         ("runtime-class", {"template": {"spec": {"runtimeClassName": NOTHING}}}, "RuntimeClassMissing"),
         ("priority-class", {"template": {"spec": {"priorityClassName": NOTHING}}}, "PriorityClassMissing"),
@@ -52,10 +53,25 @@ def volume(**source: Manifest) -> Manifest:
 )
 def test_what_is_missing_is_named(place: Place, name: str, trainer: Manifest, reason: str) -> None:
     began = time.monotonic()
-    place.submit(name, trainer={"image": BUSYBOX, **trainer}, rollout={"image": BUSYBOX})
+    place.submit(name, trainer={"image": BUSYBOX} | trainer, rollout={"image": BUSYBOX})
     until(lambda: NOTHING in place.status(name).get("message", ""), lambda: place.told(name))
     assert place.condition("PodsReady", name)["reason"] == reason
     print(f"{name}: told after {time.monotonic() - began:.1f} s")
+
+
+def test_gpus_that_are_missing_are_named_and_the_gang_starts_once_a_node_has_them(
+    place: Place, cluster: Cluster
+) -> None:
+    accelerator = {"resourceName": "example.com/gpu"}
+    trainer = {"image": BUSYBOX, "gpusPerNode": 2}
+    place.submit("gpus", trainer=trainer, rollout={"image": BUSYBOX}, accelerator=accelerator)
+    until(lambda: "example.com/gpu" in place.status("gpus").get("message", ""), lambda: place.told("gpus"))
+    assert place.condition("PodsReady", "gpus")["reason"] == "Unschedulable"
+    cluster.give_gpus("node0", 8, "example.com/gpu")
+    until(
+        lambda: place.status("gpus").get("restarts", 0) > 0, lambda: place.told("gpus")
+    )  # busybox ends at once
+    cluster.give_gpus("node0", 0, "example.com/gpu")
 
 
 def test_a_secret_that_comes_later_is_enough(place: Place) -> None:
