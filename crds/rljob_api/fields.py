@@ -100,10 +100,16 @@ def below(found: Field) -> Iterator[Field]:
 
 def suggestion(word: str, known: list[str]) -> str:
     """` Did you mean …?`, or what there is; empty when there is nothing."""
-    lower = {name.lower(): name for name in known}
-    if close := difflib.get_close_matches(word.lower().replace("_", ""), lower, n=1, cutoff=0.6):
-        return f" Did you mean `{lower[close[0]]}`?"
+    if close := closest(word, known):
+        return f" Did you mean `{close}`?"
     return f" There is: {', '.join(known)}." if known else ""
+
+
+def closest(word: str, known: list[str]) -> str | None:
+    """The name that `word` was perhaps meant to be."""
+    lower = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower().replace("_", ""), lower, n=1, cutoff=0.6)
+    return lower[close[0]] if close else None
 
 
 def _kind(schema: Manifest) -> str:  # noqa: PLR0911 - one line per type

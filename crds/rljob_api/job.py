@@ -83,7 +83,7 @@ class JobSpec(Spec):
     @model_validator(mode="after")
     def _cross_field_rules(self) -> Self:
         if broken := broken_rules(self):
-            raise BrokenRulesError(broken)
+            raise BrokenRulesError(broken, self)
         return self
 
     @property

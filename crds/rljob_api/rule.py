@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .job import JobSpec
+
+
+FIELD = re.compile(r"(\bhas\()?\bself\.(\w+(?:\.\w+\b(?!\())*)")
+"""A field in CEL, and whether it is only asked for; a word before a bracket is a function."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,16 @@ class Rule:
     numbers: Callable[[JobSpec], str] = lambda spec: ""
     """What `rljob` says before the message: the API server may not, for it takes a number's text to be of any length,
     and so too costly."""
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """Fields whose values it depends on, relative to `spec`; of a list no more than the list itself."""
+        return frozenset(field for asked, field in FIELD.findall(self.cel) if not asked)
+
+    @property
+    def asks_for(self) -> frozenset[str]:
+        """Fields that it asks whether they are there."""
+        return frozenset(field for asked, field in FIELD.findall(self.cel) if asked)
 
     def with_numbers(self, spec: JobSpec) -> Rule:
         """This, its message with the numbers of `spec`."""
@@ -47,6 +62,7 @@ class EditRule:
 class BrokenRulesError(ValueError):
     """A spec whose fields are fine one by one, and not together."""
 
-    def __init__(self, rules: list[Rule]) -> None:
+    def __init__(self, rules: list[Rule], spec: JobSpec) -> None:
         super().__init__("; ".join(f"spec.{rule.path}: {rule.message}" for rule in rules))
         self.rules = rules
+        self.spec = spec

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from rljob_api.base import API_VERSION, KIND
-from rljob_api.job import MAX_NAME, RLJob
-from rljob_api.rules import BrokenRulesError
+from rljob_api.base import Manifest
+from rljob_api.job import JobSpec, RLJob
 
-from .document import Document, FieldPath, dotted, read_document
+from .document import Document, read_document
 from .errors import InvalidJob, Problem
+from .mistakes import broken_rules, field_meant, problems, wrong_header
 from .paths import missing_paths
+from .sound import Sound
+
+ROUNDS = 8
+"""How often a broken document is looked through anew: it takes two or three."""
 
 
 def load_job(path: Path | str) -> RLJob:
@@ -22,94 +25,59 @@ def load_job(path: Path | str) -> RLJob:
 
     Raises `InvalidJob` with every mistake in it.
     """
-    document = read_document(Path(path))
-    job = parse_job(document)
-    if problems := missing_paths(document, job, Path(path).parent):
-        raise InvalidJob(problems)
-    return job
+    return _parse(read_document(Path(path)), Path(path).parent)
 
 
 def parse_job(document: Document) -> RLJob:
-    """The RLJob in a document.
+    """The RLJob in a document, wherever its local paths are.
 
     Raises `InvalidJob` with every mistake in it.
     """
-    problems = _wrong_header(document)
+    return _parse(document, None)
+
+
+def _parse(document: Document, folder: Path | None) -> RLJob:
     try:
         job = RLJob.parse(document.data)
-    except ValidationError as error:
-        problems += [problem for mistake in error.errors() for problem in _problems(document, mistake)]
-    if problems:
-        unique = sorted(set(problems), key=lambda problem: (problem.line, problem.column, problem.path))
-        raise InvalidJob(unique)
+    except ValidationError:
+        raise InvalidJob(_in_order(_mistakes(document, folder))) from None
+    if found := [*wrong_header(document), *_missing(document, job.spec, Sound({}), folder)]:
+        raise InvalidJob(_in_order(found))
     return job
 
 
-def _wrong_header(document: Document) -> list[Problem]:
-    """The models fill in kind and version for programs; in a file they must stand there, or kubectl refuses it."""
-    wanted = {"apiVersion": API_VERSION, "kind": KIND}
-    return [
-        document.problem((key,), f"write `{key}: {value}`.")
-        for key, value in wanted.items()
-        if document.data.get(key) != value
-    ]
+def _mistakes(document: Document, folder: Path | None) -> list[Problem]:
+    """Every mistake: what does not fit is taken out, until rules and paths of the rest can be looked at."""
+    found, sound = wrong_header(document), Sound(document.data)
+    for _ in range(ROUNDS):
+        spec, errors = _read(sound.data)
+        found += [told for error in errors for told in problems(document, sound, error)]
+        if spec is not None:
+            found += _missing(document, spec, sound, folder)
+        misfits = [error["loc"] for error in errors if broken_rules(error) is None]
+        if not misfits:
+            break
+        unknown = [error["loc"] for error in errors if error["type"] == "extra_forbidden"]
+        sound = sound.without(misfits, [meant for path in unknown if (meant := field_meant(path))])
+    return found
 
 
-def _problems(document: Document, mistake: ErrorDetails) -> list[Problem]:
-    path: FieldPath = mistake["loc"]
-    match mistake:
-        case {"loc": ("apiVersion" | "kind", *_)}:
-            return []  # `_wrong_header` has said it
-        case {"ctx": {"error": BrokenRulesError() as broken}}:
-            return [document.problem((*path, *rule.path.split(".")), rule.message) for rule in broken.rules]
-        case {"ctx": {"error": ValueError() as error}}:
-            return [document.problem(path, str(error))]
-        case {"type": "extra_forbidden"}:
-            return [document.problem(path, _unknown(path), at_key=True)]
-        case {"type": "missing"}:
-            return [document.problem(path, f"it is missing{_expected(path, ': write ')}.{_more(path)}")]
-        case _:
-            return [document.problem(path, _misfit(path, mistake))]
+def _read(data: Manifest) -> tuple[JobSpec | None, list[ErrorDetails]]:
+    """The spec, if each field of it fits, and what is wrong."""
+    try:
+        return RLJob.parse(data).spec, []
+    except ValidationError as error:
+        errors = error.errors()
+    broken = [rules.spec for each in errors if (rules := broken_rules(each))]
+    return (broken[0] if broken else None), errors
 
 
-def _misfit(path: FieldPath, mistake: ErrorDetails) -> str:
-    got = _shown(mistake["input"])
-    quotes = f' Put it in quotes: "{got}".' if mistake["type"] == "string_type" else ""
-    return f"{got} does not fit{_expected(path, ': it must be ')}.{quotes}{_more(path)}"
+def _missing(document: Document, spec: JobSpec, sound: Sound, folder: Path | None) -> list[Problem]:
+    """Local paths that are not there; what a volume holds is in doubt while its mounts are."""
+    if folder is None or sound.doubted(("spec", "trainer", "volumeMounts")):
+        return []
+    return missing_paths(document, spec, folder)
 
 
-def _unknown(path: FieldPath) -> str:
-    from rljob_api.fields import field, suggestion
-
-    *parents, name = path
-    known = ["apiVersion", "kind", "metadata", "spec"]
-    if parents:
-        known = [child.name for child in field(dotted(tuple(parents))).children]
-    return f"there is no field `{name}` here.{suggestion(str(name), known)}"
-
-
-def _expected(path: FieldPath, lead: str) -> str:
-    """What the schema allows at `path`; empty for the parts that every Kubernetes object has."""
-    from rljob_api.fields import field
-
-    match path:
-        case ("spec", *_):
-            return f"{lead}{field(dotted(path)).kind}"
-        case ("metadata", "name"):
-            return f"{lead}at most {MAX_NAME} characters of a-z, 0-9 and -, the first a letter and the last no dash"
-        case _:
-            return ""
-
-
-def _more(path: FieldPath) -> str:
-    return f" See `rljob explain {_explainable(path)}`." if path[:1] == ("spec",) else ""
-
-
-def _explainable(path: FieldPath) -> str:
-    return ".".join(part for part in path if isinstance(part, str))
-
-
-def _shown(value: object) -> str:
-    """The value as YAML would write it, cut when long."""
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _in_order(found: list[Problem]) -> list[Problem]:
+    return sorted(set(found), key=lambda problem: (problem.line, problem.column, problem.path))

@@ -5,37 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 
 from rljob_api.data import Dataset
-from rljob_api.job import RLJob
+from rljob_api.job import JobSpec
 
 from .document import Document
 from .errors import Problem
 
 
-def missing_paths(document: Document, job: RLJob, folder: Path) -> list[Problem]:
+def missing_paths(document: Document, spec: JobSpec, folder: Path) -> list[Problem]:
     """A problem for each model directory and data file that is not there; relative paths start at `folder`.
 
     What lies on a volume of the cluster cannot be looked for here.
     """
-    problems = [_missing_model(document, job, folder)]
-    datasets = {"train": job.spec.data.train, "validation": job.spec.data.validation}
+    problems = [_missing_model(document, spec, folder)]
+    datasets = {"train": spec.data.train, "validation": spec.data.validation}
     problems += [
         _missing_data(document, name, dataset, folder)
         for name, dataset in datasets.items()
-        if dataset is not None and not _mounted(job, dataset.source)
+        if dataset is not None and not _mounted(spec, dataset.source)
     ]
     return [problem for problem in problems if problem is not None]
 
 
-def _missing_model(document: Document, job: RLJob, folder: Path) -> Problem | None:
-    path = folder / Path(job.spec.model.source).expanduser()
-    if not job.spec.model.is_directory or path.is_dir() or _mounted(job, job.spec.model.source):
+def _missing_model(document: Document, spec: JobSpec, folder: Path) -> Problem | None:
+    path = folder / Path(spec.model.source).expanduser()
+    if not spec.model.is_directory or path.is_dir() or _mounted(spec, spec.model.source):
         return None
     message = f"no directory {path}. Name one that holds a Hugging Face checkpoint, or an id of the hub."
     return document.problem(("spec", "model", "source"), message)
 
 
-def _mounted(job: RLJob, path: str) -> bool:
-    return any(Path(path).is_relative_to(mount.mount_path) for mount in job.spec.trainer.volume_mounts)
+def _mounted(spec: JobSpec, path: str) -> bool:
+    return any(Path(path).is_relative_to(mount.mount_path) for mount in spec.trainer.volume_mounts)
 
 
 def _missing_data(document: Document, name: str, dataset: Dataset, folder: Path) -> Problem | None:
