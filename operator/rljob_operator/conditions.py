@@ -34,17 +34,15 @@ def conditions(
         _reached(ConditionType.FAILURE_TARGET, decision.goal is Goal.FAIL, decision),
         _reached(ConditionType.FAILED, decision.goal is Goal.FAIL and bool(facts.completion_time), decision),
     ]
-    today = times.to_text(now)
-    return [_dated(job, one, today) for one in found]
+    return [dated(job.status, one, job.metadata.generation, now) for one in found]
 
 
-def _dated(job: RLJob, new: Condition, today: str) -> Condition:
-    old = condition(job.status, new.type)
+def dated(before: Status | None, new: Condition, generation: int, now: float) -> Condition:
+    """`new` as of that generation: `kubectl wait` passes over a condition that is older than the spec."""
+    old = condition(before, new.type)
     unmoved = old is not None and old.status == new.status
-    since = old.last_transition_time if old is not None and unmoved else today
-    return new.model_copy(
-        update={"last_transition_time": since, "observed_generation": job.metadata.generation}
-    )
+    since = old.last_transition_time if old is not None and unmoved else times.to_text(now)
+    return new.model_copy(update={"last_transition_time": since, "observed_generation": generation})
 
 
 def _make(kind: ConditionType, holds: bool, reason: str, message: str = "") -> Condition:

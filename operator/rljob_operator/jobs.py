@@ -34,6 +34,8 @@ class Stored:
 
     uid: str
     version: int
+    attempt: int
+    """Number of the attempt that runs now, or of the last one; 0 before the first."""
     deleting: bool
     told: Told
     text: str
@@ -100,9 +102,15 @@ def _stored(manifest: Manifest) -> tuple[Key, Stored]:
     metadata = {key: value for key, value in metadata.items() if key != "managedFields"}
     text = json.dumps({**manifest, "metadata": metadata}, separators=(",", ":"))
     key = (metadata["namespace"], metadata["name"])
-    deleting = "deletionTimestamp" in metadata
-    told = _told(manifest.get("status") or {})
-    return key, Stored(metadata["uid"], int(metadata["resourceVersion"]), deleting, told, text)
+    status = manifest.get("status") or {}
+    return key, Stored(
+        uid=metadata["uid"],
+        version=int(metadata["resourceVersion"]),
+        attempt=(status.get("attempt") or {}).get("number", 0),
+        deleting="deletionTimestamp" in metadata,
+        told=_told(status),
+        text=text,
+    )
 
 
 def _told(status: Manifest) -> Told:

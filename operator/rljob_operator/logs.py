@@ -9,22 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from rljob_api.job import RLJob
-
 from . import times
+from .jobs import Stored
 from .queue import Key
 
 _about: ContextVar[dict[str, str | int]] = ContextVar("about")
 
 
 @contextmanager
-def about(key: Key, job: RLJob | None = None) -> Iterator[None]:
-    """What is logged inside is about that job."""
+def about(key: Key, stored: Stored | None) -> Iterator[None]:
+    """What is logged inside is about that job; of one that is gone the name is all that is known."""
     fields: dict[str, str | int] = {"namespace": key[0], "job": key[1]}
-    if job is not None:
-        fields["uid"] = job.metadata.uid
-        if job.attempt:
-            fields["attempt"] = job.attempt.number
+    if stored is not None:
+        fields["uid"] = stored.uid
+        if stored.attempt:
+            fields["attempt"] = stored.attempt
     token = _about.set(fields)
     try:
         yield

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from rljob_api.base import Manifest
 from rljob_api.job import RLJob
+from rljob_api.status import Status
 
 from . import names
 from .cluster.children import Children
@@ -101,7 +102,7 @@ class Term:
             await watch.synced.wait()
         while True:
             key = await self._queue.get()
-            with about(key):
+            with about(key, self.jobs.get(key)):
                 await self._safe_pass(key)
 
     async def _safe_pass(self, key: Key) -> None:
@@ -138,9 +139,8 @@ class Term:
         if not job.spec.is_ours:
             self._queue.done(key)
             return
-        with about(key, job):
-            done = await reconcile(job, self._cluster, self._settings, time.time())
-        self._events.put(job, happenings(job.status, done.status))
+        done = await reconcile(job, self._cluster, self._settings, time.time())
+        self._events.put(key, stored, happenings(job.status, done.status))
         self._plan(key, job, done)
 
     def _plan(self, key: Key, job: RLJob, done: Pass) -> None:
@@ -158,10 +158,12 @@ class Term:
     async def _refuse(self, key: Key, stored: Stored, error: ValidationError) -> None:
         """The API server's own rules let it through, ours do not: the job says so, and what runs of it goes on."""
         manifest = stored.manifest
-        new = refused(manifest, error, time.time())
-        if new is not None:
+        before = Status.model_validate(manifest.get("status") or {})
+        new = refused(before, int(manifest["metadata"].get("generation", 0)), error, time.time())
+        if new != before:
             log.warning("the job is not accepted: %s", new.message)
             await self._cluster.put_status(key, new, stored.version)
+            self._events.put(key, stored, happenings(before, new))
 
     def _forget(self, key: Key) -> None:
         self._queue.forget(key)

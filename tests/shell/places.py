@@ -179,6 +179,10 @@ class Operator:
     def says(self, words: str) -> bool:
         return words in self.log.read_text()
 
+    def lines(self) -> list[Manifest]:
+        """What it logged, once it has ended."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
     def end(self, number: signal.Signals) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)

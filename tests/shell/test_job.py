@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kube.api import Manifest
 from rljob_api.progress import Ending
+from rljob_api.status import ConditionType
 from rljob_operator.cluster.resources import EVENTS, JOBS, METADATA_KINDS
 from waiting import until
 
@@ -140,6 +141,26 @@ def test_a_broken_job_says_so_and_stops_no_other(place: Place) -> None:
     accepted = until(lambda: place.condition("Accepted", "broken"), place.told)
     assert (accepted["status"], accepted["reason"]) == ("False", "Invalid")
     assert "tensor" in accepted["message"]
+
+
+def test_a_running_job_that_is_edited_into_a_broken_one_says_so_everywhere(place: Place) -> None:
+    """`kubectl wait` passes over conditions that are older than the spec; and a person looks at Events and the log."""
+    operator = place.operator()
+    uid = place.submit()["metadata"]["uid"]
+    place.wait_for_pods(TRAINER, ROLLOUT)
+    until(lambda: len(place.status().get("conditions", [])) > 1, place.told)
+    with place.without_rules():
+        place.edit(BROKEN)
+        until(lambda: place.condition("Accepted")["status"] == "False", place.told)
+        seen = {one["type"]: one["observedGeneration"] for one in place.status()["conditions"]}
+        until(lambda: "Invalid" in reasons(place), place.told)
+        place.edit({"parallelism": {"tensor": 1}})
+        until(lambda: place.condition("Accepted")["status"] == "True", place.told)
+    assert set(seen) == set(ConditionType)
+    assert set(seen.values()) == {2}
+    operator.stop()
+    told = next(line for line in operator.lines() if "is not accepted" in line["message"])
+    assert (told["job"], told["uid"], told["attempt"]) == ("demo", uid, 1)
 
 
 def test_nothing_is_written_when_nothing_changed(place: Place, kubelet: Kubelet) -> None:

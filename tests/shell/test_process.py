@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from waiting import until
 
 from .kubelet import Kubelet
 from .places import Place
+from .proxy import Asked, Fate
 
 TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
 ADDRESS = "127.0.77.1"
@@ -70,10 +70,26 @@ def test_every_line_of_the_log_is_json_and_names_the_job_it_is_about(place: Plac
     uid = place.submit()["metadata"]["uid"]
     until(lambda: operator.says("refused"), place.told)
     operator.stop()
-    lines = [json.loads(line) for line in operator.log.read_text().splitlines()]
-    refusal = next(line for line in lines if "refused" in line["message"])
+    refusal = next(line for line in operator.lines() if "refused" in line["message"])
     about = {"job": "demo", "namespace": place.namespace, "uid": uid, "attempt": 1}
     assert about.items() <= refusal.items()
+
+
+def test_a_pass_that_fails_says_whose_it_was_and_in_which_attempt(place: Place) -> None:
+    fates = iter([Fate.FAILED])
+    with place.proxied() as proxy:
+        proxy.fate = lambda asked: next(fates, Fate.ANSWERED) if is_a_new_pod(asked) else Fate.ANSWERED
+        operator = place.operator(proxy=proxy)
+        uid = place.submit()["metadata"]["uid"]
+        place.wait_for_pods(TRAINER, ROLLOUT)
+        operator.stop()
+    failure = next(line for line in operator.lines() if "the pass is tried again" in line["message"])
+    about = {"job": "demo", "namespace": place.namespace, "uid": uid, "attempt": 1}
+    assert about.items() <= failure.items()
+
+
+def is_a_new_pod(asked: Asked) -> bool:
+    return asked.method == "POST" and asked.path.endswith("/pods")
 
 
 @pytest.mark.parametrize("content", ['{"workers": 0}', '{"wrokers": 3}', "no JSON"])

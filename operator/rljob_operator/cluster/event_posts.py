@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from rljob_api.base import API_VERSION, KIND, Manifest
-from rljob_api.job import RLJob
 
 from .. import times
 from ..happenings import Happening
+from ..jobs import Stored
+from ..queue import Key
 from .client import ApiError, Client
 from .resources import EVENTS
 
@@ -31,10 +32,11 @@ class EventPosts:
         self._instance = instance
         self._waiting: asyncio.Queue[Manifest] = asyncio.Queue(KEPT_BACK)
 
-    def put(self, job: RLJob, happenings: Iterable[Happening]) -> None:
+    def put(self, key: Key, stored: Stored, happenings: Iterable[Happening]) -> None:
+        """`stored` is the job as it was before they happened."""
         for happening in happenings:
             if not self._waiting.full():
-                self._waiting.put_nowait(event(job, happening, self._instance, time.time()))
+                self._waiting.put_nowait(event(key, stored, happening, self._instance, time.time()))
 
     async def run(self) -> NoReturn:
         while True:
@@ -46,22 +48,21 @@ class EventPosts:
                     log.info("an event was not posted: %s", error)
 
 
-def event(job: RLJob, happening: Happening, instance: str, now: float) -> Manifest:
+def event(key: Key, stored: Stored, happening: Happening, instance: str, now: float) -> Manifest:
     """Its name follows from what it says: told once, even by two operators."""
-    attempt = job.attempt_number
-    said = f"{job.metadata.uid}/{attempt}/{happening.reason}/{happening.note}"
+    namespace, job = key
+    said = f"{stored.uid}/{stored.attempt}/{happening.reason}/{happening.note}"
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
-    namespace = job.metadata.namespace
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": f"{job.metadata.name}.{digest}", "namespace": namespace},
+        "metadata": {"name": f"{job}.{digest}", "namespace": namespace},
         "regarding": {
             "apiVersion": API_VERSION,
             "kind": KIND,
-            "name": job.metadata.name,
+            "name": job,
             "namespace": namespace,
-            "uid": job.metadata.uid,
+            "uid": stored.uid,
         },
         "type": happening.type,
         "reason": happening.reason,
