@@ -54,6 +54,8 @@ class Step:
     """Its log says what Megatron and torch were called with."""
     free_bytes: int | None = None
     """What the file system says; None for the truth."""
+    locks: bool = True
+    """Whether the file system has any."""
     process: ForkServerProcess | None = None
 
     @property
@@ -73,6 +75,7 @@ class Step:
             "gate": str(self.gate) if self.gate else None,
             "absent": self.absent_rank,
             "free": self.free_bytes,
+            "locks": self.locks,
             "spied on": self.spied_on,
         }
 
@@ -257,6 +260,7 @@ def tell(line: str) -> None:
 
 
 def _put_obstacles(settings: dict[str, Any]) -> None:
+    from rljob_trainer import locks
     from rljob_trainer.convert import cache, hf_source, world
 
     join, read = world._join, hf_source.HfSource.read
@@ -275,5 +279,7 @@ def _put_obstacles(settings: dict[str, Any]) -> None:
 
     if (free := settings["free"]) is not None:
         cache.shutil.disk_usage = lambda root: SimpleNamespace(free=free)  # type: ignore[attr-defined]
+    if not settings["locks"]:
+        locks._try_lock = lambda descriptor: locks.Hold.NONE
     hf_source.HfSource.read = gated  # type: ignore[method-assign]  # a real read behind a gate
     world._join = absent

@@ -76,6 +76,24 @@ def test_whoever_waits_takes_over_from_a_holder_that_was_killed(
     gone(*ranks)
 
 
+def test_where_locks_exclude_nobody_both_convert_and_the_first_to_finish_wins(
+    tmp_path: Path, model: Path, step: Callable[..., Step]
+) -> None:
+    gate = tmp_path / "gate"
+    first, second = step("first", gate=gate, locks=False), step("second", locks=False)
+    with ended(first, second):
+        first.start().reading()
+        assert second.start().end() == 0
+        (entry,) = entries(tmp_path / "cache")
+        made = entry.stat().st_ino
+        assert len(drafts(tmp_path / "cache")) == 1, "what another may be making is left alone"
+        gate.touch()
+        assert first.end() == 0, first.said()
+    assert entry.stat().st_ino == made
+    assert_is_the_model(entry, model)
+    assert drafts(tmp_path / "cache") == []
+
+
 def test_told_to_go_it_leaves_words_and_the_next_start_begins_anew(
     tmp_path: Path, model: Path, step: Callable[..., Step]
 ) -> None:

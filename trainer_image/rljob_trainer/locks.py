@@ -13,10 +13,21 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
 from pathlib import Path
 
 POLL_SECONDS = 0.2
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+class Hold(Enum):
+    """What came of asking for a lock."""
+
+    OURS = auto()
+    TAKEN = auto()
+    """Another holds it."""
+    NONE = auto()
+    """The file system has no locks: others may believe the same."""
 
 
 @contextmanager
@@ -24,10 +35,10 @@ def locked(path: Path, waiting: Callable[[str], None]) -> Iterator[Note]:
     """Hold the lock at `path`. While another holds it, `waiting` is told its note every moment."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        while not _try_lock(descriptor):
+        while (hold := _try_lock(descriptor)) is Hold.TAKEN:
             waiting(os.pread(descriptor, 1024, 0).decode(errors="replace"))
             time.sleep(POLL_SECONDS)
-        note = Note(descriptor)
+        note = Note(descriptor, hold)
         note.write("")
         yield note
     finally:
@@ -35,11 +46,11 @@ def locked(path: Path, waiting: Callable[[str], None]) -> Iterator[Note]:
 
 
 @contextmanager
-def locked_if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock at `path` unless another does, or nobody can know; says which."""
+def locked_if_free(path: Path) -> Iterator[Hold]:
+    """Hold the lock at `path` unless another does; says what came of it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        yield _try_lock(descriptor, without_locks=False)
+        yield _try_lock(descriptor)
     finally:
         os.close(descriptor)
 
@@ -47,8 +58,8 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 class Note:
     """A line in the lock's file by its holder, for those who wait."""
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, descriptor: int, hold: Hold) -> None:
+        self._descriptor, self.hold = descriptor, hold
 
     def write(self, text: str) -> None:
         line = text.encode()
@@ -56,14 +67,13 @@ class Note:
         os.ftruncate(self._descriptor, len(line))
 
 
-def _try_lock(descriptor: int, *, without_locks: bool = True) -> bool:
-    """Whether it is held now; `without_locks` is the answer where the file system has none."""
+def _try_lock(descriptor: int) -> Hold:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        return Hold.TAKEN
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        return without_locks
-    return True
+        return Hold.NONE
+    return Hold.OURS

@@ -1,7 +1,7 @@
 """Where conversions are kept, for all jobs that see the directory.
 
 ROOT/NAME-KEY/            a whole conversion: Megatron's files, and `conversion.json`, which was written last
-ROOT/.NAME-KEY.*.tmp      one that is being made, or was when its maker died
+ROOT/.NAME-KEY.*.tmp      one that is being made, or was when its maker died: see `drafts`
 ROOT/.NAME-KEY.lock       held by whoever makes it; what it says is the maker's progress
 ROOT/.digests/            what models in directories were found to be
 
@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import uuid
+import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,9 @@ from rljob_trainer.checkpoint.durable import (
     sync_directory,
 )
 from rljob_trainer.convert.conversion import problem_of, seal
+from rljob_trainer.convert.drafts import drafts, is_dead, lock_of, new_draft, time_at
 from rljob_trainer.convert.identity import Identity
-from rljob_trainer.locks import Note, locked, locked_if_free
+from rljob_trainer.locks import POLL_SECONDS, Hold, Note, locked, locked_if_free
 
 CONVERSION_VERSION = 1
 """Rises whenever the same model would be written in another way: what older versions made is then not used."""
@@ -84,10 +85,10 @@ class Entry:
         with storage_errors(self.root, "The conversion"):
             self.root.mkdir(parents=True, exist_ok=True)
             with locked(self.lock, lambda note: wait(_waiting(self.identity.label, note))) as note:
-                problem = self.problem()
-                if problem is not None:
-                    self._sweep(say)
+                if (problem := self.problem()) is not None:
                     self._clear(problem, say)
+                    self._await_room(size, note.hold, say, wait)
+                if self.problem() is not None:
                     self._refuse_without_room(size)
                     self._fill(lambda draft: write(draft, note))
         return self.path
@@ -95,12 +96,23 @@ class Entry:
     def _clear(self, problem: str, say: Callable[[str], None]) -> None:
         if self.path.exists():
             say(f"the conversion in {self.path} is damaged ({problem}); it is made anew")
-            doomed = self._draft()
+            doomed = new_draft(self.root, self.name)
             self.path.rename(doomed)  # at once: nobody shall find half of it
             shutil.rmtree(doomed)
 
+    def _await_room(
+        self, size: int, own: Hold, say: Callable[[str], None], wait: Callable[[str], None]
+    ) -> None:
+        """While there is none, the conversions that others are making may fail, or be the one that is asked for."""
+        while (others := self._sweep(own, say)) and self._free() < ROOM * size and self.problem() is not None:
+            wait(f"waiting for room beside {others[0].name}, which another process may be making")
+            time.sleep(POLL_SECONDS)
+
+    def _free(self) -> int:
+        return shutil.disk_usage(self.root).free
+
     def _refuse_without_room(self, size: int) -> None:
-        needed, free = ROOM * size, shutil.disk_usage(self.root).free
+        needed, free = ROOM * size, self._free()
         if free < needed:
             raise StorageError(
                 f"The conversion needs {gigabytes(needed)} in {self.root} ({ROOM} x the model's {gigabytes(size)}),"
@@ -108,17 +120,25 @@ class Entry:
                 " NRL_MEGATRON_CHECKPOINT_DIR."
             )
 
-    def _sweep(self, say: Callable[[str], None]) -> None:
-        """Throw away what makers that died have left, of any model: nobody may ever ask for it again."""
-        for draft in self.root.glob(".*.tmp"):
-            lock = draft.with_name(f"{draft.name.rsplit('.', 2)[0]}.lock")
-            with nullcontext(True) if lock == self.lock else locked_if_free(lock) as dead:
-                if dead:
+    def _sweep(self, own: Hold, say: Callable[[str], None]) -> list[Path]:
+        """Throw away what makers that died have left, of any model: nobody may ever ask for it again.
+
+        Returns what may still be in the making.
+        """
+        alive, now = [], time_at(self.lock)
+        for draft in drafts(self.root):
+            lock = lock_of(draft)
+            with nullcontext(own) if lock == self.lock else locked_if_free(lock) as hold:
+                if is_dead(draft, hold, now):
                     say(f"an unfinished conversion is thrown away: {draft}")
-                    shutil.rmtree(draft)
+                    with suppress(FileNotFoundError):  # another throws it away too
+                        shutil.rmtree(draft)
+                else:
+                    alive.append(draft)
+        return alive
 
     def _fill(self, write: Callable[[Path], list[FileEntry]]) -> None:
-        draft = self._draft()
+        draft = new_draft(self.root, self.name)
         draft.mkdir()
         try:
             seal(draft, write(draft), self.identity, CONVERSION_VERSION, self.dtype)
@@ -129,10 +149,6 @@ class Entry:
                 raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-
-    def _draft(self) -> Path:
-        """A name that nobody else uses."""
-        return self.root / f".{self.name}.{uuid.uuid4().hex[:8]}.tmp"
 
 
 def gigabytes(size: float) -> str:
