@@ -89,7 +89,11 @@ API = Row(
 PROCESS = Row(
     "Process",
     (
-        Panel("Leaders", {"leaders": "sum(rljob_operator_leading)"}, "1 is right."),
+        Panel(
+            "Leaders",
+            {"{{namespace}}/{{job}}": "sum by (namespace, job) (rljob_operator_leading)"},
+            "Of each release: 1 is right.",
+        ),
         Panel(
             "Memory",
             {"{{pod}}": "max by (pod) (process_resident_memory_bytes * on (pod) rljob_operator_leading)"},
