@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from bench.operators import Field
+from kube.api import Manifest
 from kube.processes import Command, run, running
 from kube.programs import Program, built, forget_compiled, programs
-from rljob_operator.cluster.resources import JOBS, PODS
+from ports import free_port
+from rljob_api.failure import RoleName
+from rljob_operator.cluster.resources import JOBS
+from rljob_operator.names import LABEL_NAME, LABEL_ROLE
 from waiting import until
 
 HERE = Path(__file__).parent
 JOBSET = Program("jobset", HERE / "jobset", "sigs.k8s.io/jobset", "-s -w")
 JOBSETS = "/apis/jobset.x-k8s.io/v1alpha2/namespaces/{}/jobsets"
 BATCH_JOBS = "/apis/batch/v1/namespaces/{}/jobs"
-WEBHOOK_CERTIFICATES = "k8s-webhook-server/serving-certs"
-"""Where controller-runtime looks for them, below the folder of temporary files. No webhook is asked here."""
+FOREIGN = "bench/job"
+"""The label that says whose a pod is that the operator did not make: it watches all that have its own."""
 
 
 @contextmanager
 def kopf_handlers(field: Field) -> Iterator[None]:
     """Looks after RLJobs that are managed by `bench/kopf`."""
     sample = field.folder / "pod.json"
-    sample.write_text(json.dumps(bare(field.sample[0])))
+    sample.write_text(json.dumps(foreign(_trainer(field), "")))
     env = {
-        **os.environ,
         "KUBECONFIG": str(field.api.kubeconfig),
         "BENCH_POD": str(sample),
         "BENCH_URL": field.api.url,
@@ -40,12 +41,12 @@ def kopf_handlers(field: Field) -> Iterator[None]:
     }
     words = ["run", "--standalone", f"--namespace={field.namespace}", str(HERE / "kopf_handlers.py")]
     log = field.folder / "kopf.log"
-    with _process([sys.executable, "-m", "kopf", *words], env, log):
+    with running(_with(env, [sys.executable, "-m", "kopf", *words]), log):
         until(lambda: "authentication has finished" in log.read_text(), log.read_text, 60)
         yield
 
 
-def kopf_job(field: Field, name: str, pods: int) -> tuple[str, dict[str, Any]]:
+def kopf_job(field: Field, name: str, pods: int) -> tuple[str, Manifest]:
     """Where to post what, so that the pods come about."""
     body = field.of_nodes(name, pods)
     body["spec"]["managedBy"] = "bench/kopf"
@@ -61,27 +62,21 @@ def jobset(field: Field) -> Iterator[None]:
     program = built(JOBSET)
     forget_compiled()
     _install_crd(field)
-    temporary = field.folder / "tmp"
-    certificates = temporary / WEBHOOK_CERTIFICATES
-    certificates.mkdir(parents=True)
-    kube = field.api.kubeconfig.parent
-    for ours, theirs in (("kube-apiserver.crt", "tls.crt"), ("kube-apiserver.key", "tls.key")):
-        (certificates / theirs).write_bytes((kube / ours).read_bytes())
     config = field.folder / "jobset.yaml"
-    config.write_text(json.dumps(_configuration()))
-    env = {**os.environ, "KUBECONFIG": str(field.api.kubeconfig), "TMPDIR": str(temporary)}
+    config.write_text(json.dumps(_configuration(_certificates(field))))
     flags = [f"--config={config}", "--metrics-bind-address=0", "--health-probe-bind-address=127.0.0.1:0"]
+    command = _with({"KUBECONFIG": str(field.api.kubeconfig)}, [program, *flags])
     log = field.folder / "jobset.log"
     with ExitStack() as stack:
         stack.enter_context(running(_job_controller(field), field.folder / "job-controller.log"))
-        stack.enter_context(_process([str(program), *flags], env, log))
+        stack.enter_context(running(command, log))
         until(lambda: "Starting workers" in log.read_text(), log.read_text, 60)
         yield
 
 
-def jobset_job(field: Field, name: str, pods: int) -> tuple[str, dict[str, Any]]:
+def jobset_job(field: Field, name: str, pods: int) -> tuple[str, Manifest]:
     """Where to post what, so that the pods come about: a Job of trainers, and one of a rollout server."""
-    spec = bare(field.sample[0])["spec"] | {"restartPolicy": "Never"}
+    spec = _trainer(field)["spec"] | {"restartPolicy": "Never"}
     body = {
         "apiVersion": "jobset.x-k8s.io/v1alpha2",
         "kind": "JobSet",
@@ -102,26 +97,39 @@ def jobset_job(field: Field, name: str, pods: int) -> tuple[str, dict[str, Any]]
 def remove_jobset(field: Field, name: str) -> None:
     """From the top down, as nobody collects garbage here."""
     gone = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
-    selector = f"?labelSelector=rljob.io/name={name}"
     field.api.send("DELETE", f"{JOBSETS.format(field.namespace)}/{name}", gone)
-    jobs = BATCH_JOBS.format(field.namespace) + selector
+    selector = f"{FOREIGN}={name}"
+    jobs = f"{BATCH_JOBS.format(field.namespace)}?labelSelector={selector}"
 
-    def is_gone() -> bool:
+    def no_jobs() -> bool:
         field.api.send("DELETE", jobs, gone)
-        field.api.send("DELETE", PODS.path(field.namespace) + selector, {**gone, "gracePeriodSeconds": 0})
-        return not field.pods_of(name)
+        return not field.api.get(jobs).body["items"]
 
-    until(is_gone, f"the pods of {name} are gone", 120, 0.5)
-
-
-def bare(pod: dict[str, Any]) -> dict[str, Any]:
-    """A pod as it was before an API server had it, without name and owner."""
-    labels = dict(pod["metadata"]["labels"])
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": labels}, "spec": pod["spec"]}
+    until(no_jobs, f"the Jobs of {name} are gone", 120, 0.1)
+    field.remove_pods(selector)
 
 
-def _replicated(role: str, pods: int, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    metadata = {"labels": {"rljob.io/name": name}}
+def foreign(pod: Manifest, job: str) -> Manifest:
+    """A pod as it was before an API server had it, as one of `job` that the operator does not know."""
+    labels = {key: value for key, value in pod["metadata"]["labels"].items() if key != LABEL_NAME}
+    name = f"{job}-{pod['metadata']['name']}"
+    metadata = {"name": name, "labels": {**labels, FOREIGN: job}}
+    annotations = pod["metadata"].get("annotations", {})
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {**metadata, "annotations": annotations},
+        "spec": pod["spec"],
+    }
+
+
+def _trainer(field: Field) -> Manifest:
+    pods = (pod for pod in field.sample if pod["metadata"]["labels"][LABEL_ROLE] == RoleName.TRAINER)
+    return next(pods)
+
+
+def _replicated(role: str, pods: int, name: str, spec: Manifest) -> Manifest:
+    metadata = {"labels": {FOREIGN: name}}
     template = {"metadata": metadata, "spec": {key: spec[key] for key in spec if key != "hostname"}}
     job = {"parallelism": pods, "completions": pods, "completionMode": "Indexed", "backoffLimit": 0}
     return {
@@ -138,14 +146,29 @@ def _job_controller(field: Field) -> Command:
     return [program, f"--kubeconfig={field.api.kubeconfig}", "--secure-port=0", *flags]
 
 
-def _configuration() -> dict[str, Any]:
+def _configuration(certificates: Path) -> Manifest:
+    """Its webhook listens for nobody: none is registered here."""
     return {
         "apiVersion": "config.jobset.x-k8s.io/v1alpha1",
         "kind": "Configuration",
         "internalCertManagement": {"enable": False},
         "leaderElection": {"leaderElect": False},
         "clientConnection": {"qps": 5000, "burst": 5000},
+        "webhook": {"host": "127.0.0.1", "port": free_port(), "certDir": str(certificates)},
     }
+
+
+def _certificates(field: Field) -> Path:
+    """A folder with what it would show to an API server."""
+    folder, kube = field.folder / "webhook", field.api.kubeconfig.parent
+    folder.mkdir()
+    for ours, theirs in (("kube-apiserver.crt", "tls.crt"), ("kube-apiserver.key", "tls.key")):
+        (folder / theirs).write_bytes((kube / ours).read_bytes())
+    return folder
+
+
+def _with(env: dict[str, str], command: Command) -> Command:
+    return ["env", *(f"{name}={value}" for name, value in env.items()), *command]
 
 
 def _install_crd(field: Field) -> None:
@@ -159,17 +182,3 @@ def _install_crd(field: Field) -> None:
     run(kubectl, "--kubeconfig", field.api.kubeconfig, "create", "-f", crd)
     path = JOBSETS.format(field.namespace)
     until(lambda: field.api.get(path).code == 200, "JobSets are served")
-
-
-@contextmanager
-def _process(command: list[str], env: dict[str, str], log: Path) -> Iterator[None]:
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=env, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-__all__ = ["bare", "jobset", "jobset_job", "kopf_handlers", "kopf_job", "remove_jobset"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +11,13 @@ import aiohttp
 
 from bench.fleet import submit
 from bench.operators import Field
+from bench.processor import processor_seconds
 from bench.result import Result, at_most
 from kube.fake_nodes import fake_nodes
 from rljob_operator.cluster.resources import PODS
 
-SIZES = [int(size) for size in os.environ.get("BENCH_SIZES", "100,1000,5000").split(",")]
-MORE = int(os.environ.get("BENCH_MORE", "100"))
+SIZES = (100, 1000, 5000)
+MORE = 100
 """Jobs whose cost is measured at each size."""
 LIMIT = 1.25
 PATIENCE_SECONDS = 900
@@ -25,14 +25,14 @@ PATIENCE_SECONDS = 900
 
 def measure(folder: Path) -> Result:
     with Field.prepared(folder) as field, fake_nodes(field.api, 20, folder / "kwok.log") as nodes:
-        operator = field.operator()
+        operator = field.leader()
         costs = dict[int, float]()
         known = 0
         for size in SIZES:
             asyncio.run(_grow(field, range(known, size), nodes))
-            before = _processor_seconds(operator.process.pid)
+            before = processor_seconds(operator.process.pid)
             asyncio.run(_grow(field, range(size, size + MORE), nodes))
-            costs[size] = (_processor_seconds(operator.process.pid) - before) / MORE
+            costs[size] = (processor_seconds(operator.process.pid) - before) / MORE
             known = size + MORE
     few, many = SIZES[0], SIZES[-1]
     return Result(
@@ -50,8 +50,8 @@ def measure(folder: Path) -> Result:
 async def _grow(field: Field, numbers: range, nodes: list[str]) -> None:
     """Those jobs, until all their pods are placed and run."""
     async with field.session() as session:
-        waiting = iter(numbers)
-        await asyncio.gather(*(submit(session, field, waiting) for _ in range(16)))
+        bodies = iter([field.body(f"job-{number}") for number in numbers])
+        await asyncio.gather(*(submit(session, field, bodies) for _ in range(16)))
         pods = [f"job-{number}-{role}" for number in numbers for role in ("trainer-0-1", "rollout-0-0")]
         placing = iter(list(enumerate(pods)))
         await asyncio.gather(*(_place(session, field, placing, nodes) for _ in range(16)))
@@ -65,7 +65,8 @@ async def _place(
         target = {"kind": "Node", "name": nodes[number % len(nodes)]}
         body = {"metadata": {"name": pod}, "target": target}
         await _until(session, field.url(PODS.path(field.namespace, pod)), "Pending")
-        await session.post(field.url(PODS.path(field.namespace, pod, "binding")), json=body)
+        async with session.post(field.url(PODS.path(field.namespace, pod, "binding")), json=body) as answer:
+            assert answer.status == 201, await answer.text()
         await _until(session, field.url(PODS.path(field.namespace, pod)), "Running")
 
 
@@ -78,9 +79,3 @@ async def _until(session: aiohttp.ClientSession, url: str, phase: str) -> None:
             return
         assert time.monotonic() < deadline, f"{url} is not {phase}: {found}"
         await asyncio.sleep(0.05)
-
-
-def _processor_seconds(pid: int) -> float:
-    """Of a process so far, in user and kernel."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -33,7 +33,7 @@ async def create(name: str, namespace: str | None, spec: kopf.Spec, body: kopf.B
             for number in numbers:
                 pod = copy.deepcopy(SAMPLE)
                 pod["metadata"] |= {"name": f"{name}-{number}", "namespace": namespace}
-                pod["metadata"]["labels"]["rljob.io/name"] = name
+                pod["metadata"]["labels"]["bench/job"] = name
                 kopf.adopt(pod, owner=body)
                 url = f"{URL}/api/v1/namespaces/{namespace}/pods"
                 async with session.post(url, data=json.dumps(pod)) as answer:

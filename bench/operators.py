@@ -17,6 +17,7 @@ from kube.control_plane import control_plane
 from kube.fixtures import install_crd
 from rljob_operator.cluster.resources import JOBS, PODS
 from shell.places import Operator, Place
+from waiting import until
 
 NAMESPACE = "bench"
 
@@ -26,13 +27,14 @@ class Field(Place):
     """A namespace, and quick ways in it."""
 
     sample: list[Manifest] = field(default_factory=list)
-    """Pods that were seen last."""
+    """Pods of the operator that were seen last."""
 
     @classmethod
     @contextmanager
-    def prepared(cls, folder: Path) -> Iterator[Field]:
+    def prepared(cls, folder: Path, *flags: str) -> Iterator[Field]:
+        """`flags` are the API server's."""
         (folder / "kube").mkdir(parents=True)
-        with control_plane(folder / "kube") as api:
+        with control_plane(folder / "kube", *flags) as api:
             install_crd(api)
             here = cls(api, NAMESPACE, folder)
             here.prepare()
@@ -41,6 +43,12 @@ class Field(Place):
             finally:
                 for one in here.operators:
                     one.kill()
+
+    def leader(self) -> Operator:
+        """A new operator that leads."""
+        one = self.operator()
+        until(lambda: one.says("leading"), lambda: f"{one.name} leads: {one.log.read_text()[-3000:]}", 60)
+        return one
 
     def body(self, name: str, **spec: Any) -> Manifest:
         return manifest(**spec) | {"metadata": {"name": name}}
@@ -60,22 +68,32 @@ class Field(Place):
             connector=aiohttp.TCPConnector(ssl=tls, limit=0), headers=headers, read_bufsize=2**20
         )
 
+    def found(self, selector: str) -> list[Manifest]:
+        """Pods with those labels."""
+        path = f"{PODS.path(self.namespace)}?labelSelector={selector}"
+        return list(self.api.get(path).body["items"])
+
     def pods_of(self, job: str) -> list[Manifest]:
-        selector = f"?labelSelector=rljob.io/name={job}"
-        return list(self.api.get(PODS.path(self.namespace) + selector).body["items"])
+        return self.found(f"rljob.io/name={job}")
 
     def remove(self, job: str) -> None:
         """The job and its pods, for no garbage collector is at work."""
         self.api.delete(JOBS.path(self.namespace, job))
-        selector = f"?labelSelector=rljob.io/name={job}"
-        while self.pods_of(job):  # the operator may hear of a pod's end before that of its job
-            self.api.delete(PODS.path(self.namespace) + selector)
+        self.remove_pods(f"rljob.io/name={job}")
+
+    def remove_pods(self, selector: str) -> None:
+        """At once. Again and again, for who makes them may hear of a pod's end before that of its job."""
+        path = f"{PODS.path(self.namespace)}?labelSelector={selector}"
+
+        def gone() -> bool:
+            self.api.send("DELETE", path, {"gracePeriodSeconds": 0})
+            return not self.found(selector)
+
+        until(gone, f"pods with {selector} are gone", 120)
 
 
 def rss_mib(pid: int) -> float:
+    """Resident memory now."""
     status = Path(f"/proc/{pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
-
-
-__all__ = ["Field", "Operator", "rss_mib"]
