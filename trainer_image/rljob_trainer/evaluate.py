@@ -22,8 +22,14 @@ class Evaluation:
     rewards: list[float]
 
 
-def evaluate(prompts: Sequence[Prompt], generate: Generate, reward: Reward) -> Evaluation:
-    """Ask every prompt once. Raises what `generate` and `score` raise."""
+def evaluate(
+    prompts: Sequence[Prompt],
+    generate: Generate,
+    reward: Reward,
+    tell: Callable[[str], None] = lambda _: None,
+    poll: Callable[[], None] = lambda: None,
+) -> Evaluation:
+    """Ask every prompt once. Raises what `generate` and `score` raise; `tell` and `poll` are for `score`."""
     samples = generate(prompts)
-    rewards = score(samples, reward)
+    rewards = score(samples, reward, tell, poll)
     return Evaluation(sum(rewards) / len(rewards), samples, rewards)

@@ -71,7 +71,7 @@ class Leader:
         if kept and kept.taken:
             self.board.regain(len(kept.taken), sum(group.seconds for group in kept.taken.values()))
         with self.board.phase(TrainPhase.REWARD):
-            rewards = score(samples, self.reward, self.board.tell)
+            rewards = score(samples, self.reward, self.board.tell, self.poll)
         compared = advantages(rewards, grpo)
         with self.board.phase(TrainPhase.SAVE, "samples"):
             write_samples(self.storage.root, state.step + 1, samples, rewards, compared)
@@ -86,7 +86,7 @@ class Leader:
             samples = self._generate(prompts, 1, "validate", step=state.step, phase=phase)
             if samples is None:
                 return None
-            result = evaluate(prompts, lambda _: samples, self.reward)
+            result = evaluate(prompts, lambda _: samples, self.reward, self.board.tell, self.poll)
         metrics = {"val:accuracy": result.accuracy}
         self.log.write(state.step, metrics)
         return metrics

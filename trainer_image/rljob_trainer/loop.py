@@ -69,15 +69,16 @@ class Loop:
         return asked
 
     def boundary(self) -> None:
-        """Between two micro-batches: a sign of life, and the place to stop."""
+        """Between two micro-batches, with gradients or without: a sign of life, and the place to stop."""
         self.board.alive()
         self.preemption.agree()
 
     def with_logprobs(self, batch: Batch) -> Batch:
         """The batch with the trainer's own log-probabilities, and the starting model's if there is a KL penalty."""
-        batch = replace(batch, old_logprobs_BT=self.backend.logprobs(batch))
+        batch = replace(batch, old_logprobs_BT=self.backend.logprobs(batch, self.boundary))
         if self.spec.algorithm.grpo.kl_penalty > 0:
-            batch = replace(batch, reference_logprobs_BT=self.backend.reference_logprobs(batch))
+            reference_BT = self.backend.reference_logprobs(batch, self.boundary)
+            batch = replace(batch, reference_logprobs_BT=reference_BT)
         return batch
 
     def finish(self, batch: Batch, metrics: Metrics, seconds: float) -> None:

@@ -44,11 +44,18 @@ def load_reward(spec: JobSpec) -> Reward:
 
 
 def score(
-    samples: Sequence[Sample], reward: Reward, tell: Callable[[str], None] = lambda _: None
+    samples: Sequence[Sample],
+    reward: Reward,
+    tell: Callable[[str], None] = lambda _: None,
+    poll: Callable[[], None] = lambda: None,
 ) -> list[float]:
-    """One finite reward per sample; `tell` hears which is being scored. Raises `Mistake` that shows the sample."""
+    """One finite reward per sample; `tell` hears which is being scored, and `poll` may raise before each.
+
+    Raises `Mistake` that shows the sample.
+    """
     rewards = []
     for number, sample in enumerate(samples, 1):
+        poll()
         tell(f"sample {number} of {len(samples)}, of prompt {sample.prompt.index}")
         rewards.append(_score(sample, reward))
     return rewards

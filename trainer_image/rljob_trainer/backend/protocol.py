@@ -23,6 +23,16 @@ by what the whole global batch is to be averaged over: a backend adds them up ov
 ranks and never divides. `logprobs_bT` carries the gradient and is aligned like `Batch`."""
 
 
+Poll = Callable[[], None]
+"""Told between micro-batches. It may be collective and may raise `Interrupted`, so all ranks call it equally often:
+before the first micro-batch at least, and between micro-batches where all ranks stand at the same one. Pipeline stages
+never do, and a stage that left the schedule would leave its neighbours waiting: there it is called at the ends only."""
+
+
+def no_poll() -> None:
+    """For who cannot be told to go."""
+
+
 Written = Callable[[], list[FileEntry]]
 """All ranks call it to wait for a save; it tells the checksums of files that this rank wrote and flushed, by their
 paths in the directory. A file that no rank tells of is read again to be hashed."""
@@ -52,20 +62,16 @@ class Backend(Protocol):
 
     layout: Layout
 
-    def logprobs(self, batch: Batch) -> Tensor:
+    def logprobs(self, batch: Batch, poll: Poll = no_poll) -> Tensor:
         """Log-probabilities of the batch under the current weights, no gradient: float32 [B, T] on every rank (CPU)."""
         ...
 
-    def reference_logprobs(self, batch: Batch) -> Tensor:
+    def reference_logprobs(self, batch: Batch, poll: Poll = no_poll) -> Tensor:
         """The same under the frozen starting model; only when the backend was built with one."""
         ...
 
-    def train_step(self, batch: Batch, loss: LossFunction, poll: Callable[[], None]) -> StepResult:
-        """One optimizer update. `poll()` may be collective and may raise `Interrupted`.
-
-        All ranks call it the same number of times: before the first micro-batch and before the update at least,
-        and between micro-batches where all ranks stand at the same one. Pipeline stages never do, and a stage that
-        left the schedule would leave its neighbours waiting: there a step stops at its ends only.
+    def train_step(self, batch: Batch, loss: LossFunction, poll: Poll) -> StepResult:
+        """One optimizer update; `poll` is called once more before it, after the last micro-batch.
 
         Raises `NonFiniteGradientError` on all ranks if any gradient is NaN or infinite and that is checked.
         """

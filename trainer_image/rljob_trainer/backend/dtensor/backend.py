@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from rljob_trainer.backend.dtensor.optimizer import build_optimizer, update
 from rljob_trainer.backend.dtensor.policy import Policy
 from rljob_trainer.backend.hf_files import write_hf_model
 from rljob_trainer.backend.layout import layout_of
-from rljob_trainer.backend.protocol import LossFunction, StepResult, Written
+from rljob_trainer.backend.protocol import LossFunction, Poll, StepResult, Written, no_poll
 from rljob_trainer.backend.rng import RngState, read_rng, seed_rank, write_rng
 from rljob_trainer.backend.shares import plan_shares, share_of
 from rljob_trainer.batch import Batch
@@ -50,15 +50,15 @@ class DtensorBackend:
         self.updates = 0
         seed_rank(spec.algorithm.grpo.seed, dist.get_rank())
 
-    def logprobs(self, batch: Batch) -> Tensor:
-        return self._logprobs(self.policy, batch)
+    def logprobs(self, batch: Batch, poll: Poll = no_poll) -> Tensor:
+        return self._logprobs(self.policy, batch, poll)
 
-    def reference_logprobs(self, batch: Batch) -> Tensor:
+    def reference_logprobs(self, batch: Batch, poll: Poll = no_poll) -> Tensor:
         if self.reference is None:
             raise RuntimeError("this backend was built without a reference model")
-        return self._logprobs(self.reference, batch)
+        return self._logprobs(self.reference, batch, poll)
 
-    def train_step(self, batch: Batch, loss: LossFunction, poll: Callable[[], None]) -> StepResult:
+    def train_step(self, batch: Batch, loss: LossFunction, poll: Poll) -> StepResult:
         self.policy.train()
         try:
             metrics = self._accumulate(batch, loss, poll)
@@ -107,20 +107,23 @@ class DtensorBackend:
         return [part[replica] for part in plan], share_of(batch, plan, replica, self.device)
 
     @torch.no_grad()
-    def _logprobs(self, policy: Policy, batch: Batch) -> Tensor:
+    def _logprobs(self, policy: Policy, batch: Batch, poll: Poll) -> Tensor:
         """Each replica fills in its own rows; the sum over replicas is the whole."""
+        assert isinstance(policy, FSDPModule)
         policy.eval()
         logprobs_BT = torch.zeros(batch.mask_BT.shape, device=self.device)
-        for rows, micro in zip(*self._share(batch), strict=True):
-            part_bT = policy(micro.tokens_BT, micro.mask_BT)
-            if len(rows):
-                logprobs_BT[rows.to(self.device), : part_bT.shape[1]] = part_bT
-        assert isinstance(policy, FSDPModule)
-        policy.reshard()  # without a backward pass the gathered head would stay in memory
+        try:
+            for rows, micro in zip(*self._share(batch), strict=True):
+                poll()
+                part_bT = policy(micro.tokens_BT, micro.mask_BT)
+                if len(rows):
+                    logprobs_BT[rows.to(self.device), : part_bT.shape[1]] = part_bT
+        finally:
+            policy.reshard()  # without a backward pass the gathered head would stay in memory
         dist.all_reduce(logprobs_BT, group=self.mesh["dp"].get_group())
         return logprobs_BT.cpu()
 
-    def _accumulate(self, batch: Batch, loss: LossFunction, poll: Callable[[], None]) -> dict[str, float]:
+    def _accumulate(self, batch: Batch, loss: LossFunction, poll: Poll) -> dict[str, float]:
         sums: list[dict[str, Tensor]] = []
         for micro in self._share(batch)[1]:
             poll()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ from rljob_trainer.backend.megatron.fit import refuse_uneven
 from rljob_trainer.backend.megatron.forward import Metrics, Runner
 from rljob_trainer.backend.megatron.model import build_model, transformer_config
 from rljob_trainer.backend.megatron.parallel import seed_rank, take_place
-from rljob_trainer.backend.protocol import LossFunction, StepResult, Written
+from rljob_trainer.backend.protocol import LossFunction, Poll, StepResult, Written, no_poll
 from rljob_trainer.backend.shares import plan_shares, share_of
 from rljob_trainer.batch import Batch
 from rljob_trainer.errors import Mistake
@@ -73,15 +73,15 @@ class MegatronBackend:
         self.runner = self._runner(self.ddp)
         self.reference = self._runner(self._chunks(0.0, Recompute.NONE)) if reference else None
 
-    def logprobs(self, batch: Batch) -> Tensor:
-        return self._logprobs(self.runner, batch)
+    def logprobs(self, batch: Batch, poll: Poll = no_poll) -> Tensor:
+        return self._logprobs(self.runner, batch, poll)
 
-    def reference_logprobs(self, batch: Batch) -> Tensor:
+    def reference_logprobs(self, batch: Batch, poll: Poll = no_poll) -> Tensor:
         if self.reference is None:
             raise RuntimeError("the backend was built without a reference model")
-        return self._logprobs(self.reference, batch)
+        return self._logprobs(self.reference, batch, poll)
 
-    def train_step(self, batch: Batch, loss: LossFunction, poll: Callable[[], None]) -> StepResult:
+    def train_step(self, batch: Batch, loss: LossFunction, poll: Poll) -> StepResult:
         poll()
         for chunk in self.ddp:
             chunk.zero_grad_buffer()
@@ -144,10 +144,11 @@ class MegatronBackend:
         plan = plan_shares(batch.lengths_B, self.place.replicas, self.options.micro_batch_tokens)
         return share_of(batch, plan, self.place.replica, self.device)
 
-    def _logprobs(self, runner: Runner, batch: Batch) -> Tensor:
+    def _logprobs(self, runner: Runner, batch: Batch, poll: Poll) -> Tensor:
         """Last stages fill in their replica's rows; the sum over replicas goes to the other stages."""
+        poll()
         plan = plan_shares(batch.lengths_B, self.place.replicas, self.options.micro_batch_tokens)
-        parts = runner.logprobs(share_of(batch, plan, self.place.replica, self.device))
+        parts = runner.logprobs(share_of(batch, plan, self.place.replica, self.device), poll)
         logprobs_BT = torch.zeros(batch.mask_BT.shape, device=self.device)
         for part, rows in zip(parts, plan, strict=False):
             row = rows[self.place.replica]

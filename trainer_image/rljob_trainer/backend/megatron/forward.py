@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.megatron.parallel import Place
 from rljob_trainer.backend.megatron.sequence import gathered, positions_of, widened
-from rljob_trainer.backend.protocol import LossFunction
+from rljob_trainer.backend.protocol import LossFunction, Poll
 from rljob_trainer.backend.shares import blank, filled
 from rljob_trainer.batch import Batch
 
@@ -46,10 +46,12 @@ class Runner:
         self.chunks, self.place, self.vocab, self.temperature = list(chunks), place, vocab, temperature
 
     @torch.no_grad()
-    def logprobs(self, micro_batches: list[Batch]) -> list[Tensor]:
-        """Per micro-batch [b, T] on the last stage, an empty list elsewhere."""
+    def logprobs(self, micro_batches: list[Batch], poll: Poll) -> list[Tensor]:
+        """Per micro-batch [b, T] on the last stage, an empty list elsewhere. `poll` as in `accumulate`."""
 
         def step(data: Iterator[Batch], model: nn.Module) -> tuple[Tensor, None]:
+            if self.place.stages == 1:
+                poll()
             micro = next(data)
             return self._output(micro, model), None
 
@@ -59,9 +61,7 @@ class Runner:
         shapes = [micro.tokens_BT.shape for micro in micro_batches]
         return [output[:b, :T] for output, (b, T) in zip(outputs, shapes, strict=False)]
 
-    def accumulate(
-        self, micro_batches: list[Batch], loss: LossFunction, poll: Callable[[], None]
-    ) -> list[Metrics]:
+    def accumulate(self, micro_batches: list[Batch], loss: LossFunction, poll: Poll) -> list[Metrics]:
         """Add up the gradients of all micro-batches; returns metrics and `loss` of each, on the last stage.
 
         `poll` is called before each micro-batch, unless there are stages: then ranks are never at the same
