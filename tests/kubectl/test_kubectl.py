@@ -187,6 +187,14 @@ def test_a_server_that_does_not_answer_is_named(kubectl: Kubectl, tmp_path: Path
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("broken", [b"a: [", b"5", b"\xff\xfe"], ids=["not YAML", "not a mapping", "binary"])
+def test_a_kubeconfig_that_cannot_be_read_is_said(kubectl: Kubectl, tmp_path: Path, broken: bytes) -> None:
+    (tmp_path / "config").write_bytes(broken)
+    done = kubectl("status", "x", KUBECONFIG=str(tmp_path / "config"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith("the kubeconfig cannot be read: ")
+
+
 def test_a_context_that_is_not_there_is_named(kubectl: Kubectl) -> None:
     done = kubectl("status", "x", "--context", "nowhere")
     assert (done.returncode, "nowhere" in done.stderr) == (2, True)

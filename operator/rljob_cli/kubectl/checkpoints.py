@@ -10,7 +10,8 @@ from rljob_operator import times
 from ..errors import UserMistake
 from ..output import Output, OutputOption
 from ..words import duration, size
-from .jobs import Context, Jobs, Name, Namespace
+from .jobs import Jobs
+from .options import Context, Name, Namespace
 
 
 def checkpoints(

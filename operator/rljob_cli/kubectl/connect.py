@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kubernetes import config
 from kubernetes.config.config_exception import ConfigException
+from yaml import YAMLError
 
 from ..errors import UserMistake
 
@@ -22,6 +23,11 @@ def connect(context: str | None) -> str:
         contexts, active = config.list_kube_config_contexts()
     except ConfigException as error:
         return _connect_from_inside(error)
+    except (YAMLError, ValueError, TypeError, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserMistake(
+            f"the kubeconfig cannot be read: {reason}; check the file, or set KUBECONFIG"
+        ) from error
     chosen = active if context is None else next(one for one in contexts if one["name"] == context)
     return str(chosen["context"].get("namespace") or "default")
 

@@ -9,7 +9,8 @@ import typer
 from rljob_operator import names
 
 from ..errors import UserMistake
-from .jobs import Context, Jobs, Name, Namespace
+from .jobs import Jobs
+from .options import Context, Name, Namespace
 
 
 def delete(

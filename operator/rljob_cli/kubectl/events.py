@@ -13,7 +13,8 @@ from rljob_operator import times
 
 from ..output import Output, OutputOption
 from ..words import duration
-from .jobs import Context, Jobs, Name, Namespace, event_time
+from .jobs import Jobs, event_time
+from .options import Context, Name, Namespace
 
 
 def events(

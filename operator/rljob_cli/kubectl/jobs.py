@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
-import typer
 from kubernetes import client
 
 from rljob_api.base import GROUP, VERSION, Manifest
@@ -20,14 +19,6 @@ FIELD_MANAGER = "kubectl-rljob"
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
 FOR_EVER = 10 * 365 * 86400.0
 """A followed log may be silent for long."""
-
-Name = Annotated[str, typer.Argument(help="Name of the job.", show_default=False)]
-Namespace = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="By default that of the kubeconfig's context.")
-]
-Context = Annotated[
-    str | None, typer.Option("--context", help="Context of the kubeconfig; by default its current one.")
-]
 
 
 class Kind(NamedTuple):
@@ -60,6 +51,11 @@ class Jobs:
     def get(self, name: str) -> Manifest:
         with told(name, self.namespace):
             return cast("Manifest", self._custom.get_namespaced_custom_object(*self._kind, name))
+
+    def names(self) -> list[str]:
+        with told("jobs", self.namespace):
+            answer = self._custom.list_namespaced_custom_object(*self._kind, _preload_content=False)
+        return [job["metadata"]["name"] for job in _items(answer)]
 
     def create(self, job: Manifest) -> None:
         with told(job["metadata"]["name"], self.namespace):

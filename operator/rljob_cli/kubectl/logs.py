@@ -19,7 +19,8 @@ from rljob_api.failure import RoleName
 from rljob_operator import names
 
 from ..errors import UserMistake
-from .jobs import Context, Jobs, Name, Namespace
+from .jobs import Jobs
+from .options import Context, Name, Namespace
 from .wait import verdict
 
 LOOK_SECONDS = 2.0

@@ -11,7 +11,8 @@ from rljob_api.status import Status
 
 from ..output import Output, OutputOption
 from ..words import panel
-from .jobs import Context, Jobs, Name, Namespace
+from .jobs import Jobs
+from .options import Context, Name, Namespace
 
 
 def status(

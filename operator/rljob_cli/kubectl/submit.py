@@ -9,7 +9,8 @@ import typer
 
 from ..document import read_document
 from ..load import parse_job
-from .jobs import Context, Jobs, Namespace
+from .jobs import Jobs
+from .options import Context, Namespace
 from .wait import wait_until_over
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .jobs import Context, Jobs, Name, Namespace
+from .jobs import Jobs
+from .options import Context, Name, Namespace
 
 
 def suspend(job: Name, namespace: Namespace = None, context: Context = None) -> None:

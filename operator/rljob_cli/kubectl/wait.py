@@ -12,7 +12,8 @@ from rljob_api.base import Manifest
 from rljob_api.status import ConditionType, Status
 
 from ..words import summary
-from .jobs import FOR_EVER, Context, Jobs, Name, Namespace
+from .jobs import FOR_EVER, Jobs
+from .options import Context, Name, Namespace
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_TIMEOUT = 0, 1, 3
 WATCH_SECONDS = 300.0
