@@ -26,7 +26,7 @@ from rljob_api.run import Run
 from rljob_trainer.launch import launch
 from rljob_trainer.rollout.background import Background
 from rljob_trainer.rollout.group import bodies
-from rljob_trainer.rollout.guard import INSTANCE_HEADER, TOKEN_ENV
+from rljob_trainer.rollout.guard import INSTANCE_HEADER, TOKEN_ENV, WEIGHTS_HEADER
 from rljob_trainer.words import TERMINATION_LOG_ENV, read_last_words
 from trainer.ranks import context
 from trainer.vllm_server import a_run, make_model
@@ -83,7 +83,8 @@ class Server:
         return told | {"finish_reason": "stop", "logprobs": {"token_logprobs": logprobs}}
 
     def _told(self, body: Any) -> web.Response:
-        return web.json_response(body, headers={INSTANCE_HEADER: "the-one"})
+        marks = {INSTANCE_HEADER: "the-one", WEIGHTS_HEADER: self._version}
+        return web.json_response(body, headers=marks)
 
     async def _start(self) -> None:
         app = web.Application()

@@ -17,11 +17,12 @@ from aiohttp import web
 from rljob_api.algorithm import Sampling
 from rljob_api.stall import PhaseTimeouts
 from rljob_trainer.batch import Prompt
+from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.rollout import client, roster
 from rljob_trainer.rollout import dispatch as dispatching
-from rljob_trainer.rollout.client import Client
+from rljob_trainer.rollout.client import Client, Seen
 from rljob_trainer.rollout.dispatch import Dispatch, Question
-from rljob_trainer.rollout.guard import INSTANCE_HEADER
+from rljob_trainer.rollout.guard import ATTEMPT_HEADER, INSTANCE_HEADER, WEIGHTS_HEADER
 from rljob_trainer.rollout.patience import Patience
 from rljob_trainer.rollout.roster import Roster
 from rljob_trainer.stall.limits import Limits
@@ -32,6 +33,9 @@ class StandIn:
     """A server on a free port."""
 
     instance: str = "first"
+    weights: str = "1.1"
+    attempt: int = 1
+    """The newest that it has heard of."""
     hangs: bool = False
     engine_hangs: bool = False
     """It answers, but no question: the process that serves HTTP is not the one that computes."""
@@ -65,12 +69,20 @@ class StandIn:
         self.answered += 1
         choice = {"index": 0, "token_ids": [2], "text": "", "finish_reason": "stop"}
         answer = {"choices": [choice | {"logprobs": {"token_logprobs": [-1.0]}}]}
-        return web.json_response(answer, headers={INSTANCE_HEADER: self.instance})
+        return web.json_response(answer, headers=self._marks)
 
     async def _answer(self, _: web.Request) -> web.Response:
         if self.hangs:
             await self._end.wait()
-        return web.json_response({"weight_version": "1.1"}, headers={INSTANCE_HEADER: self.instance})
+        return web.json_response({"weight_version": self.weights}, headers=self._marks)
+
+    @property
+    def _marks(self) -> dict[str, str]:
+        return {
+            INSTANCE_HEADER: self.instance,
+            ATTEMPT_HEADER: str(self.attempt),
+            WEIGHTS_HEADER: self.weights,
+        }
 
 
 @asynccontextmanager
@@ -80,7 +92,7 @@ async def two_servers() -> AsyncIterator[tuple[list[StandIn], Roster]]:
         for server in servers:
             await server.start()
         clients = [
-            Client(index, f"http://127.0.0.1:{server.port}", "token", session)
+            Client(index, f"http://127.0.0.1:{server.port}", "token", session, 1)
             for index, server in enumerate(servers)
         ]
         try:
@@ -257,13 +269,53 @@ def test_an_answer_of_a_process_that_took_the_place_of_the_one_with_these_weight
     async def scenario(servers: list[StandIn], known: Roster) -> None:
         found = {seen.client.index: seen for seen in await known.look()}
         servers[0].instance = "successor"
-        answered: list[int] = []
-        asked = Dispatch(
-            found, 1, 4, lambda question, *_: answered.append(question.prompt.index), known.give_up_hung
-        )
-        assert await asked.run(questions(8)) == []
-        assert sorted(answered) == list(range(8))
-        assert "replaced by one without these weights" in str(asked.failures[0])
+        assert "replaced by one without these weights" in await failure_of(known, found)
         assert servers[1].asked == 8, "all of them were answered by the other"
+
+    run(scenario)
+
+
+async def failure_of(known: Roster, found: dict[int, Seen]) -> str:
+    """Why one of the servers that were found answers no more, while another answers all questions."""
+    answered: list[int] = []
+    asked = Dispatch(
+        found, 1, 4, lambda question, *_: answered.append(question.prompt.index), known.give_up_hung
+    )
+    assert await asked.run(questions(8)) == []
+    assert sorted(answered) == list(range(8))
+    return str(asked.failures[0])
+
+
+def test_an_answer_of_weights_that_were_changed_meanwhile_is_not_taken() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        found = {seen.client.index: seen for seen in await known.look()}
+        servers[0].weights = "2.1"
+        assert "the answer is of weights 2.1, not 1.1" in await failure_of(known, found)
+        assert servers[1].asked == 8, "all of them were answered by the other"
+
+    run(scenario)
+
+
+def test_who_is_told_of_a_newer_attempt_asks_no_more() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        found = {seen.client.index: seen for seen in await known.look()}
+        servers[0].attempt = 2
+        with pytest.raises(FencedError, match=r"attempt 1 may not use .*: attempt 2 has taken them over"):
+            await failure_of(known, found)
+        with pytest.raises(FencedError):
+            await known.look()
+
+    run(scenario)
+
+
+def test_who_waits_for_an_answer_hears_of_a_newer_attempt_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatching, "WATCH_SECONDS", 0.1)
+
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        found = {seen.client.index: seen for seen in await known.look()}
+        for server in servers:
+            server.engine_hangs, server.attempt = True, 2
+        with pytest.raises(FencedError):
+            await failure_of(known, found)
 
     run(scenario)

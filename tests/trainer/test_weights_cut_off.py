@@ -106,7 +106,7 @@ async def asked(*, answers: bool) -> str:
         return "done"
 
     async with server, aiohttp.ClientSession() as session:
-        client = Client(3, f"http://{host}:{port}", "", session)
+        client = Client(3, f"http://{host}:{port}", "", session, 1)
         try:
             return await reach.while_reachable(client, "taking weights", call())
         finally:

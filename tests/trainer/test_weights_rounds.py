@@ -57,7 +57,8 @@ async def leave(rounds: Rounds, vllm: Vllm) -> None:
     server = await asyncio.start_server(vllm.serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
     async with server, aiohttp.ClientSession() as session:
-        seen = Seen(Client(0, f"http://{host}:{port}", "", session), "one", "1.1", datetime.now(UTC))
+        client = Client(0, f"http://{host}:{port}", "", session, 1)
+        seen = Seen(client, "one", "1.1", datetime.now(UTC))
         await asyncio.to_thread(rounds.leave, [seen])
 
 

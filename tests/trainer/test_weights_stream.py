@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,10 +14,14 @@ from torch import Tensor
 from torch._C._distributed_c10d import TCPStore
 
 from rljob_api.weights import Transport
+from rljob_trainer.checkpoint.directory import open_storage
+from rljob_trainer.checkpoint.durable import StorageError
+from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.weights.carriers import chosen_transport
 from rljob_trainer.weights.disk import read_parts, write_parts
 from rljob_trainer.weights.group import Group, join, open_store
 from rljob_trainer.weights.packing import ALIGNMENT, decode, encode, groups, offsets, pack
+from trainer.checkpoints import a_run
 
 CPU = torch.device("cpu")
 
@@ -74,12 +79,46 @@ def test_what_is_sent_arrives_bit_for_bit(pair: tuple[Group, Group], limit: int)
 
 
 def test_files_on_the_volume_hold_the_newest_weights_only(tmp_path: Path) -> None:
-    write_parts(tmp_path, "1.1", some_weights())
-    relative = write_parts(tmp_path, "1.2", some_weights(), limit=100)
+    storage = open_storage(a_run(tmp_path))
+    write_parts(storage, "1.1", some_weights())
+    written = write_parts(storage, "1.2", some_weights(), limit=100)
     assert [path.name for path in (tmp_path / "weights").iterdir()] == ["1.2"]
-    read = [(name, tensor) for part in read_parts(tmp_path / relative, CPU) for name, tensor in part]
+    parts = read_parts(tmp_path / written["directory"], written["parts"], CPU)
+    read = [(name, tensor) for part in parts for name, tensor in part]
     assert {name for name, _ in read} == {"embed", "scale", "head", "large"}
     assert all(torch.equal(tensor, dict(some_weights())[name]) for name, tensor in read)
+
+
+def test_a_part_that_is_not_there_is_not_passed_over(tmp_path: Path) -> None:
+    written = write_parts(open_storage(a_run(tmp_path)), "1.1", some_weights())
+    with pytest.raises(FileNotFoundError):
+        list(read_parts(tmp_path / written["directory"], written["parts"] + 1, CPU))
+
+
+def test_an_old_attempt_does_not_touch_the_files_of_a_newer_one(tmp_path: Path) -> None:
+    old, new = open_storage(a_run(tmp_path, 1)), open_storage(a_run(tmp_path, 2))
+    write_parts(new, "2.1", some_weights())
+    with pytest.raises(FencedError):
+        write_parts(old, "1.2", some_weights())
+    assert [path.name for path in (tmp_path / "weights").iterdir()] == ["2.1"]
+
+
+def test_not_even_one_that_passed_the_check_before_does(tmp_path: Path) -> None:
+    old = open_storage(a_run(tmp_path, 1))
+    (tmp_path / "weights" / "2.1").mkdir(parents=True)
+    write_parts(old, "1.2", some_weights())
+    assert sorted(path.name for path in (tmp_path / "weights").iterdir()) == ["1.2", "2.1"]
+
+
+def test_a_full_volume_is_told_in_a_sentence(tmp_path: Path) -> None:
+    storage = open_storage(a_run(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(StorageError, match=r"weights for the rollout servers failed: .* is full"):
+            write_parts(storage, "1.1", some_weights())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_auto_is_nccl_on_gpus_and_gloo_on_cpu() -> None:

@@ -18,7 +18,9 @@ from rljob_api.algorithm import Sampling
 from rljob_api.run import Run
 from rljob_api.weights import Transport
 from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.checkpoint.directory import open_storage
 from rljob_trainer.checkpoint.export import export_checkpoint
+from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.rollout import client, dispatch
 from rljob_trainer.rollout.answers import completion_request, samples_of
 from rljob_trainer.rollout.fleet import Fleet
@@ -60,6 +62,7 @@ class World:
     sync: WeightSync
     opened: list[Fleet]
     """All clients, to be closed at the end."""
+    attempt: int = 1
     step: int = 0
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
@@ -88,7 +91,7 @@ class World:
 
     def fresh(self, only: int | None = None) -> World:
         """The same servers, or one of them, through a client that remembers nothing."""
-        fleet = self.open(self.servers.run.model_copy(update={"attempt": self.fleet._attempt}))
+        fleet = self.open(self.servers.run.model_copy(update={"attempt": self.attempt}))
         if only is not None:
             fleet._roster.clients = [fleet._roster.clients[only]]
         return replace(self, fleet=fleet)
@@ -97,14 +100,18 @@ class World:
         self.opened.append(Fleet(run))
         return self.opened[-1]
 
-    def as_attempt(self, number: int, transport: Transport = Transport.GLOO) -> World:
-        """A trainer that was restarted, before the same servers."""
+    def restart(self, transport: Transport = Transport.GLOO) -> World:
+        """The trainer as it was: another attempt drives the servers from now on."""
+        before = replace(self)
         run = self.servers.run
         section = run.spec.weight_sync.model_copy(update={"transport": transport})
         spec = run.spec.model_copy(update={"weight_sync": section})
-        run = run.model_copy(update={"attempt": number, "spec": spec})
-        fleet = self.open(run)
-        return replace(self, fleet=fleet, sync=WeightSync(run, Alone(), fleet))
+        self.attempt += 1
+        run = run.model_copy(update={"attempt": self.attempt, "spec": spec})
+        open_storage(run)
+        self.fleet = self.open(run)
+        self.sync = WeightSync(run, Alone(), self.fleet)
+        return before
 
 
 def seed_of(prompt: Prompt) -> int:
@@ -186,12 +193,31 @@ def test_samples_depend_neither_on_batch_nor_order_nor_replica(world: World) -> 
 
 
 def test_weights_travel_over_the_volume_too(world: World) -> None:
-    restarted = world.as_attempt(2, Transport.DISK)
+    world.restart(Transport.DISK)
     for seed in (6, 7):
-        restarted.train_and_push(seed)
-        assert largest_difference(world.model, restarted.draw(some_prompts(3))) < 1e-4
+        world.train_and_push(seed)
+        assert largest_difference(world.model, world.draw(some_prompts(3))) < 1e-4
     folder = Path(world.servers.run.paths.storage) / "weights"
-    assert [path.name for path in folder.iterdir()] == [f"2.{restarted.step}"]
+    assert [path.name for path in folder.iterdir()] == [f"{world.attempt}.{world.step}"]
+
+
+def test_an_attempt_that_comes_back_neither_pushes_nor_draws_once_a_newer_one_has_the_servers(
+    world: World,
+) -> None:
+    world.train_and_push(seed=17)
+    returned = world.restart()
+    assert returned.draw(some_prompts(1)), "nobody has asked for the newer one yet"
+    world.train_and_push(seed=18)
+    expected = drawn(world.draw(some_prompts(3)))
+    new_weights(world.model, 19)
+    sentence = rf"attempt {returned.attempt} may not use .*: attempt {world.attempt} has taken them over"
+    with pytest.raises(FencedError, match=sentence):
+        returned.push()
+    with pytest.raises(FencedError, match=sentence):
+        returned.draw(some_prompts(2))
+    assert drawn(world.fresh().draw(some_prompts(3))) == expected, (
+        "the servers hold what the newer one pushed"
+    )
 
 
 def test_an_interruption_ends_generation_at_once_and_the_servers_stay_usable(world: World) -> None:
@@ -242,19 +268,21 @@ def test_a_trainer_killed_amid_an_update_leaves_servers_that_the_next_attempt_ca
 ) -> None:
     world.train_and_push(seed=9)
     doomed = tmp_path / "run.json"
-    doomed.write_text(world.servers.run.model_copy(update={"attempt": 3}).model_dump_json(by_alias=True))
+    world.attempt += 1
+    run = world.servers.run.model_copy(update={"attempt": world.attempt})
+    doomed.write_text(run.model_dump_json(by_alias=True))
     trainer = subprocess.run(
         [sys.executable, "-c", DIES_IN_THE_MIDDLE, str(doomed)], timeout=200, check=False
     )
     assert trainer.returncode == -signal.SIGKILL
-    restarted = world.as_attempt(4)
-    restarted.train_and_push(seed=10)
-    assert restarted.failure == "", "one push was enough"
-    assert largest_difference(world.model, restarted.draw(some_prompts(6))) < 1e-4
+    world.restart()
+    world.train_and_push(seed=10)
+    assert world.failure == "", "one push was enough"
+    assert largest_difference(world.model, world.draw(some_prompts(6))) < 1e-4
 
 
 def test_a_killed_server_loses_no_prompt_and_its_successor_serves_only_after_a_push(world: World) -> None:
-    world = world.as_attempt(5)
+    world.restart()
     world.train_and_push(seed=11)
     prompts = some_prompts(48, seed=1)
     expected = drawn(world.draw(prompts, n=8, max_new_tokens=64))

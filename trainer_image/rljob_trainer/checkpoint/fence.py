@@ -17,7 +17,7 @@ _NAME = re.compile(r"(\d+)-([A-Za-z0-9._-]+)")
 
 
 class FencedError(Exception):
-    """A newer attempt has taken the volume: this one must not write any more. Not a failure of the job."""
+    """A newer attempt has taken the volume or the rollout servers: this one must stop. Not a failure of the job."""
 
 
 @dataclass(frozen=True, order=True)

@@ -10,7 +10,8 @@ from types import MappingProxyType
 import aiohttp
 
 from rljob_api.base import Manifest
-from rljob_trainer.rollout.guard import INSTANCE_HEADER, bearer
+from rljob_trainer.checkpoint.fence import FencedError
+from rljob_trainer.rollout.guard import ATTEMPT_HEADER, INSTANCE_HEADER, WEIGHTS_HEADER, bearer
 
 PROBE_SECONDS = 30.0
 """A server that takes longer to say which weights it has is taken to hang: a busy machine lets a sound one wait."""
@@ -40,20 +41,26 @@ class ReplicaError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server said, and which process said it."""
+    """What a server said, which process said it, and by which weights."""
 
     body: Manifest
     instance: str
+    weights: str
+    """Version of the weights when the answer was ready; empty while none is whole."""
 
 
 @dataclass(frozen=True)
 class Client:
-    """The connection to one replica. All methods run inside the fleet's event loop."""
+    """One attempt's connection to one replica. All methods run inside the fleet's event loop.
+
+    Each raises `FencedError` once a newer attempt has asked the same server.
+    """
 
     index: int
     url: str
     token: str = field(repr=False)
     session: aiohttp.ClientSession = field(repr=False)
+    attempt: int
 
     async def get(self, path: str, phase: str, seconds: float | None = PROBE_SECONDS) -> Answer:
         return await self._ask("GET", path, None, phase, seconds)
@@ -66,13 +73,16 @@ class Client:
         seconds: float | None = None,
         *,
         alone: bool = False,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> Answer:
         """Raises `ReplicaError`: no answer in `seconds` (None: however long it takes), or not 200.
 
         `alone`: on a connection of its own. After an error, vLLM's server closes the one that it answered on without
         saying so; on a busy machine the next request is sent before that is seen, and is lost.
         """
-        return await self._ask("POST", path, body, phase, seconds, headers=CLOSE if alone else NO_HEADERS)
+        return await self._ask(
+            "POST", path, body, phase, seconds, headers={**headers, **(CLOSE if alone else {})}
+        )
 
     async def takes_connections(self) -> bool:
         """Whether it can be reached: the kernel lets a connection in even while the process behind it is busy.
@@ -100,19 +110,34 @@ class Client:
                 method,
                 self.url + path,
                 json=body,
-                headers={"Authorization": bearer(self.token), **headers},
+                headers={**self._who, **headers},
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
             ) as response:
+                self._refuse_fenced(response)
                 if response.status != 200:
                     raise ReplicaError(self.index, phase, (await response.text())[:500], response.status)
                 text = await response.json() if response.content_type == "application/json" else {}
-                return Answer(text, response.headers.get(INSTANCE_HEADER, ""))
+                marks = response.headers
+                return Answer(text, marks.get(INSTANCE_HEADER, ""), marks.get(WEIGHTS_HEADER, ""))
         except aiohttp.ConnectionTimeoutError:
             raise ReplicaError(self.index, phase, f"no connection within {CONNECT_SECONDS} s") from None
         except TimeoutError:
             raise ReplicaError(self.index, phase, f"no answer within {seconds} s", silent=True) from None
         except aiohttp.ClientError as error:
             raise ReplicaError(self.index, phase, f"{type(error).__name__}: {error}") from error
+
+    @property
+    def _who(self) -> Mapping[str, str]:
+        return {"Authorization": bearer(self.token), ATTEMPT_HEADER: str(self.attempt)}
+
+    def _refuse_fenced(self, response: aiohttp.ClientResponse) -> None:
+        """Refused or answered: a server that a newer attempt has asked is not this one's any more."""
+        newest = int(response.headers.get(ATTEMPT_HEADER, "0"))
+        if newest > self.attempt:
+            raise FencedError(
+                f"attempt {self.attempt} may not use the rollout servers any more: attempt {newest} has taken"
+                " them over. The newer attempt goes on from the last verified checkpoint."
+            )
 
 
 @dataclass(frozen=True)
@@ -123,7 +148,7 @@ class Seen:
     instance: str
     """Changes when the server is replaced."""
     version: str
-    """Weights that it serves with; `default` before the first push."""
+    """Weights that it serves with; empty before the first push, and while they change."""
     at: datetime
     """When it answered, so its pod had started by then."""
 
@@ -134,4 +159,4 @@ async def look(client: Client, seconds: float) -> Seen | ReplicaError:
         answer = await client.get("/weight_info", "looking for it", seconds)
     except ReplicaError as error:
         return error
-    return Seen(client, answer.instance, str(answer.body["weight_version"]), datetime.now(UTC))
+    return Seen(client, answer.instance, answer.weights, datetime.now(UTC))

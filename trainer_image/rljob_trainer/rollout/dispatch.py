@@ -87,6 +87,8 @@ class Dispatch:
                 finished, _ = await asyncio.wait(
                     running, timeout=WATCH_SECONDS / 10, return_when=asyncio.FIRST_COMPLETED
                 )
+                if watch.done():
+                    watch.result()  # it only ends when it raises
                 for task in finished | self._orphans(running):
                     self._settle(task, *running.pop(task), waiting)
                 self._lose_patience(running)
@@ -103,6 +105,9 @@ class Dispatch:
         answer = await server.client.post("/v1/completions", request, "answering")
         if answer.instance != server.instance:
             reason = "it was replaced by one without these weights"
+            raise ReplicaError(server.client.index, "answering", reason)
+        if answer.weights != server.version:
+            reason = f"the answer is of weights {answer.weights or 'of no version'}, not {server.version}"
             raise ReplicaError(server.client.index, "answering", reason)
         return samples_of(answer.body, question.prompt, self.version)
 

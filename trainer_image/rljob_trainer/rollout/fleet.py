@@ -117,7 +117,7 @@ class Fleet:
         The same arguments give the same samples, whichever servers answer. `poll` is called ten times a second; when
         it raises, everything in flight is aborted. How long a server may answer nothing depends on `phase`. What `kept`
         has is not asked again; what is answered goes there. Raises `Mistake` for a prompt that does not fit,
-        `ServersLostError`, and `FencedError` from `kept`.
+        `ServersLostError`, and `FencedError` from `kept` or a server.
         """
         servers = self._serving(step, poll)
         for prompt in prompts:
@@ -155,7 +155,8 @@ class Fleet:
         return await self._roster.look()
 
     def _client(self, index: int, host: str) -> Client:
-        return Client(index, f"http://{_bracketed(host)}:{self._port}", control_token(), self._session)
+        url = f"http://{_bracketed(host)}:{self._port}"
+        return Client(index, url, control_token(), self._session, self._attempt)
 
     def _serving(self, step: int, poll: Poll) -> dict[int, Seen]:
         version = wire_version(self._attempt, step)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import timedelta
-from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from rljob_api.base import Manifest
 from rljob_api.weights import Transport
+from rljob_trainer.checkpoint.directory import Storage
 from rljob_trainer.rollout.client import Seen
 from rljob_trainer.weights.disk import write_parts
 from rljob_trainer.weights.group import Group, Wire, WireError, join, open_store
@@ -33,7 +33,9 @@ class Carrier(Protocol):
         ...
 
     def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
-        """Send all weights and wait until all servers have taken them. Raises `SeveralFailedError` or `WireError`."""
+        """Send all weights and wait until all servers have taken them. Raises `SeveralFailedError` or `WireError`, and
+        what the volume refuses.
+        """
         ...
 
     def disconnect(self) -> None:
@@ -96,14 +98,14 @@ class GroupCarrier:
 class DiskCarrier:
     """Files on the volume that trainer and rollouts share."""
 
-    def __init__(self, storage: Path) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     def connect(self, rounds: Rounds, servers: list[Seen]) -> None:
         """Nothing to connect."""
 
     def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
-        update({"directory": write_parts(self._storage, version, weights)}, _nothing).result()
+        update(write_parts(self._storage, version, weights), _nothing).result()
 
     def disconnect(self) -> None:
         """Nothing to forget."""

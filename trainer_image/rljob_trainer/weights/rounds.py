@@ -7,7 +7,7 @@ to half-loaded weights kills the engine, while `/health` says that all is well.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +15,11 @@ from typing import Any
 from rljob_api.algorithm import Sampling
 from rljob_api.base import Manifest
 from rljob_trainer.batch import Prompt
-from rljob_trainer.rollout.answers import completion_request, samples_of
-from rljob_trainer.rollout.client import ReplicaError, Seen
+from rljob_trainer.checkpoint.fence import FencedError
+from rljob_trainer.rollout.answers import CutOffError, completion_request, samples_of
+from rljob_trainer.rollout.client import NO_HEADERS, ReplicaError, Seen
 from rljob_trainer.rollout.fleet import Fleet
+from rljob_trainer.rollout.guard import FINISHED, WEIGHTS_HEADER
 from rljob_trainer.rollout.reach import while_reachable
 
 PROOF = Prompt(index=-1, text="", token_ids=[0], answer="")
@@ -34,7 +36,7 @@ class SeveralFailedError(Exception):
 
 @dataclass(frozen=True)
 class Rounds:
-    """Calls to many servers with one deadline. Each raises `SeveralFailedError`."""
+    """Calls to many servers with one deadline. Each raises `SeveralFailedError`, or `FencedError`."""
 
     fleet: Fleet
     seconds: float
@@ -68,7 +70,7 @@ class Rounds:
         async def take(server: Seen) -> None:
             try:
                 await self._post(server, "/update_weights", {"update_info": source}, "taking weights")
-            except ReplicaError:
+            except (ReplicaError, FencedError):
                 failed()
                 raise
 
@@ -81,8 +83,15 @@ class Rounds:
     def _all(self, servers: list[Seen], call: Callable[[Seen], Coroutine[Any, Any, None]]) -> None:
         self.fleet.start(_together(servers, call)).result()
 
-    async def _post(self, server: Seen, path: str, body: Manifest | None, phase: str) -> None:
-        call = server.client.post(path, body, phase, self.seconds, alone=True)
+    async def _post(
+        self,
+        server: Seen,
+        path: str,
+        body: Manifest | None,
+        phase: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        call = server.client.post(path, body, phase, self.seconds, alone=True, headers=headers)
         await while_reachable(server.client, phase, call)
 
     async def _leave(self, server: Seen) -> None:
@@ -103,10 +112,12 @@ class Rounds:
                 raise
 
     async def _finish(self, server: Seen, version: str) -> None:
-        await self._post(server, "/finish_weight_update", {"weight_version": version}, "finishing an update")
+        names = {"weight_version": version}
+        await self._post(server, FINISHED, names, "finishing an update", {WEIGHTS_HEADER: version})
         asking = server.client.get("/weight_info", "verifying the version", self.seconds)
         info = await while_reachable(server.client, "verifying the version", asking)
-        if (held := info.body["weight_version"]) != version:
+        if wrong := {info.body["weight_version"], info.weights} - {version}:
+            held = " and ".join(sorted(wrong)) or "none"
             raise ReplicaError(
                 server.client.index, "verifying the version", f"it holds {held}, not {version}", 200
             )
@@ -114,7 +125,10 @@ class Rounds:
         request = completion_request(PROOF, 1, Sampling(max_new_tokens=1), seed=0)
         proving = server.client.post("/v1/completions", request, "answering after an update", self.seconds)
         answer = await while_reachable(server.client, "answering after an update", proving)
-        samples_of(answer.body, PROOF, 0)
+        try:
+            samples_of(answer.body, PROOF, 0)
+        except CutOffError as error:  # it is going
+            raise ReplicaError(server.client.index, "answering after an update", str(error)) from error
 
 
 async def _together(servers: list[Seen], call: Callable[[Seen], Coroutine[Any, Any, None]]) -> None:

@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from torch import Tensor
 
 from rljob_api.run import Run
 from rljob_api.weights import Transport
+from rljob_trainer.checkpoint.directory import Storage
+from rljob_trainer.checkpoint.durable import StorageError
+from rljob_trainer.checkpoint.fence import FencedError
+from rljob_trainer.errors import Mistake
 from rljob_trainer.rollout.client import ReplicaError, Seen
 from rljob_trainer.rollout.fleet import Fleet, Poll, wire_version
 from rljob_trainer.weights.carriers import Carrier, DiskCarrier, GroupCarrier, chosen_transport
@@ -63,12 +66,13 @@ class WeightSync:
     def push(self, weights: Weights, step: int, poll: Poll) -> None:
         """Collective. Give all servers the weights of `step`, waiting for `minReplicas` of them if need be.
 
-        `poll` is called on rank 0 while it waits and may raise `Interrupted`. Raises `SyncFailedError`.
+        `poll` is called on rank 0 while it waits and may raise `Interrupted`. Raises `SyncFailedError`, `FencedError`
+        once a newer attempt has the servers or the volume, and `StorageError` or `Mistake` where the volume refuses.
         """
         for _ in range(MAX_TRIES):
             self._ranks.from_leader(lambda: self._leader.gather(poll) if self._leader else None)
             self._transmit(weights(), step)
-            if self._ranks.from_leader(lambda: self._leader is not None and self._leader.succeeded):
+            if self._ranks.from_leader(lambda: self._leader is not None and self._leader.outcome()):
                 return
         failures = self._ranks.from_leader(lambda: self._leader.last_failure if self._leader else "")
         raise SyncFailedError(f"weights of step {step} did not reach the rollout servers: {failures}")
@@ -87,8 +91,9 @@ class LeaderSync:
     """Rank 0's part: who gets the weights, and whose fault it was."""
 
     def __init__(self, run: Run, rounds: Rounds, transport: Transport) -> None:
-        self.succeeded = False
         self.last_failure = ""
+        self._succeeded = False
+        self._final: Exception | None = None
         self._fleet = rounds.fleet
         self._attempt = run.attempt
         self._rounds = rounds
@@ -102,9 +107,20 @@ class LeaderSync:
         return len(self._servers)
 
     def transmit(self, weights: Iterator[tuple[str, Tensor]], step: int) -> None:
-        """One try. Never raises for what a server or the network did: `succeeded` tells."""
-        version = wire_version(self._attempt, step)
-        self.succeeded = False
+        """One try. Never raises for what a server, the network or the volume did: `outcome` tells all ranks."""
+        self._succeeded = False
+        try:
+            self._try(weights, wire_version(self._attempt, step))
+        except (FencedError, StorageError, Mistake) as error:
+            self._final = error
+
+    def outcome(self) -> bool:
+        """Whether the last try succeeded. Raises what another try would not mend."""
+        if self._final:
+            raise self._final
+        return self._succeeded
+
+    def _try(self, weights: Iterator[tuple[str, Tensor]], version: str) -> None:
         try:
             pausing = self._rounds.pause(self._servers)
             weights = begun(weights)
@@ -118,7 +134,7 @@ class LeaderSync:
             self.last_failure = str(error)
             self._blame(error)
         else:
-            self.succeeded = True
+            self._succeeded = True
             self._failures.clear()
 
     def _blame(self, error: Exception) -> None:
@@ -148,7 +164,7 @@ def carrier_of(run: Run, transport: Transport) -> Carrier:
     each = run.spec.rollout.tensor_parallel
     match transport:
         case Transport.DISK:
-            return DiskCarrier(Path(run.paths.storage))
+            return DiskCarrier(Storage.of(run))
         case Transport.GLOO:
             return GroupCarrier("gloo", run.master_addr, each, timeout)
         case Transport.NCCL:

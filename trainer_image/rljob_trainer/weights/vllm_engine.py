@@ -49,6 +49,8 @@ class Source(WeightTransferUpdateInfo):  # type: ignore[misc]  # vLLM is not typ
     group: bool = False
     directory: str = ""
     """Relative to the storage's root."""
+    parts: int = 0
+    """Files in it."""
 
 
 class Receiver(WeightTransferEngine[Meeting, Source]):  # type: ignore[misc]  # vLLM is not typed here
@@ -112,7 +114,8 @@ class Receiver(WeightTransferEngine[Meeting, Source]):  # type: ignore[misc]  # 
 
     def _tensors(self, source: Source) -> Iterator[list[tuple[str, Tensor]]]:
         if source.directory:
-            yield from read_parts(Path(os.environ[STORAGE_ENV]) / source.directory, self.device)
+            directory = Path(os.environ[STORAGE_ENV]) / source.directory
+            yield from read_parts(directory, source.parts, self.device)
         elif source.group and self.group is not None:
             for bucket in self.group.receive():
                 yield list(bucket.tensors())
