@@ -1,5 +1,5 @@
-"""Every file of the chart that is made: `python -m rljob_chart.generated` (`make crds`) writes them, but for the CRD,
-which `rljob_api.generated` writes.
+"""Every file that is made from the operator's code: `python -m rljob_chart.generated` (`make crds`) writes them. Those
+made from the models alone, the chart's CRD among them, are written by `rljob_api.generated`.
 
 A test fails when one of them is not what the code says.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from .events_and_metrics import events_and_metrics
 from .grafana import to_json
 from .operator_dashboard import OPERATOR
 from .readme import README, readme
@@ -26,6 +27,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     f"{CHART}/files/dashboards/training.json": lambda: to_json(TRAINING),
     f"{CHART}/files/dashboards/operator.json": lambda: to_json(OPERATOR),
     str(README): readme,
+    "docs/events-and-metrics.md": events_and_metrics,
 }
 """What makes each file, by its path in the repository."""
 

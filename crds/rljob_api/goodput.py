@@ -30,12 +30,19 @@ class Seconds(Record):
     """Time by its use."""
 
     productive: float = 0.0
+    """Of steps that count."""
     recomputing: float = 0.0
+    """Of steps that had been finished before, or were begun and lost."""
     saving: float = 0.0
+    """Saving, as far as training waits for it."""
     syncing: float = 0.0
+    """Giving servers new weights."""
     restarting: float = 0.0
+    """Starting and stopping."""
     waiting: float = 0.0
+    """For room, an image, a claim or servers."""
     stalled: float = 0.0
+    """Hanging."""
     in_hand: float = 0.0
     """In the step that is under way: it counts as productive, until it is lost."""
     regained: float = 0.0

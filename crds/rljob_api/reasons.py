@@ -31,7 +31,8 @@ class Reason(StrEnum):
     PREEMPTED = "Preempted"
     """The cluster ended a trainer pod, or it was told to go: it is not counted as a failure."""
     POD_FAILED = "PodFailed"
-    """A trainer pod failed; the gang restarts, counted towards `failurePolicy.maxRestarts`."""
+    """A trainer pod failed; the gang restarts, counted towards `failurePolicy.maxRestarts`. In an Event any pod: the
+    note says which, and what it said last."""
     POD_FAILED_IGNORED = "PodFailedIgnored"
     """The same, but a rule of `failurePolicy` exempts it from the count."""
     STALLED = "Stalled"

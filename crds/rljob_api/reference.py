@@ -1,4 +1,4 @@
-"""`docs/reference.md`: every field of the spec and of the status, made from the models."""
+"""`docs/reference.md`: every field of the spec and of the status, conditions and reasons, made from the models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .schema import enum_descriptions
 HEADER = """# Reference
 
 Made from the models in `crds/rljob_api` by `make crds`. `rljob explain FIELD` says the same in a terminal, and
-`kubectl explain rljob.FIELD` in a cluster.
+`kubectl explain rljob.FIELD` in a cluster. Events and metrics have [a page of their own](events-and-metrics.md).
 
 A field without a default may be absent, and its description says what that means.
 """
@@ -33,16 +33,20 @@ REACHES_HEADER = """## Where fields go
 What becomes of a value, for those who know the library or have to look into it.
 """
 RUNBOOK = "runbook-cluster.md"
+CONDITIONS = """## Conditions
+
+What `type` says in `status.conditions`. `kubectl wait --for=condition=Complete rljob/NAME` waits for one.
+"""
 REASONS = """## Reasons
 
-What `reason` says in conditions, and in `status.attempt`. The message beside it names what is meant.
+What `reason` says in conditions, in Events, and in `status.attempt`. The message beside it names what is meant.
 """
 
 
 def reference() -> str:
     """The whole page as Markdown: a table per section."""
     parts = [_section(each) for root in ("spec", "status") for each in _sections(field(root))]
-    return "\n".join([HEADER, *parts, _rules(), _edits(), _reaches(), _reasons()])
+    return "\n".join([HEADER, *parts, _rules(), _edits(), _reaches(), _conditions(), _reasons()])
 
 
 def _rules() -> str:
@@ -67,8 +71,13 @@ def _words(message: str) -> str:
     return message.replace("|", "\\|")
 
 
+def _conditions() -> str:
+    rows = [f"| `{kind}` | {meaning} |" for kind, meaning in _meanings("ConditionType").items()]
+    return "\n".join([CONDITIONS, "| type | `True` means |", "|---|---|", *rows, ""])
+
+
 def _reasons() -> str:
-    rows = [f"| {_with_runbook(reason)} | {meaning} |" for reason, meaning in _meanings().items()]
+    rows = [f"| {_with_runbook(reason)} | {meaning} |" for reason, meaning in _meanings("Reason").items()]
     return "\n".join([REASONS, "| reason | meaning, and what to do |", "|---|---|", *rows, ""])
 
 
@@ -76,8 +85,9 @@ def _with_runbook(reason: str) -> str:
     return f"[`{reason}`]({RUNBOOK}#{_anchor(reason)})" if reason in IN_THE_RUNBOOK else f"`{reason}`"
 
 
-def _meanings() -> dict[str, str]:
-    return {reason: " ".join(words.split()) for reason, words in enum_descriptions()["Reason"].items()}
+def _meanings(words: str) -> dict[str, str]:
+    """What each word of an enumeration means, on one line."""
+    return {word: " ".join(text.split()) for word, text in enum_descriptions()[words].items()}
 
 
 def _sections(root: Field) -> Iterator[Field]:

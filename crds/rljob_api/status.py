@@ -14,33 +14,55 @@ class Phase(StrEnum):
     """For display; no logic reads it."""
 
     PENDING = "Pending"
+    """Pods are not there yet: `message` says what they wait for."""
     CONVERTING = "Converting"
     """The model is turned into Megatron's format; `progress.detail` says how far."""
     STARTING = "Starting"
+    """Pods run, training does not yet: `progress.detail` says what they are busy with."""
     TRAINING = "Training"
+    """Steps are being made."""
     RESTARTING = "Restarting"
+    """The trainer gang is between two attempts."""
     SUSPENDING = "Suspending"
+    """`suspend` is true: pods save and stop."""
     SUSPENDED = "Suspended"
+    """`suspend` is true, and nothing runs."""
     COMPLETE = "Complete"
+    """All steps ran."""
     FAILED = "Failed"
+    """The job is over before its last step: `message` says why."""
 
 
 class ConditionType(StrEnum):
+    """What `status` of a condition is about. `True` is good, but for `FailureTarget` and `Failed`."""
+
     ACCEPTED = "Accepted"
+    """The spec can be carried out; if not, a person has to change it, or what the cluster refuses."""
     PODS_READY = "PodsReady"
+    """All trainers and rollout servers are ready."""
     PROGRESSING = "Progressing"
+    """An attempt runs, or starts; the reason of `False` says what stands between."""
     CHECKPOINT_READY = "CheckpointReady"
+    """There is a checkpoint that was read back and is whole."""
     RESUME_EXACT = "ResumeExact"
+    """The attempt went on bit for bit; `Unknown` until it went on from a checkpoint."""
     SUSPENDED = "Suspended"
+    """`suspend` is true, and nothing runs any more."""
+    SUCCESS_CRITERIA_MET = "SuccessCriteriaMet"
+    """Every rank finished all steps: `Complete` follows once no trainer runs."""
     COMPLETE = "Complete"
+    """The job is over, and all its steps ran. It stays so."""
     FAILURE_TARGET = "FailureTarget"
+    """The job is to fail: `Failed` follows once no trainer runs."""
     FAILED = "Failed"
+    """The job is over, and failed. It stays so."""
 
 
 class Condition(Record):
     """As metav1.Condition."""
 
     type: ConditionType
+    """What it is about."""
     status: str
     """`True`, `False` or `Unknown`."""
     reason: str
@@ -48,7 +70,9 @@ class Condition(Record):
     message: str = ""
     """A sentence for people: what is wrong and what to do."""
     last_transition_time: str = ""
+    """When `status` last changed."""
     observed_generation: int = 0
+    """Generation of the job that it was told of: the newest, in all conditions alike."""
 
 
 class Exactness(StrEnum):
@@ -73,6 +97,7 @@ class HungStep(Record):
     step: int
     """Finished steps then: it was the next one that hung."""
     phase: str
+    """What the ranks did then, as in `progress.phase`."""
     times: int
     """Hangs there in a row."""
 
@@ -81,9 +106,11 @@ class AttemptStatus(Record):
     """The attempt that runs now, or the last one. It is written before any of its pods exists."""
 
     number: int
+    """Counted from 1; pods of the attempt carry it."""
     generation: int = 0
     """Generation of the job that it was begun for."""
     run_config_map_name: str = ""
+    """ConfigMap that its pods read their settings from."""
     token: str = ""
     """Secret-free word that fences writers on the volume: only the attempt whose token stands there may write."""
     trainer_image: str = ""
@@ -93,6 +120,7 @@ class AttemptStatus(Record):
     storage_class_name: str = ""
     """Storage class that the job's claim was asked for with; empty for the cluster's default."""
     started_time: str = ""
+    """When it began."""
     from_step: int | None = None
     """Step that this attempt went on from; absent until it is known."""
     lost_steps: int | None = None
@@ -113,16 +141,23 @@ class AttemptStatus(Record):
 
 
 class RoleStatus(Record):
+    """The pods of a role."""
+
     replicas: int = 0
+    """Pods that have not ended."""
     ready_replicas: int = 0
+    """Pods that are ready, and not told to go."""
     ready: str = "0/0"
+    """Ready pods of those wanted, for display."""
     restarts: int = 0
+    """How often the trainer gang was started anew; for rollouts, how many servers were replaced."""
 
 
 class Replacement(Record):
     """What became of one rollout replica so far; absent for one that never failed."""
 
     index: int
+    """Which replica, from 0."""
     serial: int
     """Pods that this replica has had before the present one."""
     failures_in_a_row: int = 0
@@ -134,8 +169,12 @@ class Replacement(Record):
 
 
 class RolloutStatus(RoleStatus):
+    """The rollout servers."""
+
     selector: str = ""
+    """Labels of their pods, for the scale subresource."""
     weight_version: int | None = None
+    """Finished steps in the weights that they answer with."""
     transport: str = ""
     """What `weightSync.transport` came to."""
     replacements: list[Replacement] = []
@@ -143,53 +182,84 @@ class RolloutStatus(RoleStatus):
 
 
 class Metric(Record):
+    """A number of the last finished step."""
+
     name: str
+    """For example `reward`."""
     value: str
     """A number as text, because it can be NaN."""
 
 
 class ProgressStatus(Record):
+    """What rank 0 tells of the training."""
+
     step: int = 0
+    """Finished steps."""
     total_steps: int = 0
+    """Steps of the whole job, `algorithm.grpo.maxSteps`."""
     display: str = ""
+    """Both, for display."""
     phase: str = ""
+    """What the ranks do now: `Convert`, `Prepare`, `Load`, `Generate`, `Reward`, `Train`, `Wait`, `Sync`, `Evaluate`,
+    `Save`, `Export` or `Done`."""
     detail: str = ""
     """What it is busy with, until training runs."""
     estimated_remaining_seconds: int | None = None
+    """From the pace of the last steps; absent until there are some."""
     last_updated_time: str = ""
+    """When any of this last changed."""
     metrics: list[Metric] = []
+    """Of the last finished step."""
 
 
 class CheckpointFacts(Record):
     """What is known of one checkpoint."""
 
     step: int
+    """Finished steps in it."""
     time: str
+    """When it was whole."""
     path: str
+    """Its directory, as pods see it."""
     bytes: int
+    """Size of all its files."""
     verified: bool
+    """Whether it was read back and is whole."""
     has_rng: bool
+    """Whether the state of random numbers is in it."""
     has_optimizer: bool
+    """Whether the optimizer's state is in it."""
     layout: str
     """World layout that wrote it, for example `tp1-pp1-dp2`."""
 
 
 class CheckpointStatus(Record):
+    """The checkpoints on the volume."""
+
     latest: CheckpointFacts | None = None
+    """The newest one; absent before the first."""
     count: int = 0
+    """Checkpoints that are kept."""
     save_seconds: float | None = None
     """How long the slowest save of the last attempt that saved took: what `onPreemption.gracePeriodSeconds` must
     cover."""
 
 
 class Failure(Record):
+    """A pod that failed."""
+
     role: str
+    """`trainer` or `rollout`."""
     rank: int
+    """Of the trainer rank that failed first; of a rollout server its index."""
     attempt: int
+    """Number of the attempt."""
     exit_code: int | None = None
+    """Of its process; absent if nobody saw it end."""
     message: str = ""
-    """At most 1024 characters."""
+    """Its last words, at most 1024 characters."""
     time: str = ""
+    """When it ended."""
 
 
 BY_TYPE_SCHEMA: dict[str, JsonValue] = {
@@ -200,20 +270,28 @@ BY_TYPE_SCHEMA: dict[str, JsonValue] = {
 
 
 class Status(Record):
+    """What the system last saw of the job."""
+
     observed_generation: int = 0
+    """Generation of the job that all of this is about."""
     phase: Phase = Phase.PENDING
     message: str = ""
     """What is wrong and what to do, else empty."""
     backend: str = ""
+    """The backend that trains, chosen if `spec.backend` does not say."""
     conditions: list[Condition] = Field([], json_schema_extra=BY_TYPE_SCHEMA)
+    """What holds of the job and what does not, one of each type."""
     attempt: AttemptStatus | None = None
     trainer: RoleStatus = RoleStatus()
     rollout: RolloutStatus = RolloutStatus()
     progress: ProgressStatus = ProgressStatus()
     checkpoint: CheckpointStatus = CheckpointStatus()
     restarts: int = 0
+    """How often the trainer gang was started anew, whatever for."""
     restarts_count_towards_max: int = 0
+    """Those of them that were failures: more than `failurePolicy.maxRestarts` fail the job."""
     preemptions: int = 0
+    """Those of them that the cluster asked for."""
     failures: list[Failure] = []
     """The newest five."""
     goodput: Goodput | None = None

@@ -23,6 +23,8 @@ def conditions(
 ) -> list[Condition]:
     """All of them, always in the same order. `facts` is the rest of the new status."""
     in_the_way = hindrance(job, observed, now)
+    completes, fails = decision.goal is Goal.COMPLETE, decision.goal is Goal.FAIL
+    still = bool(facts.completion_time)
     found = [
         _accepted(job, in_the_way),
         _pods_ready(job, facts, in_the_way),
@@ -30,9 +32,10 @@ def conditions(
         _checkpoint_ready(job, facts, observed.progress),
         _resume_exact(facts, observed),
         _reached(ConditionType.SUSPENDED, decision.goal is Goal.SUSPENDED, decision),
-        _reached(ConditionType.COMPLETE, decision.goal is Goal.COMPLETE, decision),
-        _reached(ConditionType.FAILURE_TARGET, decision.goal is Goal.FAIL, decision),
-        _reached(ConditionType.FAILED, decision.goal is Goal.FAIL and bool(facts.completion_time), decision),
+        _reached(ConditionType.SUCCESS_CRITERIA_MET, completes, decision),
+        _reached(ConditionType.COMPLETE, completes and still, decision),
+        _reached(ConditionType.FAILURE_TARGET, fails, decision),
+        _reached(ConditionType.FAILED, fails and still, decision),
     ]
     return [dated(job.status, one, job.metadata.generation, now) for one in found]
 

@@ -11,26 +11,66 @@ from rljob_api.status import AttemptStatus, Condition, ConditionType, Failure, S
 
 from .status_reading import condition
 
-GOOD = {
-    ConditionType.PODS_READY: "True",
-    ConditionType.CHECKPOINT_READY: "True",
-    ConditionType.SUSPENDED: "True",
-    ConditionType.COMPLETE: "True",
-}
-"""Told when it comes about."""
-BAD = {ConditionType.ACCEPTED: "False", ConditionType.FAILED: "True"}
-"""The same, as a warning."""
-TROUBLE = frozenset({Reason.GANG_STOPPING, Reason.NODE_LOST, Reason.BACK_OFF, Reason.STALLED})
-"""Reasons of `Progressing` that are told; an attempt's end is told with the next one's start."""
-DOUBTS = frozenset({Reason.GRACE_PERIOD_TOO_SHORT, Reason.CHECKPOINT_PASSED_OVER})
-"""Reasons of `CheckpointReady` that are told as a warning."""
-WAITING = frozenset({Reason.SOME_NOT_READY, Reason.ALL_READY, Reason.NOT_REACHED})
-"""Reasons of `PodsReady` that say no more than the numbers do."""
+Kind = Literal["Normal", "Warning"]
+
+
+@dataclass(frozen=True)
+class Telling:
+    """A move of a condition that is told. `docs/events-and-metrics.md` is made from these."""
+
+    condition: ConditionType
+    kind: Kind
+    status: str = ""
+    """That it moves to; any, if empty."""
+    only: frozenset[Reason] = frozenset()
+    """Reasons that it moves to; any, if empty."""
+    but: frozenset[Reason] = frozenset()
+    """Reasons that say no more than the numbers do."""
+    action: str = "Watch"
+
+    def holds(self, new: Condition) -> bool:
+        return (
+            new.type is self.condition
+            and self.status in ("", new.status)
+            and (not self.only or new.reason in self.only)
+            and new.reason not in self.but
+        )
+
+
+TELLINGS = (
+    Telling(ConditionType.ACCEPTED, "Warning", status="False"),
+    Telling(ConditionType.PODS_READY, "Normal", status="True"),
+    Telling(
+        ConditionType.PODS_READY,
+        "Warning",
+        status="False",
+        but=frozenset({Reason.SOME_NOT_READY}),
+        action="Start",
+    ),
+    # an attempt's end is told with the next one's start
+    Telling(
+        ConditionType.PROGRESSING,
+        "Warning",
+        only=frozenset({Reason.GANG_STOPPING, Reason.NODE_LOST, Reason.BACK_OFF, Reason.STALLED}),
+    ),
+    Telling(
+        ConditionType.CHECKPOINT_READY,
+        "Warning",
+        only=frozenset({Reason.GRACE_PERIOD_TOO_SHORT, Reason.CHECKPOINT_PASSED_OVER}),
+    ),
+    Telling(ConditionType.CHECKPOINT_READY, "Normal", status="True"),
+    Telling(ConditionType.RESUME_EXACT, "Warning", only=frozenset({Reason.BEST_EFFORT}), action="Resume"),
+    Telling(ConditionType.RESUME_EXACT, "Normal", but=frozenset({Reason.NOT_RESUMED}), action="Resume"),
+    Telling(ConditionType.SUSPENDED, "Normal", status="True"),
+    Telling(ConditionType.COMPLETE, "Normal", status="True"),
+    Telling(ConditionType.FAILED, "Warning", status="True"),
+)
+"""The first that holds is told, under the condition's reason."""
 
 
 @dataclass(frozen=True)
 class Happening:
-    type: Literal["Normal", "Warning"]
+    type: Kind
     reason: str
     """A `Reason`."""
     action: str
@@ -68,20 +108,6 @@ def _failed(failure: Failure) -> Happening:
 
 
 def _moved(new: Condition) -> Iterator[Happening]:
-    note = new.message or f"{new.type}: {new.reason}"
-    match new.type:
-        case ConditionType.RESUME_EXACT if new.reason != Reason.NOT_RESUMED:
-            kind: Literal["Normal", "Warning"] = "Warning" if new.reason == Reason.BEST_EFFORT else "Normal"
-            yield Happening(kind, new.reason, "Resume", note)
-        case ConditionType.CHECKPOINT_READY if new.reason in DOUBTS:
-            yield Happening("Warning", new.reason, "Watch", note)
-        case ConditionType.PROGRESSING if new.reason in TROUBLE:
-            yield Happening("Warning", new.reason, "Watch", note)
-        case ConditionType.PODS_READY if new.status == "False" and new.reason not in WAITING:
-            yield Happening("Warning", new.reason, "Start", note)
-        case _ if GOOD.get(new.type) == new.status:
-            yield Happening("Normal", new.reason, "Watch", note)
-        case _ if BAD.get(new.type) == new.status:
-            yield Happening("Warning", new.reason, "Watch", note)
-        case _:
-            return
+    telling = next((one for one in TELLINGS if one.holds(new)), None)
+    if telling is not None:
+        yield Happening(telling.kind, new.reason, telling.action, new.message or f"{new.type}: {new.reason}")

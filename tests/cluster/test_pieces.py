@@ -166,12 +166,13 @@ def test_identity_outlives_a_run_and_the_generation_rises_with_the_spec(work_dir
 
 def test_a_complete_job_is_over_unless_its_spec_changed(work_dir: WorkDir) -> None:
     work_dir.identify(a_job())
-    work_dir.write_status(a_status(conditions=[true(ConditionType.COMPLETE)], phase=Phase.COMPLETE))
+    done = [ConditionType.SUCCESS_CRITERIA_MET, ConditionType.COMPLETE]
+    work_dir.write_status(a_status(conditions=[true(one) for one in done], phase=Phase.COMPLETE))
     same = work_dir.identify(a_job()).status
     longer = work_dir.identify(a_job(algorithm={"grpo": {"maxSteps": 20}})).status
     assert same is not None
     assert longer is not None
-    assert [one.type for one in same.conditions] == [ConditionType.COMPLETE]
+    assert [one.type for one in same.conditions] == done
     assert [one.type for one in longer.conditions] == [ConditionType.SUSPENDED]
 
 

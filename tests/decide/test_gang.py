@@ -228,11 +228,19 @@ def test_a_job_is_complete_when_every_node_says_so() -> None:
     assert names(done.delete) == ["demo-rollout-0-0"]
 
 
-@pytest.mark.parametrize("kind", [ConditionType.COMPLETE, ConditionType.FAILURE_TARGET, ConditionType.FAILED])
-def test_what_is_over_stays_over(kind: ConditionType) -> None:
+@pytest.mark.parametrize(
+    ("kind", "goal"),
+    [
+        (ConditionType.SUCCESS_CRITERIA_MET, Goal.COMPLETE),
+        (ConditionType.COMPLETE, Goal.COMPLETE),
+        (ConditionType.FAILURE_TARGET, Goal.FAIL),
+        (ConditionType.FAILED, Goal.FAIL),
+    ],
+)
+def test_what_is_over_stays_over(kind: ConditionType, goal: Goal) -> None:
     status = a_status(conditions=[true(kind)], phase=Phase.TRAINING)
     decision = after(status, a_trainer(**failed(ago=1000)), suspend=True)
-    assert decision.goal is (Goal.COMPLETE if kind is ConditionType.COMPLETE else Goal.FAIL)
+    assert decision.goal is goal
     assert decision.message == "why"
     assert (decision.begin, decision.start) == (None, ())
 

@@ -199,6 +199,16 @@ def test_a_job_that_is_to_fail_has_failed_once_its_last_trainer_ended() -> None:
     assert condition(ended, ConditionType.FAILED).message == "no such model"
 
 
+def test_a_job_whose_steps_all_ran_is_complete_once_its_last_trainer_ended() -> None:
+    """As in batch/v1: one of an earlier attempt may still be on its way out."""
+    all_ran = Decision(Goal.COMPLETE, "AllStepsRan")
+    stopping = told(seen(a_trainer(0, terminating=True)), all_ran)
+    ended = told(seen(), all_ran, a_job(stopping), NOW + 60)
+    kinds = (ConditionType.SUCCESS_CRITERIA_MET, ConditionType.COMPLETE)
+    assert [condition(stopping, kind).status for kind in kinds] == ["True", "False"]
+    assert [condition(ended, kind).status for kind in kinds] == ["True", "True"]
+
+
 def begun(reason: str) -> Decision:
     return Decision(Goal.RUN, reason, begin=an_attempt(2, reason=reason))
 

@@ -116,9 +116,8 @@ def reopened(status: Status, changed: bool) -> Status:
     if status.attempt is not None:
         # As if the job had been edited: whatever was in the way may be gone.
         status = status.model_copy(update={"attempt": status.attempt.model_copy(update={"generation": 0})})
-    over = {ConditionType.FAILED, ConditionType.FAILURE_TARGET} | (
-        {ConditionType.COMPLETE} if changed else set()
-    )
+    complete = {ConditionType.SUCCESS_CRITERIA_MET, ConditionType.COMPLETE}
+    over = {ConditionType.FAILURE_TARGET, ConditionType.FAILED} | (complete if changed else set())
     if not any(one.type in over and one.status == "True" for one in status.conditions):
         return status
     kept = [one for one in status.conditions if one.type not in over | {ConditionType.SUSPENDED}]

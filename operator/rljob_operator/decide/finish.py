@@ -12,6 +12,7 @@ from ..status_reading import condition
 from .decision import Decision, Goal
 
 OVER = (
+    (Goal.COMPLETE, ConditionType.SUCCESS_CRITERIA_MET),
     (Goal.COMPLETE, ConditionType.COMPLETE),
     (Goal.FAIL, ConditionType.FAILURE_TARGET),
     (Goal.FAIL, ConditionType.FAILED),
