@@ -25,9 +25,9 @@ DEADLINE_SECONDS = 60.0
 Act = Callable[[Run, Ranks], object]
 
 
-def a_gang(storage: Path, world: int) -> Run:
+def a_gang(storage: Path, world: int, **spec: Any) -> Run:
     """A job on `world` ranks, and with more rollout servers than that."""
-    run = a_run(storage, trainer={"numProcPerNode": world}, rollout={"replicas": world + 1})
+    run = a_run(storage, trainer={"numProcPerNode": world}, rollout={"replicas": world + 1}, **spec)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,14 +18,17 @@ import torch
 import torch.distributed as dist
 
 from requirements.gangs import a_gang, said, said_alone
+from requirements.interrupted import build
 from rljob_api.manifest import FileEntry
 from rljob_api.run import Run
+from rljob_trainer.checkpoint import team
 from rljob_trainer.checkpoint.directory import open_storage
+from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.convert.world import ConversionError, run_world
 from rljob_trainer.distributed import Ranks
-from trainer.checkpoints import FileBackend, a_saver
-from trainer.ranks import RankFailedError, run_ranks
+from trainer.checkpoints import VERSIONS, FileBackend, a_saver, alone
+from trainer.test_megatron import make_model
 
 SHORT, LONG = timedelta(seconds=5), timedelta(seconds=60)
 
@@ -94,6 +98,58 @@ def test_a_rank_may_be_slow_within_the_timeout(tmp_path: Path) -> None:
     assert said(a_gang(tmp_path, 2), range(2), save_with_a_slow_rank, LONG) == {0: "2", 1: "2"}
 
 
+def save_by_megatron_where_rank_1(run: Run, ranks: Ranks, model: Path, place: str, number: int) -> int:
+    """A save of Megatron's backend in which rank 1 sends itself that signal once it is at `place`."""
+    from megatron.core import dist_checkpointing
+
+    from rljob_trainer.backend.megatron.checkpoint import InProcessSave
+
+    storage = ranks.from_leader(lambda: open_storage(run))
+    backend = build(run.spec, model)
+    owner = dist_checkpointing if place == "save" else InProcessSave
+    if ranks.rank == 1:
+        setattr(owner, place, lambda *_, **__: os.kill(os.getpid(), number))
+    saver = Saver(run, storage, backend, VERSIONS, None)
+    return saver.save(LoopState(step=2), backend.rng_state()).manifest.step
+
+
+MEGATRONS_PLACES = {
+    "save": "before a collective that all ranks enter",
+    "async_save": "after it, in the writer",
+}
+
+
+@pytest.mark.parametrize("place", MEGATRONS_PLACES)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "stopped"])
+def test_a_rank_that_leaves_megatrons_save_is_named(
+    tmp_path: Path, place: str, number: signal.Signals
+) -> None:
+    model = make_model(tmp_path / "model", "qwen3", tied=True)
+    run = a_gang(tmp_path, 2, backend="megatron", parallelism={"tensor": 2})
+    act = partial(save_by_megatron_where_rank_1, model=model, place=place, number=number)
+    told = said(run, range(2), act, LONG if number == signal.SIGKILL else SHORT, speakers=[0])
+    fate = "has died" if number == signal.SIGKILL else "did not come within 5 s"
+    assert told[0].startswith(f"AbsentRankError: Saving a checkpoint failed: rank 1 {fate}")
+    assert list((tmp_path / "checkpoints").iterdir()) == [], "no draft is left"
+
+
+def test_who_has_waited_for_a_rank_in_the_save_does_not_wait_as_long_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone()
+    clock, limits = iter([0.0, 58.0]), []
+    monkeypatch.setattr(team.time, "monotonic", lambda: next(clock))  # type: ignore[attr-defined]  # its module
+    monkeypatch.setattr(dist, "monitored_barrier", lambda _, limit: limits.append(limit))
+    with pytest.raises(team.SaveError, match="Timed out"):
+        team.Team(dist.new_group(backend="gloo"), LONG).first(time_out)
+    assert limits == [team.HEAD_START]
+
+
+def time_out() -> None:
+    """As a collective does in which a rank is missing."""
+    raise RuntimeError("Timed out")
+
+
 def convert_and(does: Callable[[], object]) -> str:
     """What is said of a conversion on two ranks, of which the second does that."""
 
@@ -129,25 +185,53 @@ def test_a_rank_that_stands_still_in_the_conversion_is_named() -> None:
     assert "rank 1: layer 3" in told
 
 
-def save_by_megatron(directory: Path, savers: int) -> str:
-    """Megatron's save by the first so many ranks of the default group; the others do not know of it."""
+def save_by_the_first_two(
+    _run: Run, ranks: Ranks, directory: Path, *, validated: bool, fully_parallel: bool
+) -> str:
+    """Megatron's save by ranks 0 and 1 of the default group; the others, as rollouts upstream, do not know of it."""
+    from megatron.core import dist_checkpointing
     from megatron.core.dist_checkpointing.mapping import ShardedTensor
+    from megatron.core.dist_checkpointing.strategies.fully_parallel import FullyParallelSaveStrategyWrapper
 
-    from rljob_trainer.backend.megatron import checkpoint
+    from rljob_trainer.backend.megatron import cpu
+    from rljob_trainer.backend.megatron.checkpoint import InProcessSave
 
-    writers = dist.new_group(list(range(savers)))
-    if dist.get_rank() >= savers:
+    writers = dist.new_group([0, 1])
+    if ranks.rank > 1:
         signal.pause()
-    weight = ShardedTensor.from_rank_offsets("weight", torch.ones(4), replica_id=dist.get_rank())
-    alone = checkpoint.CheckpointOptions(fully_parallel_save=False)
-    checkpoint.save({"weight": weight}, directory, alone, writers, background=False)
+    weight = ShardedTensor.from_rank_offsets("weight", torch.ones(4), replica_id=ranks.rank)
+    strategy = InProcessSave(writers, background=False)
+    if fully_parallel:
+        strategy = FullyParallelSaveStrategyWrapper(strategy, dist.group.WORLD)
+    cpu.adapt()
+    with cpu.stand_in():
+        dist_checkpointing.save(
+            {"weight": weight},
+            str(directory),
+            strategy,
+            async_sharded_save=True,
+            validate_access_integrity=validated,
+        )
     return "saved"
 
 
-def test_without_a_world_of_its_own_a_save_hangs_on_ranks_that_do_not_take_part(tmp_path: Path) -> None:
-    """Negative control: upstream's deadlock. Megatron validates a save by a collective of the default group."""
-    for folder in ("alone", "beside"):
-        (tmp_path / folder).mkdir()
-    assert run_ranks(2, save_by_megatron, tmp_path / "alone", 2) == ["saved", "saved"]
-    with pytest.raises(RankFailedError, match=r"rank\(s\) \[0, 1, 2\] were not done in time"):
-        run_ranks(3, save_by_megatron, tmp_path / "beside", 2, deadline=12)
+@pytest.mark.parametrize(
+    ("validated", "fully_parallel"), [(True, False), (False, True)], ids=["validated", "fully parallel"]
+)
+def test_with_upstreams_switches_a_save_waits_for_ranks_that_do_not_take_part(
+    tmp_path: Path, validated: bool, fully_parallel: bool
+) -> None:
+    """Negative control: upstream's deadlock. Each of the two is a collective of all ranks."""
+    act = partial(
+        save_by_the_first_two, directory=tmp_path, validated=validated, fully_parallel=fully_parallel
+    )
+    told = said(a_gang(tmp_path, 3), range(3), act, SHORT, speakers=[0, 1])
+    # The first that gives up closes its connections.
+    assert "Timed out waiting 5000ms for" in " ".join(told.values())
+    assert told.keys() == {0, 1}
+    assert "saved" not in told.values()
+
+
+def test_without_them_the_same_ranks_save(tmp_path: Path) -> None:
+    act = partial(save_by_the_first_two, directory=tmp_path, validated=False, fully_parallel=False)
+    assert said(a_gang(tmp_path, 3), range(3), act, SHORT, speakers=[0, 1]) == {0: "saved", 1: "saved"}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import TypeVar, cast
 
+import torch
 import torch.distributed as dist
 
 from rljob_trainer.errors import Mistake
@@ -65,8 +67,11 @@ class Team:
 
         Raises `AbsentRankError` if a rank is not there to tell.
         """
+        begun = time.monotonic()
         mine = self._tried(act)
-        self._meet()
+        spent = timedelta(seconds=time.monotonic() - begun)
+        # Who failed has often waited for the same rank already, in a collective of the act's own.
+        self._meet(max(HEAD_START, self.timeout - spent) if isinstance(mine, _Trouble) else self.timeout)
         outcomes: list[T | _Trouble] = [mine] * self.size
         dist.all_gather_object(outcomes, mine, group=self.group)
         troubles = [outcome for outcome in outcomes if isinstance(outcome, _Trouble)]
@@ -83,9 +88,9 @@ class Team:
         """Whether it is true on every rank."""
         return all(self.each(lambda: mine))
 
-    def _meet(self) -> None:
+    def _meet(self, patience: timedelta) -> None:
         """Rank 0 finds out who is missing. The others wait a little longer, so that it is the first to tell."""
-        limit = self.timeout + (timedelta() if self.rank == 0 else HEAD_START)
+        limit = patience + (timedelta() if self.rank == 0 else HEAD_START)
         try:
             dist.monitored_barrier(self.group, limit)
         except RuntimeError as error:
@@ -93,12 +98,23 @@ class Team:
 
     def _absent(self, error: str) -> str:
         missing = MISSING.search(error)
-        if missing is None:
+        rank = missing[1] if missing else self._unreachable()
+        if rank is None:
             return "rank 0 gave it up; its last words say why."
-        if "Timed out" in error:
+        if missing and "Timed out" in error:
             late = f"did not come within {self.timeout.total_seconds():g} s"
-            return f"rank {missing[1]} {late}. If it is only slow, raise distributedTimeoutMinutes."
-        return f"rank {missing[1]} has died; its own pod says why."
+            return f"rank {rank} {late}. If it is only slow, raise distributedTimeoutMinutes."
+        return f"rank {rank} has died; its own pod says why."
+
+    def _unreachable(self) -> int | None:
+        """A rank whose connection is known to be closed, as rank 0 sees it: the barrier then names none."""
+        if self.rank == 0:
+            for rank in range(1, self.size):
+                try:  # nobody will receive it: all are about to leave
+                    dist.isend(torch.zeros(1), group=self.group, group_dst=rank)
+                except RuntimeError:
+                    return rank
+        return None
 
     def _tried(self, act: Callable[[], T]) -> T | _Trouble:
         try:
