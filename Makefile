@@ -80,7 +80,7 @@ kubectl: setup ## Ask that cluster (ARGS="get pods")
 test-gpu: ## GPU tests with the Python at hand (PYTHON=python3), installing nothing
 	@if missing=$$($(PYTHON) -c 'import numpy, pydantic, pytest, torch, transformers' 2>&1); then \
 	  PYTHONPATH=crds:operator:trainer_image:tests $(PYTHON) -m pytest -c /dev/null --rootdir . --import-mode=importlib \
-	    --noconftest -p no:cacheprovider -W ignore::pytest.PytestUnknownMarkWarning -ra tests/trainer/test_gpu.py; \
+	    --noconftest -p no:cacheprovider -W ignore::pytest.PytestUnknownMarkWarning -ra tests/trainer/test_gpu.py tests/trainer/test_gpu_megatron.py; \
 	else echo "test-gpu skipped: $(PYTHON) has no GPU stack ($$(tail -n 1 <<< "$$missing"))"; fi
 
 .PHONY: lint

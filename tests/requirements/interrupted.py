@@ -99,7 +99,7 @@ def step(backend: Backend, number: int) -> StepResult:
 def digest(tensors: Iterable[Tensor]) -> str:
     total = hashlib.sha256()
     for tensor in tensors:
-        total.update(tensor.detach().numpy().tobytes())
+        total.update(tensor.detach().reshape(-1).view(torch.uint8).cpu().numpy().tobytes())
     return total.hexdigest()
 
 
@@ -119,9 +119,10 @@ def moments(backend: MegatronBackend) -> list[Tensor]:
 def draws() -> list[float]:
     from megatron.core.tensor_parallel.random import get_cuda_rng_tracker
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     with get_cuda_rng_tracker().fork():
-        parallel = torch.rand(()).item()
-    return [parallel, torch.rand(()).item()]
+        parallel = torch.rand((), device=device).item()
+    return [parallel, torch.rand((), device=device).item(), torch.rand(()).item()]
 
 
 def unmended(method: str) -> AbstractContextManager[object]:
@@ -133,14 +134,21 @@ def unmended(method: str) -> AbstractContextManager[object]:
     return mock.patch.object(MendedOptimizer, method, getattr(DistributedOptimizer, method))
 
 
-def a_spec(*, data: int = 1, dropout: float = 0.0, checkpoint: Manifest | None = None, **cut: Any) -> JobSpec:
+def a_spec(
+    *,
+    data: int = 1,
+    dropout: float = 0.0,
+    checkpoint: Manifest | None = None,
+    on_gpu: bool = False,
+    **cut: Any,
+) -> JobSpec:
     """A job on as many ranks as its layout takes; `cut` goes to `parallelism`."""
     ranks = data * cut.get("tensor", 1) * cut.get("pipeline", 1) * cut.get("context", 1)
     return parsed(
         backend="megatron",
         algorithm={"grpo": {"learningRate": 1e-2, "maxSteps": 6}, "sampling": {"temperature": "0.7"}},
         parallelism=cut,
-        trainer={"numProcPerNode": ranks},
+        trainer={"gpusPerNode" if on_gpu else "numProcPerNode": ranks},
         checkpoint=checkpoint or {},
         megatron={"microBatchTokens": 40, "attentionDropout": dropout},
     )
@@ -157,7 +165,8 @@ def a_model(directory: Path, spec: JobSpec) -> Path:
 
 def ran(spec: JobSpec, model: Path, plan: Plan = Plan()) -> list[Trace]:
     """What the run came to on each rank, all of them new processes."""
-    return run_ranks(spec.trainer.world_size, run, spec, model, plan)
+    backend = "cpu:gloo,cuda:nccl" if spec.on_gpu else "gloo"
+    return run_ranks(spec.trainer.world_size, run, spec, model, plan, backend=backend)
 
 
 def saved(tmp_path: Path, spec: JobSpec, plan: Plan = Plan()) -> tuple[Path, Path, list[Trace]]:
