@@ -12,24 +12,8 @@ How = Literal["SIGTERM", "SIGKILL"]
 Target = Literal["rank 0", "rank 1", "pod"]
 START = "Start"
 """From the fork of the ranks until rank 0 tells anything."""
-PHASES = {
-    "dtensor": [START, "Prepare", "Load", "Sync", "Generate", "Reward", "Train", "Save", "Train", "Export"],
-    "megatron": [
-        *[
-            START,
-            "Convert",
-            "Prepare",
-            "Load",
-            "Sync",
-            "Generate",
-            "Reward",
-            "Train",
-            "Save",
-            "Train",
-            "Export",
-        ]
-    ],
-}
+DTENSOR = (START, "Prepare", "Load", "Sync", "Generate", "Reward", "Train", "Save", "Train", "Export")
+PHASES = {"dtensor": DTENSOR, "megatron": (START, "Convert", *DTENSOR[1:])}
 """Taken in turn. Whoever trains for long is hit there most, so it comes twice."""
 LATE_SECONDS = {START: 0.6, TrainPhase.CONVERT: 0.6}
 """A blow falls up to so long after its phase was seen; by default:"""

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from bench.model import Shape, make_qwen3
 from bench.result import Result, at_most
-from bench.rounds import Seconds, ratio, take_turns
+from bench.rounds import Seconds, ratio, take_turns, timed
 from rljob_api.manifest import FileEntry
 from rljob_api.run import Run
 from trainer.converting import conversion_run, growth, largest_layer
@@ -63,7 +62,7 @@ def in_a_warm_process(folder: Path, size: int) -> tuple[Seconds, list[int]]:
     grown: list[int] = []
     seconds = take_turns(
         {
-            "conversion": lambda: timed(lambda: convert(folder, size, grown)),
+            "conversion": lambda: convert(folder, size, grown),
             "floor": lambda: timed(lambda: copy(folder / "model" / "model.safetensors", folder / "floor")),
         }
     )
@@ -71,14 +70,8 @@ def in_a_warm_process(folder: Path, size: int) -> tuple[Seconds, list[int]]:
     return seconds, grown
 
 
-def timed(act: Callable[[], object]) -> float:
-    started = time.monotonic()
-    act()
-    return time.monotonic() - started
-
-
-def convert(folder: Path, size: int, grown: list[int]) -> None:
-    """As the step does, into a cache that is empty each time."""
+def convert(folder: Path, size: int, grown: list[int]) -> float:
+    """Seconds, as the step does it, into a cache that is empty each time: emptying it is no part of it."""
     from rljob_trainer.convert.cache import Entry
     from rljob_trainer.convert.identity import Identity
     from rljob_trainer.convert.work import rank_work
@@ -101,10 +94,11 @@ def convert(folder: Path, size: int, grown: list[int]) -> None:
             RANKS, watched(rank_work(folder / "model", draft, "float32")), lambda done: None, stall=PATIENCE
         )
 
-    entry.make(size, write, print, print)
+    took = timed(lambda: entry.make(size, write, print, print))
     for report in folder.glob("growth-*"):
         grown.append(int(report.read_text()))
         report.unlink()
+    return took
 
 
 def copy(source: Path, target: Path) -> None:
@@ -136,4 +130,4 @@ def convert_in_a_process(run: Run, folder: Path, cache: Path) -> None:
     file.write_text(run.model_dump_json(by_alias=True))
     own = {"RLJOB_RUN_FILE": str(file), "RLJOB_NODE_RANK": "0", "POD_IP": "127.0.0.1", CACHE_ENV: str(cache)}
     command = [sys.executable, "-m", "rljob_trainer", "convert"]
-    subprocess.run(command, check=True, env={**os.environ, **own})
+    subprocess.run(command, check=True, env={**os.environ, **own}, timeout=PATIENCE.total_seconds())

@@ -9,12 +9,12 @@ from __future__ import annotations
 import random
 import resource
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 from bench.result import Result, at_most
+from bench.rounds import ROUNDS, Seconds, timed
 from rljob_api.checkpoint import FinishedRollouts
 from rljob_api.status import Exactness
 from rljob_trainer.batch import Prompt, Sample
@@ -26,23 +26,23 @@ from rljob_trainer.rollout.kept import KeptRollouts, kept_rollouts
 from trainer.checkpoints import VERSIONS, a_run
 
 GROUPS, SAMPLES, TOKENS = 64, 16, 512
-ROUNDS = 5
 STEP_SECONDS = float(FinishedRollouts().after_seconds)
 """No shorter step keeps anything."""
 
 
 def measure(folder: Path) -> Result:
-    groups = [a_group(number) for number in range(GROUPS)]
+    groups = some_groups()
     prompts = {group.key: group.samples[0].prompt for group in groups}
-    seconds: dict[str, list[float]] = {"asking thread": [], "writing thread": [], "taking back": []}
-    for number in range(ROUNDS):
+    seconds: Seconds = {"asking thread": [], "writing thread": [], "taking back": []}
+    for number in range(1 + ROUNDS):
         storage = folder / str(number)
         ours, theirs = keep(a_buffer(storage, 1), groups)
         seconds["asking thread"].append(ours)
         seconds["writing thread"].append(theirs)
         step = a_buffer(storage, 2).step(LoopState())
-        seconds["taking back"].append(timed(time.thread_time, partial(step.take, prompts)))
+        seconds["taking back"].append(timed(partial(step.take, prompts), time.thread_time))
         assert list(step.taken.values()) == groups
+    seconds = {name: found[1:] for name, found in seconds.items()}  # the first round warms up
     size = sum(path.stat().st_size for path in (folder / "0" / "rollouts").iterdir())
     shares = {name: 100 * median(found) / STEP_SECONDS for name, found in seconds.items()}
     return Result(
@@ -60,6 +60,11 @@ def measure(folder: Path) -> Result:
         },
         comment="Faster steps write nothing: that is what `afterSeconds` is for.",
     )
+
+
+def some_groups() -> list[Group]:
+    """Of a step."""
+    return [a_group(number) for number in range(GROUPS)]
 
 
 def a_group(number: int) -> Group:
@@ -98,15 +103,9 @@ def keep(rollouts: KeptRollouts, groups: list[Group]) -> tuple[float, float]:
             step.add(group)
             step.write_due()
 
-    ours = timed(time.thread_time, add)
+    ours = timed(add, time.thread_time)
     rollouts.close()
     return ours, process_seconds() - before - ours
-
-
-def timed(clock: Callable[[], float], act: Callable[[], object]) -> float:
-    started = clock()
-    act()
-    return clock() - started
 
 
 def process_seconds() -> float:

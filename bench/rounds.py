@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from statistics import median
 
@@ -25,6 +26,13 @@ def take_turns(
             if number >= warm_up:
                 seconds[name].append(took)
     return seconds
+
+
+def timed(act: Callable[[], object], clock: Callable[[], float] = time.monotonic) -> float:
+    """Seconds that it takes, by that clock."""
+    started = clock()
+    act()
+    return clock() - started
 
 
 def ratio(seconds: Seconds, ours: str, other: str) -> float:

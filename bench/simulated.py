@@ -93,7 +93,6 @@ class World:
     slower: float = 0.0
     """Seconds that lost servers add to the next answers."""
     failures: int = 0
-    passes: int = 0
     _due: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _order: Iterator[int] = field(default_factory=count)
     _life: int = 0
@@ -119,7 +118,6 @@ class World:
     def _pass(self) -> None:
         """As `reconcile`: observe, decide, tell, act; again until nothing is left to do."""
         while True:
-            self.passes += 1
             observed = Observed(
                 pods=tuple(self.pods.values()),
                 progress=self._told(),

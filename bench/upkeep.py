@@ -1,22 +1,29 @@
-"""What safety costs in each step, and whether it grows: signs of life, the fence, notes, samples, verification.
+"""What safety costs in each step, and whether it grows.
 
-Each is done as the loop does it in a step, on a volume after some steps and on one after ten thousand. Of a
-step whose length `step` has measured, all of it together may take one percent. The buffer of finished groups has a
-measurement of its own, `kept`; reading checkpoints back takes a hundredth of the cores at most (`scrub.py`).
+Signs of life, the fence, notes, samples, the buffer of finished groups, verification.
+
+The first four are done as the loop does them in a step, on a volume after some steps and on one after ten thousand. The
+buffer is that of `kept`, with the shortest step that is kept; verification is the processor time of reading back a
+checkpoint of `step`'s model, shared out over the steps between two saves. All of it together may take one percent of a
+step, counted as if nothing of it were done beside the training; it is, the last two by threads of their own.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from bench import kept
 from bench.result import RESULTS, Result, at_most
-from bench.rounds import ratio, take_turns
+from bench.rounds import ROUNDS, Seconds, ratio, take_turns, timed
+from rljob_api.checkpoint import Checkpoint
 from rljob_api.progress import TrainPhase
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.checkpoint.directory import open_storage
+from rljob_trainer.checkpoint.scrub import SlowReader
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.samples import write_samples
 from rljob_trainer.stall.pulse import pulses
@@ -29,6 +36,23 @@ MEASURED = 200
 SAMPLES, MICRO_BATCHES = 64, 8
 LIMIT_PERCENT, LIMIT_GROWTH = 1.0, 1.25
 """Of a step; and an old volume over a new one."""
+BYTES_PER_PARAMETER = 12
+"""Of a checkpoint in float32: the weight and Adam's two moments."""
+NEW, OLD = f"after {EARLY} steps", f"after {STEPS} steps"
+BUFFER, VERIFICATION = "buffer of a step", "verification of a checkpoint"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What `step` measured."""
+
+    seconds: float
+    parameters: int
+
+    @classmethod
+    def measured(cls) -> Step:
+        told = json.loads((RESULTS / "step.json").read_text())
+        return cls(median(told["seconds"]["step"]), told["facts"]["parameters"])
 
 
 def measure(folder: Path) -> Result:
@@ -36,34 +60,44 @@ def measure(folder: Path) -> Result:
     for volume, steps in ((new, EARLY), (old, STEPS)):
         for _ in range(steps):
             volume.whole_step()
-    seconds = take_turns(
-        {f"after {EARLY} steps": new.whole_step, f"after {STEPS} steps": old.whole_step}, MEASURED
-    )
+    step, period = Step.measured(), Checkpoint().save_period
+    seconds = take_turns({NEW: new.whole_step, OLD: old.whole_step}, MEASURED)
+    seconds |= beside(folder, step)
     resume = {count: _resumes(folder / f"resume-{count}", count) for count in (1, 100)}
-    spent = median(seconds[f"after {STEPS} steps"])
-    step_seconds = median(json.loads((RESULTS / "step.json").read_text())["seconds"]["step"])
+    percent = {
+        "signs of life, fence, notes, samples": 100 * median(seconds[OLD]) / step.seconds,
+        "buffer": 100 * median(seconds[BUFFER]) / kept.STEP_SECONDS,
+        "verification": 100 * median(seconds[VERIFICATION]) / (period * step.seconds),
+    }
     return Result(
         "upkeep",
         [
-            at_most(
-                "% of a step, all of it",
-                100 * spent / step_seconds,
-                LIMIT_PERCENT,
-            ),
-            at_most(
-                f"after {STEPS} steps over after {EARLY}",
-                ratio(seconds, f"after {STEPS} steps", f"after {EARLY} steps"),
-                LIMIT_GROWTH,
-            ),
+            at_most("% of a step, all of it together", sum(percent.values()), LIMIT_PERCENT),
+            at_most(f"{OLD} over {NEW}", ratio(seconds, OLD, NEW), LIMIT_GROWTH),
             at_most("bytes of /progress, likewise", old.told_bytes / new.told_bytes, LIMIT_GROWTH),
         ],
-        seconds={
-            **seconds,
-            "a resume, attempt 1": [resume[1]],
-            "a resume, attempt 100": [resume[100]],
+        seconds={**seconds, "a resume, attempt 1": [resume[1]], "a resume, attempt 100": [resume[100]]},
+        facts={
+            "steps": STEPS,
+            "samples a step": SAMPLES,
+            "seconds of the step": step.seconds,
+            "steps between two saves": period,
+            **{f"% of a step, {name}": round(value, 4) for name, value in percent.items()},
         },
-        facts={"steps": STEPS, "samples a step": SAMPLES, "seconds of the step": step_seconds},
         comment=" ".join((__doc__ or "").split()),
+    )
+
+
+def beside(folder: Path, step: Step) -> Seconds:
+    """Processor seconds of what threads do beside the training."""
+    groups, file, numbers = kept.some_groups(), folder / "checkpoint.bin", iter(range(1 + ROUNDS))
+    file.write_bytes(bytes(BYTES_PER_PARAMETER * step.parameters))
+    reader = SlowReader(1.0)  # pauses are no work
+    return take_turns(
+        {
+            BUFFER: lambda: sum(kept.keep(kept.a_buffer(folder / f"buffer-{next(numbers)}", 1), groups)),
+            VERIFICATION: lambda: timed(lambda: reader.sha256_of(file), time.thread_time),
+        }
     )
 
 
