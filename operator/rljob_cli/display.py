@@ -1,6 +1,6 @@
 """What a running job looks like: a live panel in a terminal, a line per change elsewhere, JSON lines for programs.
 
-All three are told the same status; text is made by the pure functions of `words.py`.
+All three are told the same status; text is made by the pure functions of `panel.py` and `words.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from rljob_api.job import RLJob
 from rljob_api.status import Status
 from rljob_operator.reconcile import Pass
 
-from .words import news, panel, summary
+from .panel import panel
+from .words import news, summary
 
 
 class Display(Protocol):

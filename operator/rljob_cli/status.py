@@ -8,8 +8,8 @@ from rich.console import Console
 
 from .errors import UserMistake
 from .output import Output, OutputOption
+from .panel import panel
 from .places import Job, find_work_dir
-from .words import panel
 
 
 def status(job: Job = None, output: OutputOption = Output.TEXT) -> None:

@@ -11,6 +11,7 @@ from rljob_api.status import (
     CheckpointFacts,
     CheckpointStatus,
     Exactness,
+    Failure,
     Metric,
     Phase,
     ProgressStatus,
@@ -38,7 +39,9 @@ def training(**changes: Any) -> Status:
     facts: dict[str, Any] = {
         "phase": Phase.TRAINING,
         "trainer": RoleStatus(replicas=1, ready_replicas=1, ready="1/1", restarts=1),
-        "rollout": RolloutStatus(replicas=2, ready_replicas=1, ready="1/2", restarts=2),
+        "rollout": RolloutStatus(
+            replicas=2, ready_replicas=1, ready="1/2", restarts=2, weight_version=24, transport="gloo"
+        ),
         "progress": ProgressStatus(
             step=24,
             total_steps=60,
@@ -49,7 +52,10 @@ def training(**changes: Any) -> Status:
         ),
         "checkpoint": CheckpointStatus(latest=CHECKPOINT, count=2),
         "restarts": 1,
-        "attempt": AttemptStatus(number=2, from_step=20, lost_steps=3, exactness=Exactness.EXACT),
+        "attempt": AttemptStatus(
+            number=2, reason="PodFailed", from_step=20, lost_steps=3, exactness=Exactness.EXACT
+        ),
+        "failures": [Failure(role="trainer", rank=1, attempt=1, exit_code=137, message="no memory left")],
     }
     return a_status(2).model_copy(update=facts | changes)
 

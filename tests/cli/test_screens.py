@@ -8,10 +8,21 @@ import pytest
 from rich.console import Console
 
 from builders import NOW, a_status
-from cli.a_status import generating, training
+from cli.a_status import CHECKPOINT, generating, training
 from rljob_api.progress import Progress
-from rljob_api.status import AttemptStatus, CheckpointStatus, Exactness, Phase, RoleStatus, Status
-from rljob_cli.words import duration, panel, phase_line, resume_line, role_line, size, summary
+from rljob_api.status import (
+    AttemptStatus,
+    CheckpointStatus,
+    Exactness,
+    Failure,
+    Phase,
+    RoleStatus,
+    RolloutStatus,
+    Status,
+)
+from rljob_cli.panel import checkpoint_line, panel, phase_line, role_line, rollout_line
+from rljob_cli.restarts import restart_line, resume_line
+from rljob_cli.words import duration, size, summary
 
 
 def screen(status: Status, progress: Progress | None = None) -> str:
@@ -27,14 +38,25 @@ def test_the_panel_of_a_job_that_trains() -> None:
         sums  Training
         ━━━━━━━━━━━━━━━━━━━━━━━━
         phase              Generate  17 of 64 prompts
-        step               24/60, about 1 h 2 min left
+        step               24/60 (40 %), about 1 h 2 min left
         reward             0.6113
         held-out accuracy  0.624
         KL                 nan
-        checkpoint         step 20, 3 min 5 s ago, 3.0 MiB, verified; 2 kept
-        resumed            attempt 2 from step 20, exactly, 3 steps lost
+        checkpoint         step 20, 3 min 5 s ago, 3.0 MiB, verified, RNG and optimizer
+                           included; 2 kept
         trainers           1/1 ready, restarted once
-        rollouts           1/2 ready, restarted 2 times""")
+        last restart       at step 23: trainer 1 ended with exit code 137: no memory
+                           left
+        resumed            attempt 2 from step 20, exactly, 3 steps lost
+        rollouts           1/2 ready, restarted 2 times, weights v24 by gloo""")
+
+
+def test_the_panel_is_one_screen_whatever_a_program_said() -> None:
+    long = Failure(role="trainer", rank=0, attempt=1, message="[/bin/sh] " * 500)
+    lines = screen(training(failures=[long]), generating()).splitlines()
+    assert len(lines) <= 24
+    assert any("trainer 0 ended: [/bin/sh] [/bin/sh]" in line for line in lines)
+    assert any(line.endswith("…") for line in lines)
 
 
 def test_the_panel_of_a_job_that_failed_says_why_and_no_more() -> None:
@@ -69,7 +91,58 @@ def test_a_checkpoint_that_was_not_verified_is_called_so() -> None:
     latest = training().checkpoint.latest
     assert latest
     doubtful = CheckpointStatus(latest=latest.model_copy(update={"verified": False}), count=1)
-    assert "3.0 MiB, not verified; 1 kept" in screen(training(checkpoint=doubtful))
+    assert "3.0 MiB, not verified, RNG and optimizer included; 1 kept" in checkpoint_line(
+        training(checkpoint=doubtful), NOW
+    )
+
+
+@pytest.mark.parametrize(
+    ("rng", "optimizer", "words"),
+    [
+        (True, True, "RNG and optimizer included"),
+        (True, False, "RNG included, optimizer not"),
+        (False, True, "optimizer included, RNG not"),
+        (False, False, "weights alone"),
+    ],
+)
+def test_a_checkpoint_says_what_a_restart_would_find_in_it(rng: bool, optimizer: bool, words: str) -> None:
+    latest = CHECKPOINT.model_copy(update={"has_rng": rng, "has_optimizer": optimizer})
+    held = CheckpointStatus(latest=latest, count=1)
+    assert checkpoint_line(training(checkpoint=held), NOW).endswith(f"verified, {words}; 1 kept")
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("FirstAttempt", ""),
+        ("PodFailed", "at step 23: trainer 1 ended with exit code 137: no memory left"),
+        ("Preempted", "at step 23: the cluster took a trainer pod away, or told it to go"),
+        ("SomethingNew", "at step 23: SomethingNew"),
+    ],
+)
+def test_the_last_restart_says_where_and_why(reason: str, words: str) -> None:
+    attempt = training().attempt
+    assert attempt
+    assert restart_line(training(attempt=attempt.model_copy(update={"reason": reason}))) == words
+
+
+def test_until_the_trainer_tells_where_it_goes_on_only_the_reason_is_known() -> None:
+    starting = AttemptStatus(number=2, reason="PodsGone")
+    assert restart_line(training(attempt=starting)) == "trainer pods were deleted"
+
+
+def test_a_failure_of_another_attempt_or_role_is_no_reason() -> None:
+    others = [Failure(role="rollout", rank=0, attempt=1), Failure(role="trainer", rank=0, attempt=0)]
+    assert restart_line(training(failures=others)) == "at step 23: a trainer pod failed"
+
+
+def test_where_nobody_tells_at_once_the_phase_is_the_last_one_known() -> None:
+    assert phase_line(training(), None, NOW) == "Generate"
+    loads = training().progress.model_copy(update={"phase": "Load", "detail": "reading 3 of 8 shards"})
+    assert phase_line(training(phase=Phase.STARTING, progress=loads), None, NOW) == (
+        "Load  reading 3 of 8 shards"
+    )
+    assert phase_line(a_status().model_copy(update={"phase": Phase.STARTING}), None, NOW) == "Starting"
 
 
 @pytest.mark.parametrize(
@@ -103,5 +176,10 @@ def test_sizes_are_in_powers_of_1024(count: int, words: str) -> None:
 
 
 def test_restarts_are_told_only_when_there_were_any() -> None:
-    told = [role_line(RoleStatus(ready="1/1", restarts=times).ready, times) for times in (0, 1, 2)]
+    told = [role_line(RoleStatus(ready="1/1", restarts=times)) for times in (0, 1, 2)]
     assert told == ["1/1 ready", "1/1 ready, restarted once", "1/1 ready, restarted 2 times"]
+
+
+def test_weights_are_told_when_there_are_any() -> None:
+    assert rollout_line(RolloutStatus(ready="0/1")) == "0/1 ready"
+    assert rollout_line(RolloutStatus(ready="1/1", weight_version=412)) == "1/1 ready, weights v412"

@@ -24,7 +24,7 @@ from rljob_api.goodput import Goodput, Seconds, Use
 from rljob_api.job import RLJob
 from rljob_api.progress import EXIT_STALLED, Ending, Hang, TrainPhase, use_of
 from rljob_api.status import Phase, ProgressStatus, Status
-from rljob_cli.words import goodput_line
+from rljob_cli.panel import goodput_line
 from rljob_operator.decide import decide
 from rljob_operator.goodput import Hung, Seen, account, shares
 from rljob_operator.job_metrics import JobMetrics

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import time
 
+from pydantic import ValidationError
 from rich.console import Console
 
+from rljob_api.base import Manifest
+from rljob_api.job import JobSpec
 from rljob_api.status import Status
 
 from ..output import Output, OutputOption
-from ..words import panel
+from ..panel import panel
+from .fewer_nodes import hint
 from .jobs import Jobs
 from .options import Context, Name, Namespace
 
@@ -27,4 +31,12 @@ def status(
         print(json.dumps(found.get("status", {}), indent=2))
     else:
         known = Status.model_validate(found.get("status") or {})
-        Console().print(panel(job, known, None, time.time()))
+        Console().print(panel(job, known, None, time.time(), _hint(found, known)))
+
+
+def _hint(job: Manifest, status: Status) -> str:
+    """What could be done if there is no room; nothing for a spec of another version of the API."""
+    try:
+        return hint(JobSpec.parse(job["spec"]), status)
+    except ValidationError:
+        return ""

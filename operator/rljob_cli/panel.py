@@ -1,0 +1,133 @@
+"""How a job is doing, on one screen: what `rljob run`, `rljob status` and `kubectl rljob status` show. Pure."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rljob_api.goodput import Use
+from rljob_api.progress import Progress
+from rljob_api.status import CheckpointFacts, Phase, RoleStatus, RolloutStatus, Status
+from rljob_operator import times
+
+from .restarts import restart_line, resume_line
+from .words import AT_WORK, duration, shown_metrics, size
+
+QUIET_SECONDS = 15.0
+"""A phase without a sign of life for longer is pointed out."""
+
+
+def panel(name: str, status: Status, progress: Progress | None, now: float, hint: str = "") -> RenderableType:
+    """`progress` is newer than the status, and knows the heartbeat; `now` in seconds since the epoch; `hint` is what
+    could be done about the status's message."""
+    rows = Table.grid(padding=(0, 2))
+    for label, value in _rows(status, progress, now):
+        rows.add_row(label, Text(value))  # Text, not str: what a program said may look like markup
+    title = Text.assemble((name, "bold"), "  ", (status.phase.value, colour(status.phase)))
+    bar = ProgressBar(total=max(1, status.progress.total_steps), completed=status.progress.step, width=60)
+    wrong = [Text(said, style="yellow") for said in (status.message, hint) if said]
+    return Group(title, Padding(bar, 0), rows, *wrong)  # padded, because a bar alone ends without a new line
+
+
+def _rows(status: Status, progress: Progress | None, now: float) -> list[tuple[str, str]]:
+    """Label and value; what is not known yet has no row."""
+    optional = (
+        ("last restart", restart_line(status)),
+        ("resumed", resume_line(status)),
+        ("rollouts", rollout_line(status.rollout)),
+        ("goodput", goodput_line(status)),
+    )
+    return [
+        ("phase", phase_line(status, progress, now)),
+        ("step", step_line(status)),
+        *shown_metrics(status),
+        ("checkpoint", checkpoint_line(status, now)),
+        ("trainers", role_line(status.trainer)),
+        *[(label, value) for label, value in optional if value],
+    ]
+
+
+def phase_line(status: Status, progress: Progress | None, now: float) -> str:
+    """The trainer's phase, what it is busy with, and when it last gave a sign of life."""
+    if status.phase not in AT_WORK:
+        return status.phase.value
+    if progress is None:
+        told = (status.progress.phase or status.phase.value, status.progress.detail)
+        return "  ".join(part for part in told if part)
+    quiet = now - progress.heartbeat
+    alive = f"no sign of life for {duration(quiet)}" if quiet > QUIET_SECONDS else ""
+    return "  ".join(part for part in (progress.phase.value, progress.detail, alive) if part)
+
+
+def step_line(status: Status) -> str:
+    done = status.progress
+    share = f" ({100 * done.step // done.total_steps} %)" if done.total_steps else ""
+    remaining = done.estimated_remaining_seconds
+    left = "" if not remaining else f", about {duration(remaining)} left"
+    return f"{done.display}{share}{left}"
+
+
+def checkpoint_line(status: Status, now: float) -> str:
+    latest = status.checkpoint.latest
+    if latest is None:
+        return "none yet"
+    proof = "verified" if latest.verified else "not verified"
+    age = duration(max(0.0, now - times.to_seconds(latest.time)))
+    facts = f"step {latest.step}, {age} ago, {size(latest.bytes)}, {proof}"
+    return f"{facts}, {_holds(latest)}; {status.checkpoint.count} kept"
+
+
+def _holds(latest: CheckpointFacts) -> str:
+    """What a restart needs beside the weights."""
+    match latest.has_rng, latest.has_optimizer:
+        case True, True:
+            return "RNG and optimizer included"
+        case True, False:
+            return "RNG included, optimizer not"
+        case False, True:
+            return "optimizer included, RNG not"
+        case _:
+            return "weights alone"
+
+
+def goodput_line(status: Status) -> str:
+    """The share of time that counts, and where the rest went, most first; empty until time has passed."""
+    known = status.goodput
+    if known is None or not known.percent:
+        return ""
+    rest = [(use, share) for use, share in known.shares if use != Use.PRODUCTIVE and float(share)]
+    where = [f"{use} {share}" for use, share in sorted(rest, key=lambda one: -float(one[1]))]
+    of_gpus = f" ({known.gpu_percent} % of GPU time)" if known.gpu_percent else ""
+    return "; ".join([f"{known.percent} %{of_gpus}", *([", ".join(where)] if where else [])])
+
+
+def role_line(role: RoleStatus) -> str:
+    often = "once" if role.restarts == 1 else f"{role.restarts} times"
+    return f"{role.ready} ready" + (f", restarted {often}" if role.restarts else "")
+
+
+def rollout_line(rollout: RolloutStatus) -> str:
+    """The servers, the weights that they answer with, and how those reach them."""
+    by = f" by {rollout.transport}" if rollout.transport else ""
+    weights = "" if rollout.weight_version is None else f", weights v{rollout.weight_version}{by}"
+    return f"{role_line(rollout)}{weights}"
+
+
+def colour(phase: Phase) -> str:
+    match phase:
+        case Phase.TRAINING | Phase.COMPLETE:
+            return "green"
+        case Phase.FAILED:
+            return "red"
+        case (
+            Phase.PENDING
+            | Phase.CONVERTING
+            | Phase.STARTING
+            | Phase.SUSPENDED
+            | Phase.SUSPENDING
+            | Phase.RESTARTING
+        ):
+            return "yellow"

@@ -1,0 +1,68 @@
+"""The trainers' last restart in words: where, why, and what the attempt after it went on from. `panel.py` shows it."""
+
+from __future__ import annotations
+
+from rljob_api.failure import RoleName
+from rljob_api.reasons import Reason
+from rljob_api.status import AttemptStatus, Exactness, Status
+
+EXACTNESS = {
+    Exactness.EXACT: "exactly",
+    Exactness.LOSSLESS: "not bit for bit",
+    Exactness.BEST_EFFORT: "as well as could be",
+}
+FAILED = (Reason.POD_FAILED, Reason.POD_FAILED_IGNORED, Reason.STALLED)
+"""Reasons of an attempt whose cause is listed among the failures."""
+RESTARTS: dict[str, str] = {
+    Reason.RESUMED: "it had been suspended or stopped",
+    Reason.PREEMPTED: "the cluster took a trainer pod away, or told it to go",
+    Reason.PODS_GONE: "trainer pods were deleted",
+    Reason.POD_FAILED: "a trainer pod failed",
+    Reason.POD_FAILED_IGNORED: "a trainer pod failed",
+    Reason.STALLED: "no rank showed a sign of life",
+    Reason.QUOTA_EXCEEDED: "the quota had no room",
+    Reason.UNSCHEDULABLE: "no node had room",
+    Reason.EXACTNESS_UNMET: "it could not go on as exactly as asked",
+}
+"""Why an attempt followed another, for people."""
+LONGEST_REASON = 240
+"""Characters: all of it is in the status."""
+
+
+def restart_line(status: Status) -> str:
+    """Where and why the trainers were restarted last; empty in a job's first attempt."""
+    attempt = status.attempt
+    if attempt is None or attempt.reason in ("", Reason.FIRST_ATTEMPT):
+        return ""
+    known = attempt.from_step is not None and attempt.lost_steps is not None
+    where = f"at step {(attempt.from_step or 0) + (attempt.lost_steps or 0)}: " if known else ""
+    return f"{where}{_why(status, attempt)}"
+
+
+def _why(status: Status, attempt: AttemptStatus) -> str:
+    """What failed in the attempt before, else why it ended."""
+    failed = [one for one in status.failures if one.attempt == attempt.number - 1]
+    trainers = [one for one in failed if one.role == RoleName.TRAINER]
+    if attempt.reason not in FAILED or not trainers:
+        return RESTARTS.get(attempt.reason, attempt.reason)
+    first = trainers[0]
+    code = "" if first.exit_code is None else f" with exit code {first.exit_code}"
+    said = f": {first.message}" if first.message else ""
+    return _in_short(f"trainer {first.rank} ended{code}{said}")
+
+
+def _in_short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"
+
+
+def resume_line(status: Status) -> str:
+    """What the present attempt went on from; empty for a job's first."""
+    attempt = status.attempt
+    if attempt is None or attempt.from_step is None or attempt.exactness is None:
+        return ""
+    lost = attempt.lost_steps
+    lost_steps = f", {lost} step{'s' if lost > 1 else ''} lost" if lost else ""
+    return (
+        f"attempt {attempt.number} from step {attempt.from_step}, {EXACTNESS[attempt.exactness]}{lost_steps}"
+    )
