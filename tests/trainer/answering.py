@@ -46,6 +46,8 @@ class Server:
     port: int = 0
     hold_after: int | None = None
     """So many groups are answered, no more."""
+    aborted_proofs: int = 0
+    """So many of the completions that prove an update are cut off, as a server does that was told to go."""
     asked: list[int] = field(default_factory=list)
     """Seeds of the groups that were asked for, warm-up aside."""
     answered: int = 0
@@ -71,9 +73,11 @@ class Server:
             while self.hold_after is not None and self.answered >= self.hold_after:
                 await asyncio.sleep(0.01)
             self.answered += 1
-        return self._told(
-            {"choices": [self._choice(number, body["seed"] + number) for number in range(body["n"])]}
-        )
+        choices = [self._choice(number, body["seed"] + number) for number in range(body["n"])]
+        if body["n"] == 1 and self.aborted_proofs:
+            self.aborted_proofs -= 1
+            choices[0]["finish_reason"] = "abort"
+        return self._told({"choices": choices})
 
     def _choice(self, number: int, seed: int) -> dict[str, Any]:
         draw = random.Random(f"{self._version.split('.')[-1]}/{seed}")
