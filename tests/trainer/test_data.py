@@ -180,10 +180,26 @@ def test_a_source_that_is_not_there_is_told(
         load_data(spec(dataset), tokenizer)
 
 
-def test_a_file_that_is_no_parquet_is_told(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_line_that_is_not_utf_8_is_named(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"question": "1", "answer": "1"}\r\n{"question": "gr\xfc\xdf", "answer": "1"}\r\n')
+    with pytest.raises(
+        Mistake, match=r"a\.jsonl:2 is not UTF-8 .* at byte 16 of the line.*: save the file as UTF-8"
+    ):
+        load_data(spec({"source": str(path)}), tokenizer)
+
+
+@pytest.mark.parametrize("damage", ["text", "cut off", "garbled"])
+def test_a_file_that_is_no_whole_parquet_is_told(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase, damage: str
+) -> None:
     path = tmp_path / "a.parquet"
-    path.write_text("text")
-    with pytest.raises(Mistake, match="is not a Parquet file"):
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS * 100), path)
+    whole = path.read_bytes()
+    middle = len(whole) // 4
+    garbled = whole[:middle] + bytes(64) + whole[middle + 64 :]
+    path.write_bytes({"text": b"text", "cut off": whole[:-9], "garbled": garbled}[damage])
+    with pytest.raises(Mistake, match=r"spec\.data\.train\.source: .* is not a whole Parquet file: "):
         load_data(spec({"source": str(path)}), tokenizer)
 
 
@@ -195,6 +211,17 @@ def test_an_unknown_split_on_the_hub_is_told(
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     with pytest.raises(Mistake, match=r"'some/set' \(config 'default', split 'train'\): Unknown split"):
+        load_data(spec({"source": "some/set"}), tokenizer)
+
+
+def test_a_hub_out_of_reach_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    with pytest.raises(
+        Mistake, match=r"'some/set' is not in the local cache and cannot be downloaded .*network"
+    ):
         load_data(spec({"source": "some/set"}), tokenizer)
 
 

@@ -78,7 +78,7 @@ def _reasoning_gym(dataset: Dataset, purpose: Purpose) -> list[Row]:
 
 def _jsonl(dataset: Dataset, purpose: Purpose) -> list[Row]:
     path = _file(dataset, purpose)
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         return [
             _json_row(line, f"{path}:{number}", purpose)
             for number, line in enumerate(lines, 1)
@@ -86,9 +86,14 @@ def _jsonl(dataset: Dataset, purpose: Purpose) -> list[Row]:
         ]
 
 
-def _json_row(line: str, place: str, purpose: Purpose) -> Row:
+def _json_row(line: bytes, place: str, purpose: Purpose) -> Row:
     try:
-        row = json.loads(line)
+        row = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise Mistake(
+            f"{purpose.field}.source: {place} is not UTF-8 ({error.reason} at byte {error.start} of the line): "
+            "save the file as UTF-8"
+        ) from error
     except json.JSONDecodeError as error:
         raise Mistake(f"{purpose.field}.source: {place} is not JSON: {error}") from error
     if not isinstance(row, dict):
@@ -103,8 +108,8 @@ def _parquet(dataset: Dataset, purpose: Purpose) -> list[Row]:
     path = _file(dataset, purpose)
     try:
         rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise Mistake(f"{purpose.field}.source: {path} is not a Parquet file: {error}") from error
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:  # OSError: most kinds of damage
+        raise Mistake(f"{purpose.field}.source: {path} is not a whole Parquet file: {error}") from error
     return rows
 
 
@@ -117,16 +122,21 @@ def _file(dataset: Dataset, purpose: Purpose) -> Path:
 
 def _hugging_face(dataset: Dataset, purpose: Purpose) -> list[Row]:
     import datasets
+    from huggingface_hub.errors import HfHubHTTPError
 
     split = dataset.split or purpose.split
     try:
         loaded = datasets.load_dataset(dataset.source, dataset.config or None, split=split)
-    except (datasets.exceptions.DatasetNotFoundError, ValueError) as error:
-        # A ValueError names an unknown configuration or split. A broken connection rises: a restart may
-        # mend it.
+    except (datasets.exceptions.DatasetsError, ValueError) as error:
+        # A ValueError names an unknown configuration or split.
         raise Mistake(
             f"{purpose.field}: Hugging Face dataset {dataset.source!r} "
             f"(config {dataset.config or 'default'!r}, split {split!r}): {error}"
+        ) from error
+    except (ConnectionError, HfHubHTTPError) as error:  # after the library's own five tries
+        raise Mistake(
+            f"{purpose.field}.source: Hugging Face dataset {dataset.source!r} is not in the local cache and cannot be "
+            f"downloaded ({error}). Check the network, or give a .jsonl or .parquet file"
         ) from error
     return list(loaded)
 
