@@ -14,13 +14,16 @@ from urllib.request import urlopen
 from bench.blows import START, Blow, Kill
 from bench.warm_pod import WarmPod
 from e2e.volume import Volume
+from rljob_api.job import JobSpec
 from rljob_api.progress import Progress
-from rljob_api.run import Run
+from rljob_api.run import Paths, Run
 from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.checkpoint.fence import fences
 
 POLL_SECONDS = 0.003
 DEADLINE_SECONDS = 300.0
+WHOLE_SECONDS = 900.0
+"""A job that nothing interrupts."""
 FAIR = {0, 137, 143, -signal.SIGKILL, -signal.SIGTERM}
 """Exit codes of a pod that was killed, or was complete before the blow fell."""
 FOLLOWED = {1}
@@ -29,6 +32,24 @@ FOLLOWED = {1}
 
 class WrongError(AssertionError):
     """Something that must not happen: it goes into no record, and ends the run."""
+
+
+def loopback_run(uid: str, net: int, spec: JobSpec, cache: Path) -> Run:
+    """Of a trainer's pod and one server, each at an address of its own in 127.<net>."""
+    return Run(
+        name="addition",
+        namespace="default",
+        uid=uid,
+        attempt=1,
+        token="1-token",
+        spec=spec,
+        paths=Paths(storage=str(cache.parent), cache=str(cache)),
+        master_addr=f"127.{net}.0.1",
+        master_port=29400,
+        progress_port=29401,
+        rollout_hosts=[f"127.{net}.1.1"],
+        rollout_port=8000,
+    )
 
 
 @dataclass
@@ -55,7 +76,8 @@ class Job:
         if not self.attempts():
             return 0
         newest = fences(self.directory.attempts)[-1]
-        return int((self.directory.attempts / newest.file).read_text() or self.saved())
+        note = (self.directory.attempts / newest.file).read_text().strip()
+        return int(note) if note.isdecimal() else self.saved()
 
     def saved(self) -> int:
         """Step of the newest checkpoint."""
@@ -106,7 +128,11 @@ class Attempt:
 
     def run_out(self) -> None:
         """To its end."""
+        deadline = time.monotonic() + WHOLE_SECONDS
         while self.going():
+            if time.monotonic() > deadline:
+                self.pod.kill()
+                raise WrongError(f"attempt {self.number} did not end:\n{self.words()}")
             self.progress()
             time.sleep(0.05)
 

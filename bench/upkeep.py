@@ -159,5 +159,5 @@ def _resumes(folder: Path, attempts: int) -> float:
 
 def _opened(folder: Path, attempt: int) -> float:
     began = time.perf_counter()
-    open_storage(a_run(folder, attempt)).step_before()
+    open_storage(a_run(folder, attempt)).past()
     return time.perf_counter() - began

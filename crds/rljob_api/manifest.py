@@ -66,9 +66,17 @@ class Versions(Record):
     torch: str
     transformers: str
     vllm: str = ""
+    megatron_core: str = ""
+    """Empty without that backend."""
+    cuda: str = ""
+    """The one that torch was built for; empty on CPU, as cuDNN's."""
+    cudnn: str = ""
     python: str = ""
     device: str = ""
     threads: int = 1
+    trainer_image: str = ""
+    """As it was referred to: by digest it is that image and no other, by tag what the tag stood for."""
+    rollout_image: str = ""
 
 
 class CheckpointManifest(Record):

@@ -39,3 +39,6 @@ class Run(Record):
     rollout_host: str = ""
     """Host of any replica, with `{index}` for its index: more of them may come while the attempt runs."""
     rollout_port: int
+    trainer_image: str = ""
+    """Image of the attempt's trainers, as it was referred to."""
+    rollout_image: str = ""

@@ -18,6 +18,7 @@ from rljob_api.manifest import CheckpointManifest
 from rljob_api.status import Exactness
 from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.protocol import Backend
+from rljob_trainer.checkpoint.directory import Past
 from rljob_trainer.checkpoint.facts import model_name, result_facts, run_hash
 from rljob_trainer.checkpoint.plan import ResumePlan, decide
 from rljob_trainer.errors import Mistake
@@ -34,11 +35,12 @@ FULLY = {"optimizerSharding": "FullyReshardable"}
         ({"tensor": 2}, {}),
         ({}, {"tensor": 2}),
         ({}, {"pipeline": 2}),
+        ({"pipeline": 2}, {}),
         ({"data": 4}, {"data": 2}),
         ({"data": 2}, {"data": 4}),
         ({"tensor": 2, "data": 2}, {"pipeline": 2}),
     ],
-    ids=["TP2-to-1", "TP1-to-2", "PP1-to-2", "DP4-to-2", "DP2-to-4", "TP2xDP2-to-PP2"],
+    ids=["TP2-to-1", "TP1-to-2", "PP1-to-2", "PP2-to-1", "DP4-to-2", "DP2-to-4", "TP2xDP2-to-PP2"],
 )
 def test_a_fully_reshardable_checkpoint_goes_on_under_another_layout(
     tmp_path: Path, before: Manifest, after: Manifest
@@ -79,11 +81,17 @@ def a_manifest(spec: JobSpec, **facts: Any) -> CheckpointManifest:
 def decided(before: JobSpec, after: JobSpec, **facts: Any) -> ResumePlan:
     """What a job that went on under `after` takes from the checkpoint that it saved under `before`."""
     return decide(
-        a_manifest(before, **facts), result_facts(before), after, layout_of(after), VERSIONS, before=40
+        a_manifest(before, **facts), result_facts(before), after, layout_of(after), VERSIONS, Past(40)
     )
 
 
-CUTS = [({"tensor": 2}, {}), ({}, {"tensor": 2}), ({}, {"pipeline": 2}), ({"tensor": 2}, {"pipeline": 2})]
+CUTS = [
+    ({"tensor": 2}, {}),
+    ({}, {"tensor": 2}),
+    ({}, {"pipeline": 2}),
+    ({"pipeline": 2}, {}),
+    ({"tensor": 2}, {"pipeline": 2}),
+]
 
 
 @pytest.mark.parametrize(("before", "after"), CUTS)

@@ -21,7 +21,9 @@ from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.save import Saved, Saver
 from rljob_trainer.checkpoint.state import LoopState
 
-VERSIONS = Versions(rljob="0.1.0", torch="2.13.0", transformers="5.19.0", device="cpu AVX512")
+VERSIONS = Versions(
+    rljob="0.1.0", torch="2.13.0", transformers="5.19.0", device="cpu AVX512", trainer_image="rljob:1"
+)
 
 
 def layout(world: int = 1, **facts: Any) -> Layout:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rljob_trainer.checkpoint.directory import Storage, open_storage
+from rljob_trainer.checkpoint.directory import FIRST, Past, Storage, open_storage
 from rljob_trainer.checkpoint.durable import StorageError, storage_errors
 from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.checkpoint.state import LoopState
@@ -102,12 +102,25 @@ def test_what_older_attempts_left_half_written_is_cleared(tmp_path: Path) -> Non
 
 def test_the_last_finished_step_of_the_attempt_before_is_known(tmp_path: Path) -> None:
     first = open_storage(a_run(tmp_path, 1))
-    assert first.step_before() is None
+    assert first.past() == FIRST
     first.note_step(12)
     second = open_storage(a_run(tmp_path, 2))
-    assert second.step_before() == 12
+    assert second.past() == Past(12)
     second.note_step(10)
-    assert open_storage(a_run(tmp_path, 3)).step_before() == 10
+    assert open_storage(a_run(tmp_path, 3)).past() == Past(10)
+    open_storage(a_run(tmp_path, 4))
+    assert open_storage(a_run(tmp_path, 5)).past() == Past(10), "those between did not begin to train"
+
+
+@pytest.mark.parametrize("left", ["", "1", "\0\0\0"])
+def test_a_note_that_a_power_cut_has_torn_hides_no_older_one(tmp_path: Path, left: str) -> None:
+    """Else an attempt that had got far would count as one that had not begun."""
+    open_storage(a_run(tmp_path, 1)).note_step(4)
+    second = open_storage(a_run(tmp_path, 2))
+    second.note_step(12)
+    (second.attempts / second.mine.file).write_text(left)
+    past = open_storage(a_run(tmp_path, 3)).past()
+    assert (past.step, past.first, past.lost(4)) == (None, False, None)
 
 
 def test_a_directory_that_cannot_be_written_is_the_users_to_mend() -> None:

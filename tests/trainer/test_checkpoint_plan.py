@@ -11,7 +11,7 @@ import pytest
 from rljob_api.manifest import Versions
 from rljob_api.status import Exactness
 from rljob_trainer.checkpoint import facts
-from rljob_trainer.checkpoint.directory import open_storage
+from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.plan import ResumePlan, plan_resume
 from rljob_trainer.errors import Mistake, Unmet
 from trainer.checkpoints import VERSIONS, a_run, layout, save
@@ -64,8 +64,28 @@ def test_steps_after_the_checkpoint_are_counted_as_lost(tmp_path: Path) -> None:
         ({"resume": {"loadOptimizer": False}}, Exactness.BEST_EFFORT, "the optimizer starts fresh"),
         (
             {"algorithm": {"grpo": {"maxSteps": 10, "seed": 7}}},
+            Exactness.BEST_EFFORT,
+            "spec.algorithm.grpo.seed was 42 and is 7, which changes what prompts come next",
+        ),
+        (
+            {"algorithm": {"grpo": {"maxSteps": 10, "promptsPerStep": 3}}},
+            Exactness.BEST_EFFORT,
+            "and is 3, which changes what prompts come next",
+        ),
+        (
+            {"data": {"train": {"source": "builtin:addition", "size": 7}}},
+            Exactness.BEST_EFFORT,
+            "and is 7, which changes what prompts come next",
+        ),
+        (
+            {"algorithm": {"grpo": {"maxSteps": 10, "learningRate": 1e-3}}},
             Exactness.LOSSLESS,
-            "spec.algorithm.grpo.seed was 42 and is 7",
+            "and is 0.001.",
+        ),
+        (
+            {"versions": VERSIONS.model_copy(update={"trainer_image": "rljob@sha256:b"})},
+            Exactness.LOSSLESS,
+            "trainer image was rljob:1 and is rljob@sha256:b",
         ),
     ],
 )
@@ -180,8 +200,97 @@ def test_a_local_file_that_was_edited_in_place_is_told(
     assert plan(storage, 3, **spec).exactness is Exactness.EXACT, "what was read at the start is what counts"
     facts._digest.cache_clear()
     again = plan(storage, 4, **spec)
-    assert again.exactness is Exactness.LOSSLESS
+    orders = named.startswith("data")
+    assert again.exactness is (Exactness.BEST_EFFORT if orders else Exactness.LOSSLESS)
     assert f"spec.{named} (content) was sha256 44136fa355b3 and is sha256 4f53cda18c2b" in again.reason
+
+
+def test_a_version_that_was_not_noted_then_is_no_doubt(tmp_path: Path) -> None:
+    """As of a checkpoint that an older RLJob wrote."""
+    save(a_run(tmp_path), 2)
+    more = VERSIONS.model_copy(update={"megatron_core": "0.16.1", "cuda": "13.0", "cudnn": "91200"})
+    assert plan(tmp_path, versions=more).exactness is Exactness.EXACT
+    old = VERSIONS.model_dump(exclude={"megatron_core", "cuda", "cudnn", "trainer_image", "rollout_image"})
+    assert Versions.model_validate(old).cuda == ""
+
+
+def test_over_several_gpu_nodes_exactness_is_called_unproven(tmp_path: Path) -> None:
+    gpus: dict[str, Any] = {"trainer": {"numNodes": 2, "gpusPerNode": 1}}
+    save(a_run(tmp_path, **gpus), 2)
+    again = plan(tmp_path, **gpus)
+    assert again.exactness is Exactness.LOSSLESS
+    assert "exactness over several GPU nodes is unproven" in again.reason
+    gpus["trainer"]["numNodes"] = 1
+    assert "unproven" not in plan(tmp_path, 3, **gpus).reason
+
+
+def begun(path: Path, *steps: int, **spec: Any) -> None:
+    """An attempt that begins at step 0, and finishes steps without saving one."""
+    plan(path, attempt=1, **spec)
+    for step in steps:
+        Storage.of(a_run(path, 1, **spec)).note_step(step)
+
+
+def test_steps_that_no_checkpoint_holds_come_back_identical_if_nothing_was_changed(tmp_path: Path) -> None:
+    begun(tmp_path, 1, 2)
+    again = plan(tmp_path)
+    assert (again.step, again.lost_steps, again.exactness) == (0, 2, Exactness.EXACT)
+    assert again.reason.endswith("no checkpoint to go on from; 2 finished steps are done again, exactly.")
+
+
+@pytest.mark.parametrize(
+    ("change", "because"),
+    [
+        ({"algorithm": {"grpo": {"maxSteps": 10, "learningRate": 1e-3}}}, "learningRate was"),
+        ({"versions": VERSIONS.model_copy(update={"torch": "9"})}, "torch was 2.13.0 and is 9"),
+        ({"world": 2}, "the layout was tp1-pp1-dp1 and is tp1-pp1-dp2"),
+    ],
+)
+def test_they_do_not_if_something_was(tmp_path: Path, change: dict[str, Any], because: str) -> None:
+    begun(tmp_path, 1, 2)
+    again = plan(tmp_path, **change)
+    assert (again.step, again.lost_steps, again.exactness) == (0, 2, Exactness.BEST_EFFORT)
+    assert "2 finished steps are done again, not bit for bit, because" in again.reason
+    assert because in again.reason
+    exact = plan(tmp_path, 3, **change)
+    assert (exact.lost_steps, exact.exactness) == (0, Exactness.EXACT), "nothing was done since"
+
+
+def test_a_job_that_asks_for_exactness_does_not_begin_again_as_another(tmp_path: Path) -> None:
+    wants: dict[str, Any] = {"resume": {"exactness": "Exact"}}
+    begun(tmp_path, 1, **wants)
+    with pytest.raises(Unmet, match=r"the resume from step 0 would be BestEffort: torch was"):
+        plan(tmp_path, versions=VERSIONS.model_copy(update={"torch": "9"}), **wants)
+    assert plan(tmp_path, 3, **wants).exactness is Exactness.EXACT, "what it began with is still known"
+
+
+@pytest.mark.parametrize("left", [None, "", "{}"])
+def test_what_is_not_known_of_the_first_steps_is_no_reason_to_call_them_exact(
+    tmp_path: Path, left: str | None
+) -> None:
+    begun(tmp_path, 1)
+    (tmp_path / "basis.json").unlink()
+    if left is not None:
+        (tmp_path / "basis.json").write_text(left)
+    again = plan(tmp_path)
+    assert again.exactness is Exactness.BEST_EFFORT
+    assert "it is not known what the steps before depended on" in again.reason
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_after_a_power_cut_that_tore_the_note_nobody_claims_to_know_what_was_lost(
+    tmp_path: Path, saved: bool
+) -> None:
+    begun(tmp_path, 5)
+    if saved:
+        save(a_run(tmp_path), 2)
+    first = Storage.of(a_run(tmp_path))
+    (first.attempts / first.mine.file).write_text("")
+    other = VERSIONS.model_copy(update={"torch": "9"})
+    again = plan(tmp_path, versions=other)
+    assert again.resumed is not None
+    assert (again.resumed.lost_steps, again.exactness) == (None, Exactness.BEST_EFFORT)
+    assert "how many finished steps are done again is not known" in again.reason
 
 
 @pytest.mark.parametrize("wanted", ["Exact", "Lossless"])

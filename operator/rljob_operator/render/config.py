@@ -41,4 +41,6 @@ def _run(job: RLJob, attempt: AttemptStatus) -> Run:
         rollout_hosts=[names.host(name, RoleName.ROLLOUT, index) for index in replicas],
         rollout_host=names.rollout_host_pattern(name),
         rollout_port=names.ROLLOUT_PORT,
+        trainer_image=attempt.trainer_image,
+        rollout_image=attempt.rollout_image,
     )

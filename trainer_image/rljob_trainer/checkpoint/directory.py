@@ -1,6 +1,7 @@
 """The job's directory on the checkpoint volume: its layout, whose it is, and who may write.
 
 job.json                 name and UID of the job: a reused name or a retained claim never resumes a stranger
+basis.json               what the steps from 0 on depended on (`basis.py`)
 attempts/000002-<token>  the fence (`fence.py`); in it the last step that the attempt finished
 checkpoints/step_40      whole and verified when written; step_60.tmp-2 is being written by attempt 2
 quarantine/              what did not verify, moved aside, for people
@@ -24,7 +25,7 @@ from rljob_api.run import Run
 from rljob_trainer.errors import Mistake
 
 from .durable import remove_tree, storage_errors, sync_directory, write_durably
-from .fence import Fence, check_fence, fences, take_fence
+from .fence import NOTHING_YET, Fence, check_fence, fences, take_fence
 
 JOB_FILE = "job.json"
 STATE = "state"
@@ -39,6 +40,23 @@ class Owner(Record):
 
     name: str
     uid: str
+
+
+@dataclass(frozen=True)
+class Past:
+    """How far the attempts before came."""
+
+    step: int | None
+    """Last step that was finished; None if the note of it was torn by a power cut."""
+    first: bool = False
+    """None has begun to train before."""
+
+    def lost(self, step: int) -> int | None:
+        """Finished steps that are done again from `step` on; None if that is not known."""
+        return None if self.step is None else max(self.step - step, 0)
+
+
+FIRST = Past(0, first=True)
 
 
 @dataclass(frozen=True)
@@ -131,12 +149,12 @@ class Storage(Directory):
         draft.write_text(f"{step}\n")
         draft.replace(path)
 
-    def step_before(self) -> int | None:
-        """Last step that the attempt before this one finished; None if there was none."""
-        earlier = [fence for fence in fences(self.attempts) if fence < self.mine]
-        texts = [(self.attempts / fence.file).read_text() for fence in earlier]
-        noted = [int(text) for text in texts if _NOTE.fullmatch(text)]
-        return noted[-1] if noted else None
+    def past(self) -> Past:
+        """How far the attempts before this one came: what the newest of them noted that began to train."""
+        for fence in reversed(fences(self.attempts)):
+            if fence < self.mine and (note := (self.attempts / fence.file).read_text()) != NOTHING_YET:
+                return Past(int(note) if _NOTE.fullmatch(note) else None)
+        return FIRST
 
     def publish(self, step: int) -> None:
         """Give this attempt's draft its final name. Raises `FencedError` if a newer attempt has taken the volume."""

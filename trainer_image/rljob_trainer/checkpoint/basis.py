@@ -1,0 +1,85 @@
+"""What results depend on beside the state that a checkpoint holds, then and now, and what of it is another.
+
+Every checkpoint holds its own. The steps before the first one have theirs in the job's directory: so an attempt that
+begins at step 0 once more can tell whether they come back as they were.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import ValidationError
+
+from rljob_api.base import Record
+from rljob_api.job import JobSpec
+from rljob_api.manifest import Layout, Versions
+
+from .durable import write_durably
+from .facts import ORDER, Facts, changed, differences, result_facts
+from .reshard import same_spread
+
+BASIS_FILE = "basis.json"
+
+
+class Basis(Record):
+    """What some steps depended on."""
+
+    facts: Facts
+    """Of the spec."""
+    layout: Layout
+    versions: Versions
+
+    @classmethod
+    def of(cls, spec: JobSpec, layout: Layout, versions: Versions) -> Self:
+        return cls(facts=result_facts(spec), layout=layout, versions=versions)
+
+    def doubts(self, spec: JobSpec, now: Layout, versions: Versions) -> list[str]:
+        """Why steps do not come out as under this basis, as parts of a sentence."""
+        return [
+            *self.layout_doubts(now),
+            *differences(self.facts, spec),
+            *version_doubts(self.versions, versions),
+            *gpu_doubts(spec),
+        ]
+
+    def layout_doubts(self, now: Layout) -> list[str]:
+        same = same_spread(self.layout, now)
+        return [] if same else [f"the layout was {self.layout.short} and is {now.short}"]
+
+    def keeps_order(self, spec: JobSpec) -> bool:
+        """Whether the prompts that come next are those that would have come."""
+        return not any(path.startswith(ORDER) for path in changed(self.facts, spec))
+
+
+def version_doubts(then: Versions, now: Versions) -> list[str]:
+    """One that an older version did not note is taken to be the same."""
+    was, is_now = then.model_dump(), now.model_dump()
+    return [
+        f"{name.replace('_', ' ')} was {was[name]} and is {is_now[name] or 'absent'}"
+        for name in was
+        if was[name] not in {"", is_now[name]}
+    ]
+
+
+def gpu_doubts(spec: JobSpec) -> list[str]:
+    if not spec.on_gpu:
+        return []
+    doubts = ["vLLM on GPUs does not repeat its samples bit for bit"]
+    if spec.trainer.num_nodes > 1:
+        doubts.append("exactness over several GPU nodes is unproven")
+    return doubts
+
+
+def read_basis(root: Path) -> Basis | None:
+    """Of the steps that were done from step 0 on; None if that is not known."""
+    try:
+        return Basis.model_validate_json((root / BASIS_FILE).read_text())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def write_basis(root: Path, basis: Basis) -> None:
+    """Before the first of these steps."""
+    if read_basis(root) != basis:
+        write_durably(root / BASIS_FILE, basis.model_dump_json(by_alias=True))
