@@ -35,8 +35,9 @@ class Preemption:
         self._noted = Event()
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
-        signal.signal(signal.SIGTERM, lambda *_: None)
         signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        # Last: what came between a handler that does nothing and the descriptor would be swallowed.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_forget)
         Thread(target=self._watch, daemon=True, name="preemption").start()
 
