@@ -8,6 +8,8 @@ from rljob_api.checkpoint import Checkpoint
 
 EXIT_OVER_SAVE = 1.2
 """From SIGTERM to the exit, over the save alone: what `python -m bench recovery` holds the trainer to."""
+SAVE_BEFORE = 1.0
+"""With `asyncSave` another save may just have begun in the background, and is waited for."""
 
 
 def too_short(checkpoint: Checkpoint, save_seconds: float | None) -> str:
@@ -15,7 +17,8 @@ def too_short(checkpoint: Checkpoint, save_seconds: float | None) -> str:
     policy = checkpoint.on_preemption
     if save_seconds is None or not (checkpoint.enabled and policy.save):
         return ""
-    needed = ceil(EXIT_OVER_SAVE * save_seconds)
+    saves = EXIT_OVER_SAVE + (SAVE_BEFORE if checkpoint.async_save else 0)
+    needed = ceil(saves * save_seconds)
     if needed <= policy.grace_period_seconds:
         return ""
     return (

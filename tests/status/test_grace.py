@@ -39,6 +39,13 @@ def test_the_slowest_save_and_what_leaving_adds_must_fit(seconds: float | None, 
     assert (ready(told(seconds)).status, ready(told(seconds)).reason) == ("True", reason)
 
 
+@pytest.mark.parametrize(("seconds", "needed"), [(45.0, ""), (46.0, "gracePeriodSeconds to 102 or more")])
+def test_with_async_save_the_one_in_the_background_must_fit_too(seconds: float, needed: str) -> None:
+    found = ready(told(seconds, asyncSave=True))
+    assert found.reason == (Reason.GRACE_PERIOD_TOO_SHORT if needed else Reason.VERIFIED)
+    assert needed in found.message
+
+
 def test_the_message_says_what_to_set_and_an_event_tells_it_once() -> None:
     before, after = told(10.0), told(200.0)
     assert "gracePeriodSeconds to 240 or more" in ready(after).message
