@@ -181,11 +181,15 @@ PLANTS: list[tuple[Plant, Callable[[int], Coroutine[Any, Any, None]]]] = [
 
 
 @pytest.mark.parametrize(("plant", "trial"), PLANTS, ids=lambda one: one.__name__)
-def test_a_planted_bug_comes_to_light(
-    plant: Plant, trial: Callable[[int], Coroutine[Any, Any, None]], monkeypatch: pytest.MonkeyPatch
+def test_a_planted_bug_comes_to_light_and_without_it_the_same_trial_goes_well(
+    plant: Plant, trial: Callable[[int], Coroutine[Any, Any, None]]
 ) -> None:
-    plant(monkeypatch)
-    assert any(shows(trial(number)) for number in range(1, TRIALS))
+    """Without the control a trial that always fails would catch every bug."""
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch)
+        found = next((number for number in range(1, TRIALS) if shows(trial(number))), None)
+    assert found is not None, f"no trial before {TRIALS} shows it"
+    virtual_time.run(trial(found))
 
 
 def shows(trial: Coroutine[Any, Any, None]) -> bool:
