@@ -12,7 +12,7 @@ from statistics import median
 
 from bench import REPOSITORY
 from bench.result import Result, at_most
-from bench.rounds import take_turns
+from bench.rounds import ROUNDS, take_turns
 
 LIMIT_SECONDS = 0.5
 
@@ -33,7 +33,7 @@ def measure(folder: Path) -> Result:
         ],
         seconds=seconds,
         facts={
-            f"processor seconds of `{name}`": round(median(command.processor), 3)
+            f"processor seconds of `{name}`": round(median(command.processor[-ROUNDS:]), 3)
             for name, command in commands.items()
         },
         comment="Wall time of the whole process, files in the page cache. Where processor seconds"
@@ -44,14 +44,14 @@ def measure(folder: Path) -> Result:
 
 @dataclass
 class Timed:
-    """A command, its wall time by call, and the processor time of all calls together."""
+    """A command, its wall time as it is called, and the processor time of each call, the warm-up included."""
 
     command: list[str]
     processor: list[float] = field(default_factory=list)
 
     def __call__(self) -> float:
         before, started = processor_seconds(), time.monotonic()
-        subprocess.run(self.command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=True)
+        subprocess.run(self.command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=True, timeout=60)
         wall = time.monotonic() - started
         self.processor.append(processor_seconds() - before)
         return wall

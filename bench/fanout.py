@@ -16,7 +16,8 @@ from statistics import median
 import aiohttp
 
 from bench.controllers import FOREIGN, foreign, jobset, jobset_job, kopf_handlers, kopf_job, remove_jobset
-from bench.operators import Field, rss_mib
+from bench.memory import rss_mib
+from bench.operators import Field
 from bench.processor import wait_for_quiet
 from bench.result import Result, at_least, at_most
 from bench.rounds import Seconds, ratio, take_turns

@@ -15,7 +15,8 @@ from statistics import median, quantiles
 import aiohttp
 
 from bench.audit import Asked, Audit, gets, writes
-from bench.operators import Field, rss_mib
+from bench.memory import rss_mib
+from bench.operators import Field
 from bench.result import Result, at_most
 from bench.rounds import ROUNDS
 from kube.api import Manifest

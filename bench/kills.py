@@ -2,35 +2,50 @@
 
 Small jobs live through blows that follow from their numbers, until each is complete; then its losses, samples and
 weights are compared with those of a job that nothing interrupted. Ranks are forked from a parent that has imported
-torch, vLLM's servers are real and stay. Every finished kill is a line in `runs/kills`: what is ended goes on there.
+torch, vLLM's servers are real and stay. Every finished kill is a line in `runs/kills/<code>`: what is ended goes on
+there, as long as the code that is killed is the same.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench import REPOSITORY
 from bench.blows import Kill, Life, blow
-from bench.lives import Job, killed
+from bench.lives import Job, killed, loopback_run
 from bench.result import Check, Result, at_least, at_most
 from bench.warm_pod import warm_up
 from builders import addition
 from e2e.volume import differences
 from rljob_api.base import Manifest
 from rljob_api.job import RLJob
-from rljob_api.run import Paths, Run
+from rljob_api.run import Run
 from trainer.vllm_server import Servers
 
 FOLDER = REPOSITORY / "runs" / "kills"
+KILLED = (
+    "crds",
+    "operator",
+    "trainer_image",
+    "requirements",
+    "bench/kills.py",
+    "bench/blows.py",
+    "bench/lives.py",
+)
+"""What a record is about: one of other files is another record."""
+STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +68,7 @@ BACKENDS = {
         },
     ),
 }
-KILLS = int(os.environ.get("RLJOB_KILLS", "400"))
+KILLS = 400
 """On each backend, half of them SIGTERM."""
 STEPS = 24
 REWARD = """
@@ -67,12 +82,39 @@ def score(prompt, completion, answer, item):
 
 def measure(scratch: Path) -> Result:
     """Both backends at a time: most of a restart is waiting."""
+    folder = FOLDER / code()
     command = [sys.executable, "-m", "bench.kills"]
-    running = {name: subprocess.Popen([*command, name], cwd=REPOSITORY) for name in BACKENDS}
-    failed = [name for name, process in running.items() if process.wait()]
-    if failed:
-        raise RuntimeError(f"kills on {', '.join(failed)} came to something that must not happen; see above")
-    return result({name: Record(FOLDER / name) for name in BACKENDS})
+    running = {name: subprocess.Popen([*command, name, folder], cwd=REPOSITORY) for name in BACKENDS}
+    try:
+        while None in (codes := [process.poll() for process in running.values()]) and not any(codes):
+            time.sleep(1)
+    finally:
+        for process in running.values():
+            stop(process)
+    if any(codes):
+        raise RuntimeError("kills came to something that must not happen; see above")
+    return result({name: Record(folder / name) for name in BACKENDS})
+
+
+def code() -> str:
+    """Names the committed state of what is killed. Raises `RuntimeError` when files differ from it: nobody could say
+    later what a record was of."""
+    git = ["git", "-C", str(REPOSITORY)]
+    ask = partial(subprocess.run, capture_output=True, text=True, check=True, timeout=60)
+    if changed := ask([*git, "status", "--porcelain", "--", *KILLED]).stdout:
+        raise RuntimeError(f"commit these first, so that the record says what it is of:\n{changed}")
+    trees = ask([*git, "rev-parse", *(f"HEAD:{path}" for path in KILLED)]).stdout
+    return hashlib.sha256(trees.encode()).hexdigest()[:12]
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """As Ctrl-C does, so that it ends its servers."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
+    process.kill()
+    process.wait()
 
 
 def result(records: dict[str, Record]) -> Result:
@@ -96,7 +138,7 @@ def result(records: dict[str, Record]) -> Result:
             "steps that SIGKILLs cost": sum(kill.lost for kill in hard),
             **{f"{name}, kills by phase": phases(record.kills()) for name, record in records.items()},
         },
-        comment=(__doc__ or "").split("\n\n")[1].replace("\n", " ")
+        comment=" ".join((__doc__ or "").split("\n\n")[1].split())
         + f" Jobs of {STEPS} steps on 2 ranks with attention dropout, `resume.exactness: Exact`, a save after every one"
         " to three steps, in the background in every other job; dtensor on FSDP2, Megatron with tensor 2. Who is hit is"
         " drawn: either rank, or the pod; every fourth blow falls twice.",
@@ -147,9 +189,9 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def play(backend: str) -> int:
+def play(backend: str, folder: Path) -> int:
     """Kills on one backend, as many as are missing."""
-    record = Record(FOLDER / backend)
+    record = Record(folder / backend)
     if len(record.kills()) >= KILLS:
         return 0
     warm_up(backend)
@@ -210,21 +252,8 @@ def period(life: int) -> int:
 
 
 def a_run(backend: str, life: int, cache: Path) -> Run:
-    net = BACKENDS[backend].net
-    return Run(
-        name="addition",
-        namespace="default",
-        uid=f"life-{life}",
-        attempt=1,
-        token="1-token",
-        spec=RLJob.parse(manifest(backend, life)).spec,
-        paths=Paths(storage=str(cache.parent), cache=str(cache)),
-        master_addr=f"127.{net}.0.1",
-        master_port=29400,
-        progress_port=29401,
-        rollout_hosts=[f"127.{net}.1.1"],
-        rollout_port=8000,
-    )
+    spec = RLJob.parse(manifest(backend, life)).spec
+    return loopback_run(f"life-{life}", BACKENDS[backend].net, spec, cache)
 
 
 def manifest(backend: str, life: int) -> Manifest:
@@ -251,4 +280,4 @@ def served(run: Run, folder: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(play(sys.argv[1]))
+    sys.exit(play(sys.argv[1], Path(sys.argv[2])))

@@ -1,83 +1,86 @@
-"""From SIGTERM to the exit of a pod, and how much of that is the save: of a model large enough for that to count."""
+"""How long a trainer takes from SIGTERM to its exit, and its save alone, in turns. A part of `recovery`."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.lives import Attempt, Job
+from bench.lives import Attempt, Job, loopback_run
 from bench.model import Shape, make_qwen3
 from bench.result import Facts
+from bench.rounds import Seconds, take_turns
 from bench.warm_pod import warm_up
 from builders import a_job
-from rljob_api.progress import LastWords, TrainPhase
-from rljob_api.run import Paths, Run
+from rljob_api.progress import TrainPhase
+from rljob_api.run import Run
 from trainer.vllm_server import Servers
 
 SHAPE = Shape(hidden=768, layers=8, vocabulary=16_384)
-TIMES = 5
+PATIENCE_SECONDS = 300.0
 
 
-@dataclass
-class Leaving:
-    """Each SIGTERM's seconds."""
-
-    exits: list[float] = field(default_factory=list)
-    saves: list[float] = field(default_factory=list)
-    facts: Facts = field(default_factory=dict)
-
-    @property
-    def ratios(self) -> list[float]:
-        return [exit_ / save for exit_, save in zip(self.exits, self.saves, strict=True)]
-
-
-def leave_while_generating(folder: Path) -> Leaving:
-    """Attempts of one job, each told to go while it waits for answers after its first step."""
-    folder.mkdir(parents=True)
+def leave_while_generating(folder: Path) -> tuple[Seconds, Facts]:
+    """Attempts of one job, each told to go while it waits for answers after its first step; and of one that saves."""
+    for name in ("leaves", "saves"):
+        (folder / name).mkdir(parents=True)
     parameters = make_qwen3(folder / "model", SHAPE)
-    run = a_run(folder)
+    leaves, saves = Job(a_run(folder, 1000), folder / "leaves"), Job(a_run(folder, 1), folder / "saves")
     warm_up("dtensor")
-    servers = Servers(run, folder)
+    servers = Servers(leaves.run, folder)
     servers.start(0)
-    found = Leaving(facts={"parameters of the model that is saved": parameters})
     try:
-        for _ in range(TIMES):
-            _leave(Job(run, folder), found)
+        seconds = take_turns(
+            {"SIGTERM → exit": lambda: _leave(leaves), "the save alone": lambda: _save(saves)}
+        )
     finally:
         servers.stop()
-    return found
+    return seconds, {"parameters of the model that is saved": parameters}
 
 
-def _leave(job: Job, found: Leaving) -> None:
+def _leave(job: Job) -> float:
     attempt = Attempt(job, job.attempts() + 1)
     try:
-        before = _wait_for_answers(attempt)
+        _wait_for_answers(attempt, steps=1)
         began = time.monotonic()
         os.kill(attempt.pod.pid, signal.SIGTERM)
         assert attempt.pod.wait(120) == 128 + signal.SIGTERM, attempt.words()
-        found.exits.append(time.monotonic() - began)
+        return time.monotonic() - began
     finally:
         attempt.pod.kill()
-    words = LastWords.model_validate_json((job.folder / "termination-log").read_text())
-    assert words.progress is not None
-    assert words.progress.spent is not None
-    found.saves.append(words.progress.spent.saving - before)
 
 
-def _wait_for_answers(attempt: Attempt) -> float:
-    """Until it generates and has done a step; the seconds that went into saving so far."""
+def _save(job: Job) -> float:
+    """Of the first step of an attempt that nobody disturbs, as it counts it itself."""
+    attempt = Attempt(job, job.attempts() + 1)
+    try:
+        before = _wait_for_answers(attempt, steps=0)
+        after = _wait_for_answers(attempt, steps=1)
+    finally:
+        attempt.pod.kill()
+    assert job.saved() > attempt.saved_before, attempt.words()
+    return after - before
+
+
+def _wait_for_answers(attempt: Attempt, steps: int) -> float:
+    """Until it generates and has done so many steps; the seconds that went into saving so far."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while attempt.going():
         told = attempt.progress()
-        if told and told.spent and told.phase is TrainPhase.GENERATE and told.step > attempt.saved_before:
+        if (
+            told
+            and told.spent
+            and told.phase is TrainPhase.GENERATE
+            and told.step >= attempt.saved_before + steps
+        ):
             return told.spent.saving
+        assert time.monotonic() < deadline, attempt.words()
         time.sleep(0.01)
     raise AssertionError(attempt.words())
 
 
-def a_run(folder: Path) -> Run:
+def a_run(folder: Path, save_period: int) -> Run:
     spec = a_job(
         model={"source": str(folder / "model")},
         algorithm={
@@ -92,19 +95,6 @@ def a_run(folder: Path) -> Run:
         },
         trainer={"numProcPerNode": 2},
         rollout={"replicas": 1, "vllm": {"kvCacheMib": 256, "maxModelLen": 256}},
-        checkpoint={"savePeriod": 1000},
+        checkpoint={"savePeriod": save_period, "asyncSave": False},
     ).spec
-    return Run(
-        name="leaving",
-        namespace="default",
-        uid="leaving",
-        attempt=1,
-        token="1-token",
-        spec=spec,
-        paths=Paths(storage=str(folder), cache=str(folder)),
-        master_addr="127.73.0.1",
-        master_port=29400,
-        progress_port=29401,
-        rollout_hosts=["127.73.1.1"],
-        rollout_port=8000,
-    )
+    return loopback_run("leaving", 73, spec, folder / "cache")

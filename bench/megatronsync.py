@@ -9,7 +9,7 @@ from bench.convert import CACHE_ENV, convert_in_a_process
 from bench.model import make_qwen3
 from bench.result import Result
 from bench.rounds import Seconds
-from bench.sync import SHAPE, check, measure_layout, sync_run
+from bench.sync import SHAPE, check, large_enough, measure_layout, sync_run
 from rljob_api.base import Manifest
 
 RANKS = SERVERS = 2
@@ -26,7 +26,7 @@ def measure(folder: Path) -> Result:
     seconds: Seconds = {f"{LAYOUT}: {what}": values for what, values in turns.items()}
     return Result(
         name="megatronsync",
-        checks=[check(LAYOUT, seconds)],
+        checks=[check(LAYOUT, seconds), large_enough(size)],
         seconds=seconds,
         facts={"parameters": parameters, "megabytes": round(size / 1e6, 1), "carrier": "gloo"},
         comment="As `sync`, whose target and broadcast these are; tensor ranks gather each matrix's halves, bucket by"

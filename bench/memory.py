@@ -1,4 +1,4 @@
-"""Peak memory of a running job's processes, as the kernel keeps it (VmHWM)."""
+"""Resident memory of processes, and its peaks in a running job, as the kernel keeps them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PeakMemory:
         for pid in [self._job.process.pid, *pods]:
             kind = kind_of(pid)
             if kind is not None:
-                self.mib[kind] = max(self.mib.get(kind, 0), peak_mib(pid))
+                self.mib[kind] = max(self.mib.get(kind, 0), round(peak_mib(pid)))
 
 
 def kind_of(pid: int) -> str | None:
@@ -37,10 +37,20 @@ def kind_of(pid: int) -> str | None:
     return next((kind for part, kind in KINDS.items() if part in command), None)
 
 
-def peak_mib(pid: int) -> int:
+def rss_mib(pid: int) -> float:
+    """Now."""
+    return _mib(pid, "VmRSS")
+
+
+def peak_mib(pid: int) -> float:
+    """The most it ever was."""
+    return _mib(pid, "VmHWM")
+
+
+def _mib(pid: int, which: str) -> float:
     """0 for a process that has just ended."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", _read(pid, "status"))
-    return int(found[1]) // 1024 if found else 0
+    found = re.search(rf"{which}:\s+(\d+) kB", _read(pid, "status"))
+    return int(found[1]) / 1024 if found else 0.0
 
 
 def _read(pid: int, name: str) -> str:

@@ -90,10 +90,3 @@ class Field(Place):
             return not self.found(selector)
 
         until(gone, f"pods with {selector} are gone", 120)
-
-
-def rss_mib(pid: int) -> float:
-    """Resident memory now."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from rljob_api.base import Manifest
+
+PATIENCE_SECONDS = 400.0
+"""A peer may have to import and build all it needs before its first answer."""
 
 REPLY = "RLJOB_BENCH_REPLY"
 """Names the file descriptor that answers go to."""
@@ -55,8 +59,9 @@ class Peer:
         self._process.stdin.flush()
 
     def answer(self) -> Manifest:
-        """Waits for it. Raises `RuntimeError` with the peer's last words if it died."""
-        line = self._replies.readline()
+        """Waits for it: a peer gives one for each question. Raises `RuntimeError` with its last words if none comes."""
+        ready, _, _ = select.select([self._replies], [], [], PATIENCE_SECONDS)
+        line = self._replies.readline() if ready else ""
         if not line:
             raise RuntimeError(self._log.read_text(errors="replace")[-3000:])
         reply: Manifest = json.loads(line)
@@ -71,14 +76,13 @@ class Peer:
 @contextmanager
 def peers(module: str, arguments: Manifest, count: int, threads: int, log: Path) -> Iterator[list[Peer]]:
     """`count` of them, ready to be asked."""
-    all_peers = [Peer(module, arguments, threads, log) for _ in range(count)]
-    try:
+    with ExitStack() as started:
+        all_peers = [
+            started.enter_context(closing(Peer(module, arguments, threads, log))) for _ in range(count)
+        ]
         for peer in all_peers:
             peer.answer()
         yield all_peers
-    finally:
-        for peer in all_peers:
-            peer.close()
 
 
 def serve(answer: Callable[[Manifest], Manifest]) -> None:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from bench.gang import ranks_here, together
 from bench.model import Shape, make_qwen3
-from bench.result import Result, at_most
+from bench.result import Check, Result, at_least, at_most
 from bench.rounds import ROUNDS, Seconds, ratio, take_turns
 from rljob_api.job import JobSpec
 from rljob_api.run import Run
@@ -27,7 +27,7 @@ from trainer.tiny import make_batch, make_spec, policy_loss
 
 RANKS = 2
 SHAPE = Shape(hidden=512, layers=6, vocabulary=8192)
-TARGET = 1.5
+TARGET, LEAST_MB = 1.5, 200.0
 
 
 def measure(folder: Path) -> Result:
@@ -35,7 +35,10 @@ def measure(folder: Path) -> Result:
     seconds, size = run_ranks(RANKS, on_rank, folder, deadline=300)[0]
     return Result(
         name="save",
-        checks=[at_most("save over its floor, both on 2 ranks", ratio(seconds, "save", "floor"), TARGET)],
+        checks=[
+            at_most("save over its floor, both on 2 ranks", ratio(seconds, "save", "floor"), TARGET),
+            large_enough(size),
+        ],
         seconds=seconds,
         facts={
             "parameters": parameters,
@@ -49,6 +52,10 @@ def measure(folder: Path) -> Result:
         " checkpoint is removed, and ranks meet six times so that they fail together. Under it: files are hashed while"
         " the disk already writes.",
     )
+
+
+def large_enough(size: int) -> Check:
+    return at_least("megabytes of the checkpoint", size / 1e6, LEAST_MB)
 
 
 def on_rank(folder: Path) -> tuple[Seconds, int]:
@@ -96,7 +103,7 @@ class Saving:
         self.ranks = ranks_here()
         self.ranks.on_leader(lambda: open_storage(run))
         self.storage, self.backend = Storage.of(run), backend
-        self.saver = Saver(run, self.storage, backend, versions_here(), folder / "model")
+        self.saver = Saver(run, self.storage, backend, versions_here(run), folder / "model")
         self.step = 0
 
     @property

@@ -12,7 +12,7 @@ from bench.job import RANKS, SERVERS, Steps, job, servers
 from bench.model import Shape, make_qwen3
 from bench.peer import Peer, peers
 from bench.result import Facts, Result, at_least, at_most
-from bench.rounds import Seconds, ratio, take_turns
+from bench.rounds import ROUNDS, Seconds, ratio, take_turns
 from rljob_api.progress import TrainPhase
 from rljob_api.run import Run
 from rljob_trainer.backend.dtensor.policy import Policy
@@ -118,8 +118,8 @@ class Floor:
     def parts(self) -> Seconds:
         """The rounds that count."""
         return {
-            "floor, generation": self.generation[1:],
-            "floor, log-probabilities, forward and backward": self.training[1:],
+            "floor, generation": self.generation[-ROUNDS:],
+            "floor, log-probabilities, forward and backward": self.training[-ROUNDS:],
         }
 
     def generate(self) -> None:

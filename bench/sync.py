@@ -20,7 +20,7 @@ from torch._C._distributed_c10d import TCPStore
 from bench.gang import ranks_here, together
 from bench.job import servers as started
 from bench.model import Shape, make_qwen3
-from bench.result import Check, Result, at_most
+from bench.result import Check, Result, at_least, at_most
 from bench.rounds import ROUNDS, Seconds, take_turns
 from rljob_api.base import Manifest
 from rljob_api.run import Run
@@ -31,12 +31,12 @@ from rljob_trainer.weights.group import Group, join, open_store
 from rljob_trainer.weights.rounds import Rounds
 from rljob_trainer.weights.sync import WeightSync
 from trainer.ranks import run_ranks
-from trainer.vllm_server import a_run
+from trainer.vllm_server import a_run, nothing
 
 SHAPE = Shape(hidden=768, layers=6, vocabulary=16384)
 LAYOUTS = {"1 rank, 1 server": (1, 1), "2 ranks, 2 servers": (2, 2)}
-FIXED_SECONDS, TIMES = 0.1, 2.0
-PATIENCE = timedelta(minutes=10)
+FIXED_SECONDS, TIMES, LEAST_MB = 0.1, 2.0, 200.0
+PATIENCE = timedelta(minutes=5)
 WARM_UP = 1
 
 
@@ -49,7 +49,7 @@ def measure(folder: Path) -> Result:
         seconds |= {f"{name}: {what}": values for what, values in turns.items()}
     return Result(
         name="sync",
-        checks=[check(name, seconds) for name in LAYOUTS],
+        checks=[*(check(name, seconds) for name in LAYOUTS), large_enough(size)],
         seconds=seconds,
         facts={"parameters": parameters, "megabytes": round(size / 1e6, 1), "carrier": "gloo"},
         comment="`WeightSync.push` as the loop calls it (FSDP's shards gathered, servers paused, weights sent, loaded"
@@ -64,6 +64,10 @@ def measure(folder: Path) -> Result:
 def check(layout: str, seconds: Seconds) -> Check:
     sync, broadcast = (median(seconds[f"{layout}: {what}"]) for what in ("sync", "broadcast"))
     return at_most(f"sync over its allowance, {layout}", sync / (FIXED_SECONDS + TIMES * broadcast), 1.0)
+
+
+def large_enough(size: int) -> Check:
+    return at_least("megabytes of the weights", size / 1e6, LEAST_MB)
 
 
 def measure_layout(folder: Path, ranks: int, servers: int, size: int, **sections: Any) -> Seconds:
@@ -140,10 +144,6 @@ def on_rank(run: Run, folder: Path, size: int) -> Seconds:
         return seconds | (rounds.parts if rounds else {})
 
 
-def nothing() -> None:
-    """What a rank that does not lead sends; a poll that never interrupts."""
-
-
 @contextmanager
 def raw_broadcast(receivers: int, size: int) -> Iterator[Callable[[], None]]:
     """Sends `size` bytes to as many other processes as there are servers."""
@@ -161,9 +161,13 @@ def raw_broadcast(receivers: int, size: int) -> Iterator[Callable[[], None]]:
     def send() -> None:
         group.broadcast(content).wait()
 
-    yield send
-    for other in others:
-        other.join()
+    try:
+        yield send
+        for other in others:
+            other.join(PATIENCE.total_seconds())
+    finally:
+        for other in others:
+            other.kill()
 
 
 def receive(port: int, rank: int, world: int, size: int) -> None:

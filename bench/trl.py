@@ -13,7 +13,7 @@ from bench.job import RANKS, Steps, job, servers
 from bench.model import Shape, make_qwen3
 from bench.peer import peers
 from bench.result import Check, Facts, Result, at_least
-from bench.rounds import Seconds, ratio, take_turns
+from bench.rounds import ROUNDS, Seconds, ratio, take_turns
 from rljob_api.run import Run
 from rljob_trainer.builtin.addition.problems import pairs, question
 from trainer.ranks import run_ranks
@@ -39,7 +39,7 @@ def measure(folder: Path) -> Result:
     for name, (shape, steps) in CASES.items():
         (folder / name).mkdir()
         parameters = make_qwen3(folder / name / "model", shape)
-        turns = measure_case(folder / name, steps)
+        turns, tokens = measure_case(folder / name, steps)
         faster = ratio(turns, "trl", "ours")
         if name == "real":
             checks = [at_least("samples per second over TRL's", faster, TARGET)]
@@ -49,6 +49,7 @@ def measure(folder: Path) -> Result:
             f"{name}_samples_a_step": f"{steps.prompts} x {steps.generations}, {steps.tokens} tokens",
             f"{name}_ratio": round(faster, 3),
             **{f"{name}_samples_per_second_{who}": steps.samples / median(turns[who]) for who in turns},
+            **{f"{name}_tokens_drawn_in_a_step_{who}": round(median(found)) for who, found in tokens.items()},
         }
     return Result(
         name="trl",
@@ -61,13 +62,17 @@ def measure(folder: Path) -> Result:
     )
 
 
-def measure_case(folder: Path, steps: Steps) -> Seconds:
+Tokens = dict[str, list[int]]
+"""Candidate → what it drew in each round."""
+
+
+def measure_case(folder: Path, steps: Steps) -> tuple[Seconds, Tokens]:
     run = job(folder, steps)
     with servers(run, folder):
         return run_ranks(RANKS, on_rank, run, folder, steps, deadline=550)[0]
 
 
-def on_rank(run: Run, folder: Path, steps: Steps) -> Seconds:
+def on_rank(run: Run, folder: Path, steps: Steps) -> tuple[Seconds, Tokens]:
     with ExitStack() as open_things:
         theirs = []
         if torch.distributed.get_rank() == 0:
@@ -84,9 +89,17 @@ def on_rank(run: Run, folder: Path, steps: Steps) -> Seconds:
             theirs = open_things.enter_context(peers("bench.trl_alone", arguments, 1, threads=CORES, log=log))
         loop = open_things.enter_context(loop_here(run))
 
+        tokens: Tokens = {"ours": [], "trl": []}
+
+        def our_step() -> float:
+            took = loop.whole_step()
+            tokens["ours"].append(int(loop.batch.token_count))
+            return took
+
         def step_of_trl() -> None:
             for trl in theirs:
                 trl.ask({})
-                trl.answer()
+                tokens["trl"].append(int(trl.answer()["tokens"]))
 
-        return take_turns({"ours": loop.whole_step, "trl": lambda: together(loop.ranks, step_of_trl)})
+        seconds = take_turns({"ours": our_step, "trl": lambda: together(loop.ranks, step_of_trl)})
+        return seconds, {who: found[-ROUNDS:] for who, found in tokens.items()}

@@ -24,6 +24,8 @@ def main(
     from transformers import AutoTokenizer, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
+    drawn: list[int] = []
+
     class WhenTold(TrainerCallback):  # type: ignore[misc]  # transformers is not typed here
         def on_train_begin(self, *_: object, **__: object) -> None:
             tell({})
@@ -33,7 +35,12 @@ def main(
                 sys.exit(0)
 
         def on_step_end(self, *_: object, **__: object) -> None:
-            tell({})
+            tell({"tokens": drawn[-1]})
+
+    def number_of_digits(completions: list[str], completion_ids: list[list[int]], **_: object) -> list[float]:
+        """Any reward that costs nothing and differs; it sees all that was drawn for the step."""
+        drawn.append(sum(map(len, completion_ids)))
+        return [float(sum(letter.isdigit() for letter in completion)) for completion in completions]
 
     config = GRPOConfig(
         output_dir=output,
@@ -60,11 +67,6 @@ def main(
         callbacks=[WhenTold()],
     )
     trainer.train()
-
-
-def number_of_digits(completions: list[str], **_: object) -> list[float]:
-    """Any reward that costs nothing and differs."""
-    return [float(sum(letter.isdigit() for letter in completion)) for completion in completions]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import ctypes
 import os
 import signal
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -22,7 +21,6 @@ from rljob_api.run import Run
 
 Container = Literal["convert", "train"]
 PR_SET_PDEATHSIG = 1
-POLL_SECONDS = 0.005
 MODULES = [
     "bench.warm_pod",
     "rljob_trainer.train",
@@ -53,7 +51,6 @@ class WarmPod:
 
     run: Run
     process: ForkServerProcess
-    started: float
 
     @classmethod
     def start(cls, run: Run, folder: Path, container: Container) -> WarmPod:
@@ -62,7 +59,7 @@ class WarmPod:
             target=_live, args=(run.model_dump_json(by_alias=True), str(folder), container)
         )
         process.start()
-        return cls(run, process, time.monotonic())
+        return cls(run, process)
 
     @property
     def pid(self) -> int:
