@@ -44,6 +44,8 @@ CONVERSIONS_ENV = "NRL_MEGATRON_CHECKPOINT_DIR"
 CONVERSIONS_PATH = f"{CACHE_PATH}/megatron"
 
 REWARD_PATH = "/etc/rljob-reward"
+AUTHORITY_PATH = "/etc/rljob-ca"
+AUTHORITY_VOLUME = "rljob-ca"
 """Where Python finds a reward that comes in a ConfigMap."""
 
 PROGRESS_URL_PATH = "/progress"

@@ -18,6 +18,15 @@ ENV = "RLJOB_SETTINGS_FILE"
 Requests = dict[Literal["cpu", "memory"], Quantity]
 
 
+class CaConfigMap(Spec):
+    """A file of certificates in a ConfigMap of each namespace with jobs."""
+
+    name: DnsSubdomain
+    """Name of the ConfigMap."""
+    key: str = Field("ca.crt", pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)
+    """Key in it."""
+
+
 class JobDefaults(Spec):
     """What pods of a job get where the job itself says nothing."""
 
@@ -35,6 +44,9 @@ class JobDefaults(Spec):
     """As in core/v1; added to the job's own."""
     env: list[EnvVar] = Field([])
     """Environment of all pods, for example a proxy; the job's own wins."""
+    ca_config_map: CaConfigMap | None = None
+    """Certificates that all pods trust instead of those in the image, for example with that of a proxy: `{name, key}`
+    of a ConfigMap in the job's namespace."""
     trainer_requests: Requests = Field({"cpu": "250m", "memory": "1Gi"})
     """What a trainer pod requests for each of its GPUs, or once without, where `trainer.resources` does not say."""
     rollout_requests: Requests = Field({"cpu": "250m", "memory": "2Gi"})

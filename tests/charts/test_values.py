@@ -61,7 +61,12 @@ OTHER = {
     "workers": 3,
     "progressPeriodSeconds": 7.5,
     "progressWritesPerSecond": 0.5,
-    "jobDefaults": {"image": "other:1", "storageClassName": "fast", "nodeSelector": {"a": "b"}},
+    "jobDefaults": {
+        "image": "other:1",
+        "storageClassName": "fast",
+        "nodeSelector": {"a": "b"},
+        "caConfigMap": {"name": "trusted", "key": "bundle.pem"},
+    },
     "command": ["mine"],
 }
 

@@ -22,7 +22,7 @@ from rljob_operator.decide import Decision, Goal, PodStart
 from rljob_operator.pin import pinned
 from rljob_operator.render import render
 from rljob_operator.render.template import REQUIRED, merged_labels
-from rljob_operator.settings import JobDefaults, Settings
+from rljob_operator.settings import CaConfigMap, JobDefaults, Settings
 
 GOLDENS = Path(__file__).with_name("goldens")
 STARTS = (
@@ -108,6 +108,7 @@ DEFAULTS = JobDefaults(
     node_selector={"pool": "any", "zone": "z"},
     tolerations=[Toleration(key="spot", operator="Exists")],
     env=[EnvVar(name="HTTPS_PROXY", value="http://proxy.example:3128"), EnvVar(name="HF_HOME", value="/x")],
+    ca_config_map=CaConfigMap(name="trusted", key="bundle.pem"),
     progress_namespaces=["rljob-system", "monitoring"],
     vllm_metrics_namespaces=["monitoring"],
 )
@@ -263,6 +264,23 @@ def test_only_trainers_reach_a_server_and_the_operators_namespace_none_of_them()
     measured = JobDefaults(vllm_metrics_namespaces=["monitoring"])
     assert let_in("trainer", measured) == []
     assert [ports for _, ports in let_in("rollout", measured)] == [[{"protocol": "TCP", "port": 29402}]]
+
+
+def test_every_container_trusts_the_administrators_authorities_and_its_pod_mounts_them() -> None:
+    """The conversion too: it fetches the model. An administrator's or a user's own variable wins."""
+    file = "/etc/rljob-ca/ca.crt"
+    defaults = JobDefaults(
+        ca_config_map=CaConfigMap(name="trusted"), env=[EnvVar(name="SSL_CERT_FILE", value="/x")]
+    )
+    pods = [one["spec"] for one in rendered(defaults, **ON_GPU, backend="megatron") if one["kind"] == "Pod"]
+    assert {len(pod.get("initContainers", [])) for pod in pods} == {0, 1}
+    for pod in pods:
+        (volume,) = [one for one in pod["volumes"] if one["name"] == "rljob-ca"]
+        assert volume["configMap"] == {"name": "trusted", "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+        for container in (*pod.get("initContainers", []), *pod["containers"]):
+            env = {one["name"]: one.get("value") for one in container["env"]}
+            assert (env["REQUESTS_CA_BUNDLE"], env["SSL_CERT_FILE"]) == (file, "/x")
+            assert "/etc/rljob-ca" in [one["mountPath"] for one in container["volumeMounts"]]
 
 
 def test_policies_can_be_left_to_the_administrator() -> None:

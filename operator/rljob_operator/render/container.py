@@ -10,6 +10,7 @@ from rljob_api.roles import Role
 
 from .. import names
 from ..settings import Requests, Settings
+from .authority import authority
 from .environment import environment
 from .requests import resources
 
@@ -39,12 +40,13 @@ class Container:
 
 def container(job: RLJob, name: str, facts: Container, settings: Settings) -> Manifest:
     defaults = settings.job_defaults
+    trusted = authority(defaults)
     return {
         "name": name,
         "image": facts.image or facts.role.image or defaults.image,
         "imagePullPolicy": defaults.image_pull_policy,
         "command": [*settings.command, facts.verb],
-        "env": environment(job, facts.env, defaults, facts.role.env),
+        "env": environment(job, (*trusted.env, *facts.env), defaults, facts.role.env),
         "ports": list(facts.ports),
         "resources": resources(
             facts.role.resources, facts.requests, job.spec.accelerator.resource_name, facts.gpus
@@ -62,6 +64,7 @@ def container(job: RLJob, name: str, facts: Container, settings: Settings) -> Ma
             {"name": "storage", "mountPath": names.CLAIM_PATH},
             {"name": "shm", "mountPath": names.SHM_PATH},
             {"name": "tmp", "mountPath": names.TMP_PATH},
+            *trusted.mounts,
             *facts.mounts,
             *(mount.model_dump(by_alias=True, exclude_none=True) for mount in facts.role.volume_mounts),
         ],

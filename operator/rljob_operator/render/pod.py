@@ -10,6 +10,7 @@ from .. import names
 from ..decide import PodStart
 from ..settings import Settings
 from . import template
+from .authority import authority
 from .container import Container, container
 from .owner import child
 from .storage import claim_name
@@ -57,6 +58,7 @@ def pod(
                 {"name": "storage", "persistentVolumeClaim": {"claimName": claim_name(job)}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}},
                 {"name": "tmp", "emptyDir": {}},
+                *authority(settings.job_defaults).volumes,
                 *facts.volumes,
                 *template.volumes(facts.role),
             ],
