@@ -98,6 +98,8 @@ class Progress(Record):
     """How long the slowest save of this attempt took; absent before the first one."""
     skipped_checkpoints: list[str] = []
     """Sentences on checkpoints that did not verify and were passed over."""
+    save_failure: str = ""
+    """A sentence on the last save, if the volume refused it; training goes on."""
     resumed: Resumed | None = None
     broken_replicas: list[BrokenReplica] = []
     detail: str = ""

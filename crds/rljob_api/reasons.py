@@ -114,6 +114,9 @@ class Reason(StrEnum):
     who is told to go would be killed before the last step is saved. The message says how many seconds it takes."""
     CHECKPOINT_PASSED_OVER = "CheckpointPassedOver"
     """This attempt found a checkpoint damaged, and went on without it. The message names it, and where it is now."""
+    SAVE_FAILED = "SaveFailed"
+    """The volume refused the last save. Training goes on, and saving is tried again; until it succeeds, steps since the
+    last checkpoint are at risk. The message says what was wrong."""
     NOT_RESUMED = "NotResumed"
     """The attempt did not go on from a checkpoint, or has not told yet."""
     EXACT = "Exact"
@@ -162,6 +165,7 @@ IN_THE_RUNBOOK = (
     Reason.NOT_VERIFIED,
     Reason.GRACE_PERIOD_TOO_SHORT,
     Reason.CHECKPOINT_PASSED_OVER,
+    Reason.SAVE_FAILED,
     Reason.BEST_EFFORT,
 )
 """Those that ask something of a person: each has a section in `docs/runbook-cluster.md`."""

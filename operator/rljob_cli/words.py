@@ -21,6 +21,7 @@ NEWS = (
     Reason.POD_FAILED,
     Reason.ROLLOUT_REPLACED,
     Reason.CHECKPOINT_PASSED_OVER,
+    Reason.SAVE_FAILED,
     Reason.GRACE_PERIOD_TOO_SHORT,
     Reason.EXACT,
     Reason.LOSSLESS,

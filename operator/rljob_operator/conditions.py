@@ -77,26 +77,29 @@ def _progressing(decision: Decision) -> Condition:
 
 
 def _checkpoint_ready(job: RLJob, facts: Status, told: Progress | None) -> Condition:
-    """Its message also names checkpoints that this attempt has passed over, and a grace period that is too short."""
+    """Its message also tells of a save that failed, of checkpoints that this attempt has passed over, and of a grace
+    period that is too short."""
     latest, skipped = facts.checkpoint.latest, told.skipped_checkpoints if told else []
+    failed = [told.save_failure] if told and told.save_failure else []
     if latest is None:
-        none, so = (
-            (Reason.CHECKPOINT_PASSED_OVER, "is left") if skipped else (Reason.NONE_YET, "was saved yet")
-        )
-        message = " ".join([f"No checkpoint {so}.", *skipped])
+        none = _worst(failed, skipped, []) or Reason.NONE_YET
+        message = " ".join([f"No checkpoint {'is left' if skipped else 'was saved yet'}.", *failed, *skipped])
         return _make(ConditionType.CHECKPOINT_READY, False, none, message[:MESSAGE_LIMIT])
-    short = too_short(job.spec.checkpoint, facts.checkpoint.save_seconds)
-    more = [*skipped, *([short] if short else [])]
+    short = [*filter(None, [too_short(job.spec.checkpoint, facts.checkpoint.save_seconds)])]
+    more = [*failed, *skipped, *short]
     message = " ".join([f"step {latest.step}{'.' if more else ''}", *more])
-    reason = _of_whole(short, skipped) if latest.verified else Reason.NOT_VERIFIED
+    whole = _worst(failed, skipped, short) or Reason.VERIFIED
+    reason = whole if latest.verified else Reason.NOT_VERIFIED
     return _make(ConditionType.CHECKPOINT_READY, latest.verified, reason, message[:MESSAGE_LIMIT])
 
 
-def _of_whole(short: str, skipped: list[str]) -> Reason:
-    """What is to be said of a checkpoint that is whole."""
+def _worst(failed: list[str], skipped: list[str], short: list[str]) -> Reason | None:
+    """What asks most of a person, by the sentences that tell of it."""
+    if failed:
+        return Reason.SAVE_FAILED
     if skipped:
         return Reason.CHECKPOINT_PASSED_OVER
-    return Reason.GRACE_PERIOD_TOO_SHORT if short else Reason.VERIFIED
+    return Reason.GRACE_PERIOD_TOO_SHORT if short else None
 
 
 def _resume_exact(facts: Status, observed: Observed) -> Condition:

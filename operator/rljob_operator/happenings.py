@@ -56,7 +56,7 @@ TELLINGS = (
     Telling(
         ConditionType.CHECKPOINT_READY,
         "Warning",
-        only=frozenset({Reason.GRACE_PERIOD_TOO_SHORT, Reason.CHECKPOINT_PASSED_OVER}),
+        only=frozenset({Reason.GRACE_PERIOD_TOO_SHORT, Reason.CHECKPOINT_PASSED_OVER, Reason.SAVE_FAILED}),
     ),
     Telling(ConditionType.CHECKPOINT_READY, "Normal", status="True"),
     Telling(ConditionType.RESUME_EXACT, "Warning", only=frozenset({Reason.BEST_EFFORT}), action="Resume"),

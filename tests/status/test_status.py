@@ -26,6 +26,7 @@ from rljob_api.status import CheckpointFacts, Condition, ConditionType, Exactnes
 from rljob_operator import times
 from rljob_operator.decide import Decision, Ended, GivenBack, Goal
 from rljob_operator.decide.verdict import sentence
+from rljob_operator.happenings import happenings
 from rljob_operator.observed import Observed, PodPhase, Refusal, newest_progress
 from rljob_operator.status import status
 
@@ -181,6 +182,26 @@ def test_a_job_whose_only_checkpoint_was_passed_over_has_none() -> None:
     ready = condition(found, ConditionType.CHECKPOINT_READY)
     assert (ready.status, ready.reason) == ("False", "CheckpointPassedOver")
     assert ready.message == "No checkpoint is left. The checkpoint of step 2 is damaged."
+
+
+def test_a_save_that_failed_is_told_and_a_whole_one_ends_it() -> None:
+    full = "Saving a checkpoint failed: the volume at /v is full."
+    before, failing, after = (
+        told(seen(a_trainer(), progress=a_progress(checkpoint=a_checkpoint(4), save_failure=failure)))
+        for failure in ("", full, "")
+    )
+    ready = condition(failing, ConditionType.CHECKPOINT_READY)
+    assert (ready.status, ready.reason, ready.message) == ("True", "SaveFailed", f"step 4. {full}")
+    news = [(one.type, one.reason, one.note) for one in happenings(before, failing)]
+    assert news == [("Warning", "SaveFailed", f"step 4. {full}")]
+    assert condition(after, ConditionType.CHECKPOINT_READY).reason == "Verified"
+
+
+def test_a_first_save_that_failed_is_told_too() -> None:
+    found = told(seen(a_trainer(), progress=a_progress(save_failure="The volume is full.")))
+    ready = condition(found, ConditionType.CHECKPOINT_READY)
+    assert (ready.status, ready.reason) == ("False", "SaveFailed")
+    assert ready.message == "No checkpoint was saved yet. The volume is full."
 
 
 def test_a_newest_checkpoint_that_is_damaged_is_not_ready() -> None:

@@ -125,9 +125,9 @@ def test_a_second_save_waits_for_the_first(tmp_path: Path) -> None:
     saver = a_saver(a_run(tmp_path), FileBackend())
     saver.begin(LoopState(step=1), rng=0)
     saver.begin(LoopState(step=2), rng=0)
-    again = saver.save(LoopState(step=2), rng=0)
-    assert saver.latest is again
-    assert whole_steps(tmp_path) == [1, 2]
+    third = saver.save(LoopState(step=3), rng=0)
+    assert saver.latest is third
+    assert whole_steps(tmp_path) == [1, 2, 3]
 
 
 def two_ranks_save(root: Path, background: bool, failing: int | None) -> str | list[str]:

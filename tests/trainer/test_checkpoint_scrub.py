@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
+import torch.distributed as dist
 
 from rljob_trainer.checkpoint.directory import Directory, Storage, open_storage
 from rljob_trainer.checkpoint.plan import plan_resume
@@ -12,7 +17,11 @@ from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.scrub import PIECE, PassOver, Scrub, SlowReader
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.checkpoint.verify import sha256_of, verify
+from rljob_trainer.loop import Loop
+from rljob_trainer.progress import ProgressBoard
+from rljob_trainer.train import leave
 from trainer.checkpoints import VERSIONS, FileBackend, a_run, alone, layout, save
+from trainer.ranks import run_ranks
 from waiting import until
 
 AT_ONCE = SlowReader(1.0)
@@ -133,14 +142,53 @@ def test_without_reading_back_the_last_good_one_is_removed(tmp_path: Path) -> No
     assert verify(Directory(tmp_path).checkpoint(3)) != []
 
 
-@pytest.mark.usefixtures("at_once")
-def test_one_that_was_found_damaged_is_saved_again_when_the_job_is_told_to_go(tmp_path: Path) -> None:
-    saver = a_saver(tmp_path, hear([]))
-    save_three(saver)
-    assert Directory(tmp_path).steps() == [1]
-    (tmp_path / "mended").touch()
-    again = saver.save(LoopState(step=3), rng=0)
-    assert verify(again.path) == []
+def leave_after(root: Path, steps: int, reader: Callable[[Path], str] | None = None) -> tuple[str, list[int]]:
+    """So many steps are saved and read back, by `reader` if given, on what is then a good volume; then the job is told
+    to go. What it says, and which checkpoints rank 0 doubted before."""
+    mock.patch.object(Scrub, "wake", Scrub.look).start()
+    if reader:
+        mock.patch.object(SlowReader, "sha256_of", lambda _, path: reader(path)).start()
+    run = a_run(root, trainer={"numProcPerNode": dist.get_world_size()}, checkpoint={"keepLatest": 9})
+    if dist.get_rank() == 0:
+        open_storage(run)
+    dist.barrier()
+    board, backend = ProgressBoard(run), FileBackend()
+    saver = Saver(run, Lossy.of(run), backend, VERSIONS, None, pass_over=board.pass_over)  # type: ignore[arg-type]  # saves only
+    for step in range(1, steps + 1):
+        board.saved(saver.save(LoopState(step=step), rng=0).facts)
+    doubted = sorted(saver._doubted)
+    mock.patch.stopall()
+    (root / "mended").touch()
+    nothing: Any = None  # leaving asks for none of it
+    state = LoopState(step=steps)
+    loop = Loop(run.spec, nothing, nothing, nothing, nothing, saver, board, None, state, 0)
+    return leave(run, loop), doubted
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_one_that_was_found_damaged_is_saved_again_when_the_job_is_told_to_go(
+    tmp_path: Path, ranks: int
+) -> None:
+    """Only rank 0 knows of it."""
+    said = run_ranks(ranks, leave_after, tmp_path, 2)
+    assert said == [("told to go; step 2 is saved", [2]), ("told to go; step 2 is saved", [])][:ranks]
+    assert verify(Directory(tmp_path).checkpoint(2)) == []
+    assert len(list((tmp_path / "quarantine").iterdir())) == 1
+
+
+def fail(path: Path) -> str:
+    raise OSError(errno.EIO, "the disk is failing")
+
+
+def test_one_that_could_not_be_read_back_makes_way_for_the_one_saved_on_leaving(tmp_path: Path) -> None:
+    assert run_ranks(1, leave_after, tmp_path, 1, fail) == [("told to go; step 1 is saved", [1])]
+    assert verify(Directory(tmp_path).checkpoint(1)) == []
+    assert len(list((tmp_path / "quarantine").iterdir())) == 1
+
+
+def test_one_that_is_whole_is_not_saved_again(tmp_path: Path) -> None:
+    assert run_ranks(1, leave_after, tmp_path, 1) == [("told to go; step 1 is saved", [])]
+    assert list((tmp_path / "quarantine").iterdir()) == []
 
 
 def test_while_a_checkpoint_is_saved_nothing_is_read(tmp_path: Path) -> None:

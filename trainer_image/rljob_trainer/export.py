@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rljob_trainer.backend.protocol import Backend
@@ -12,15 +14,19 @@ from rljob_trainer.distributed import Ranks
 
 STEP_FILE = "rljob_step.txt"
 """Inside an export: the step whose weights it holds."""
+DRAFT = re.compile(r"export\.tmp-(\d+)")
 
 
 def export(ranks: Ranks, backend: Backend, storage: Storage, step: int) -> None:
-    """Write `export/`, whole or not at all; one of the same step is left as it is."""
+    """Write `export/`, whole or not at all; one of the same step is left as it is.
+
+    Raises `StorageError` if the volume refuses it, and `FencedError` if a newer attempt has taken the volume.
+    """
     if ranks.from_leader(lambda: exported_step(storage.export) == step):
         return
-    draft = storage.export.with_name("export.tmp")
-    ranks.from_leader(lambda: shutil.rmtree(draft, ignore_errors=True))
-    with storage_errors(storage.root, "Exporting the model"):
+    draft = storage.export.with_name(f"export.tmp-{storage.mine.attempt}")
+    ranks.from_leader(lambda: _prepare(storage))
+    with _told(storage):
         backend.save_hf_model(draft)
     ranks.from_leader(lambda: _publish(draft, storage, step))
 
@@ -31,10 +37,24 @@ def exported_step(directory: Path) -> int | None:
     return int(path.read_text()) if path.exists() else None
 
 
+def _prepare(storage: Storage) -> None:
+    """Remove what attempts up to this one have left half written."""
+    with _told(storage):
+        storage.check_fence()
+        for path in storage.root.iterdir():
+            if (draft := DRAFT.fullmatch(path.name)) and int(draft[1]) <= storage.mine.attempt:
+                shutil.rmtree(path)
+
+
 def _publish(draft: Path, storage: Storage, step: int) -> None:
-    storage.check_fence()
-    (draft / STEP_FILE).write_text(f"{step}\n")
-    if storage.export.exists():
-        shutil.rmtree(storage.export)
-    draft.rename(storage.export)
-    sync_directory(storage.root)
+    with _told(storage):
+        storage.check_fence()
+        (draft / STEP_FILE).write_text(f"{step}\n")
+        if storage.export.exists():
+            shutil.rmtree(storage.export)
+        draft.rename(storage.export)
+        sync_directory(storage.root)
+
+
+def _told(storage: Storage) -> AbstractContextManager[None]:
+    return storage_errors(storage.root, "Exporting the model")

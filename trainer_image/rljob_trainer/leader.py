@@ -14,6 +14,7 @@ from rljob_api.progress import TrainPhase
 from rljob_trainer.advantages import advantages
 from rljob_trainer.batch import Batch, Prompt, Sample, collate
 from rljob_trainer.checkpoint.directory import Storage
+from rljob_trainer.checkpoint.durable import dispensable
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.data import Prompts
 from rljob_trainer.evaluate import evaluate
@@ -73,8 +74,13 @@ class Leader:
         with self.board.phase(TrainPhase.REWARD):
             rewards = score(samples, self.reward, self.board.tell, self.poll)
         compared = advantages(rewards, grpo)
+        storage = self.storage
         with self.board.phase(TrainPhase.SAVE, "samples"):
-            write_samples(self.storage.root, state.step + 1, samples, rewards, compared)
+            self._check_fence()
+            with dispensable(f"Writing the samples of step {state.step + 1}"):
+                write_samples(
+                    storage.root, state.step + 1, samples, rewards, compared, attempt=storage.mine.attempt
+                )
         return collate(samples, compared, self.inputs.pad_id), _told(samples, rewards)
 
     def evaluate(self, state: LoopState) -> Metrics | None:
@@ -88,19 +94,32 @@ class Leader:
                 return None
             result = evaluate(prompts, lambda _: samples, self.reward, self.board.tell, self.poll)
         metrics = {"val:accuracy": result.accuracy}
-        self.log.write(state.step, metrics)
+        with dispensable(f"Writing the evaluation of step {state.step}"):
+            self.log.write(state.step, metrics)
         return metrics
 
     def finished(self, step: int, metrics: Metrics) -> None:
         """A step is done: the next attempt will know of it, and the curves go on."""
         with self.board.phase(TrainPhase.SAVE, "curves"):
-            self.storage.note_step(step)
-            self.log.write(step, metrics)
+            self._check_fence()
+            with dispensable(f"Noting that step {step} is done"):
+                self.storage.note_step(step)
+            with dispensable(f"Writing the curves of step {step}"):
+                self.log.write(step, metrics)
 
-    def saved(self, step: int) -> None:
-        """A checkpoint of this step is whole."""
-        if self.kept:
-            self.kept.saved(step)
+    def saved(self, step: int) -> int | None:
+        """A checkpoint of this step is whole. How many there are, if the volume tells."""
+        with dispensable("Removing rollouts of the past"):
+            if self.kept:
+                self.kept.saved(step)
+        with dispensable("Counting checkpoints"):
+            return len(self.storage.steps())
+        return None
+
+    def _check_fence(self) -> None:
+        """Raise `FencedError` if a newer attempt has taken the volume; one that cannot be read is no proof of it."""
+        with dispensable("Looking for a newer attempt"):
+            self.storage.check_fence()
 
     def _generate(
         self,

@@ -7,20 +7,28 @@ step in hand: half-accumulated gradients cannot be resumed, so what is kept is t
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from rljob_api.job import JobSpec
 from rljob_api.progress import TrainPhase
 from rljob_trainer.backend.protocol import Backend, StepResult
 from rljob_trainer.batch import Batch
+from rljob_trainer.checkpoint.due import SaveDue
+from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.save import Saved, Saver
 from rljob_trainer.checkpoint.state import LoopState
+from rljob_trainer.checkpoint.team import AbsentRankError, SaveError
 from rljob_trainer.distributed import Ranks
 from rljob_trainer.leader import Leader, Metrics
 from rljob_trainer.losses import grpo_loss, mismatch
 from rljob_trainer.preempt import Preemption
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.weights.sync import WeightSync
+
+HELD_OUT = "val:"
+"""What the names of metrics begin with that an evaluation gives."""
 
 
 @dataclass
@@ -39,11 +47,13 @@ class Loop:
     state: LoopState
     rng: object
 
+    def __post_init__(self) -> None:
+        self.due = SaveDue(self.spec.checkpoint.save_period, self.spec.algorithm.grpo.max_steps)
+
     def run(self) -> None:
         """Train to `maxSteps`. Raises `Interrupted` on all ranks when they agreed to stop."""
         self.push_weights()
-        if self.state.step == 0:
-            self.evaluate()
+        self.evaluate()  # before the first step, or what an attempt before was kept from
         while self.state.step < self.spec.algorithm.grpo.max_steps:
             self.preemption.agree()
             self.poll_save()
@@ -107,9 +117,10 @@ class Loop:
         self.board.synced(self.state.step)
 
     def evaluate(self) -> None:
-        """Held-out accuracy every `validationPeriod` steps, before the first and after the last."""
+        """Held-out accuracy every `validationPeriod` steps, before the first and after the last; once for each step."""
         grpo, step = self.spec.algorithm.grpo, self.state.step
-        if not grpo.validation_period or (step % grpo.validation_period and step != grpo.max_steps):
+        due = grpo.validation_period and (step % grpo.validation_period == 0 or step == grpo.max_steps)
+        if not due or any(name.startswith(HELD_OUT) for name in self.state.metrics):
             return
         while (metrics := self.ranks.from_leader(lambda: self._lead.evaluate(self.state))) is None:
             self.push_weights()
@@ -117,36 +128,57 @@ class Loop:
         self.state = self.state.model_copy(
             update={"metrics": self.state.metrics | metrics, "best": self.state.best | best}
         )
-        told = {name.removeprefix("val:"): value for name, value in metrics.items()}
+        told = {name.removeprefix(HELD_OUT): value for name, value in metrics.items()}
         self.board.update(told)
 
     def save(self) -> None:
-        """A checkpoint every `savePeriod` steps and after the last."""
-        step, checkpoint = self.state.step, self.spec.checkpoint
-        last = step == self.spec.algorithm.grpo.max_steps
-        if self.saver is None or (step % checkpoint.save_period and not last):
+        """A checkpoint every `savePeriod` steps and after the last; one that failed is tried again soon."""
+        if self.saver is None or not self.due.take(self.state.step):
             return
-        if checkpoint.async_save and not last:
-            with self.board.phase(TrainPhase.SAVE):
-                self.saver.begin(self.state, self.rng)
-        else:
+        if self.state.step == self.spec.algorithm.grpo.max_steps:
             self.save_now()
+            return
+        with self.board.phase(TrainPhase.SAVE), self._spared(StorageError):
+            self._announce(self.saver.finish())
+            if self.spec.checkpoint.async_save:
+                self.saver.begin(self.state, self.rng)
+            else:
+                self._announce(self.saver.save(self.state, self.rng))
 
     def poll_save(self) -> None:
-        """Notice that a save in the background has become whole."""
-        if self.saver and (saved := self.saver.poll()):
-            self._announce(saved)
+        """Notice that a save in the background has become whole, or failed."""
+        if self.saver:
+            with self._spared(StorageError):
+                self._announce(self.saver.poll())
 
     def save_now(self) -> None:
-        """Save the last finished step and wait until it is whole."""
+        """Save the last finished step, unless it is, and wait until it is whole; that a save before failed is told."""
         assert self.saver is not None, "checkpoints are off"
         with self.board.phase(TrainPhase.SAVE):
-            self._announce(self.saver.save(self.state, self.rng))
+            with self._spared(StorageError, SaveError):
+                self._announce(self.saver.finish())
+            if not self.saver.holds(self.state.step):
+                self._announce(self.saver.save(self.state, self.rng))
 
-    def _announce(self, saved: Saved) -> None:
-        if self.leader:
-            self.leader.saved(saved.manifest.step)
-        count = len(self.leader.storage.steps()) if self.leader else None
+    @contextmanager
+    def _spared(self, *errors: type[Exception]) -> Iterator[None]:
+        """A save that fails costs no step: training goes on, the status tells of it, and it is tried again.
+
+        All ranks hear of such a failure in the same place, so they go on alike. A rank that is gone is not spared.
+        """
+        try:
+            yield
+        except AbsentRankError:
+            raise
+        except errors as error:
+            self.due.failed(self.state.step)
+            self.board.save_failed(f"{error} Training goes on, and saving is tried again.")
+
+    def _announce(self, saved: Saved | None) -> None:
+        if saved is None:
+            return
+        self.due.saved()
+        count = self.leader.saved(saved.manifest.step) if self.leader else None
         self.board.saved(saved.facts, count, saved.seconds)
 
     @property

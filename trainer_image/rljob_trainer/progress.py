@@ -137,7 +137,12 @@ class ProgressBoard:
         with self._lock:
             kept = self._now.checkpoint_count if count is None else count
             slowest = round(max(seconds, self._now.save_seconds or 0.0), 1)
-            self._set(checkpoint=facts, checkpoint_count=max(kept, 1), save_seconds=slowest)
+            self._set(checkpoint=facts, checkpoint_count=max(kept, 1), save_seconds=slowest, save_failure="")
+
+    def save_failed(self, sentence: str) -> None:
+        """The volume refused a checkpoint; told until one is whole again."""
+        logging.warning(sentence)
+        self._set(save_failure=sentence)
 
     def pass_over(self, step: int, sentence: str) -> None:
         """The checkpoint of that step turned out damaged, or cannot be read."""

@@ -2,7 +2,7 @@
 bounded.
 
 `STORAGE/samples/step_N.jsonl`, one `SampleRecord` a line. Each file appears whole; a step that is run again
-after a restart replaces its file.
+after a restart replaces its file. A draft is named after its attempt, so that no two write to one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from rljob_trainer.batch import Sample
 KEEP_STEPS = 200
 KEEP_BYTES = 256 * 2**20
 NAME = re.compile(r"step_(\d+)\.jsonl")
+DRAFT = re.compile(r"draft\.(\d+)")
 
 
 def write_samples(
@@ -26,20 +27,27 @@ def write_samples(
     rewards: Sequence[float],
     advantages: Sequence[float],
     *,
+    attempt: int = 0,
     keep_steps: int = KEEP_STEPS,
     keep_bytes: int = KEEP_BYTES,
 ) -> Path:
-    """Write the samples of `step`, then remove the oldest steps beyond the bounds; `step` itself always
-    stays."""
+    """Write the samples of `step`, then remove the oldest steps beyond the bounds; `step` itself always stays.
+
+    Raises `OSError`, and then leaves no draft of its own behind.
+    """
     directory = storage / SAMPLES_DIR
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"step_{step}.jsonl"
     records = [_record(step, *row) for row in zip(samples, rewards, advantages, strict=True)]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(record.model_dump_json(by_alias=True) + "\n" for record in records))
-    temporary.replace(path)
+    draft = directory / f"draft.{attempt}"
+    try:
+        draft.write_text("".join(record.model_dump_json(by_alias=True) + "\n" for record in records))
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     for old in _beyond(steps_kept(directory), step, keep_steps, keep_bytes):
         old.unlink()
+    _remove_older_drafts(directory, attempt)
     return path
 
 
@@ -47,6 +55,13 @@ def steps_kept(directory: Path) -> dict[int, Path]:
     """Steps with samples in `directory`, the oldest first."""
     found = {int(match[1]): path for path in directory.iterdir() if (match := NAME.fullmatch(path.name))}
     return dict(sorted(found.items()))
+
+
+def _remove_older_drafts(directory: Path, attempt: int) -> None:
+    """Of attempts that were killed while they wrote."""
+    for path in directory.iterdir():
+        if (draft := DRAFT.fullmatch(path.name)) and int(draft[1]) < attempt:
+            path.unlink(missing_ok=True)
 
 
 def _beyond(kept: dict[int, Path], step: int, keep_steps: int, keep_bytes: int) -> list[Path]:

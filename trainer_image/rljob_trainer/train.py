@@ -124,9 +124,7 @@ def leave(run: Run, loop: Loop) -> str:
         return f"told to go after step {step}; not saved, as spec.checkpoint says"
     if step == 0:
         return "told to go before the first step was finished"
-    newest = loop.board.progress().checkpoint
-    if newest is None or newest.step != step:  # it may be told to go before it did a step of its own
-        loop.save_now()
+    loop.save_now()
     return f"told to go; step {step} is saved"
 
 
@@ -138,7 +136,7 @@ def prepare(
     What a user can get wrong comes first, before anything heavy.
     """
     spec, storage = run.spec, Storage.of(run)
-    versions = versions_here()
+    versions = versions_here(run)
     with board.phase(TrainPhase.PREPARE):
         plan = ranks.from_leader(lambda: plan_resume(open_storage(run), run, layout_of(spec), versions))
         reward = ranks.on_leader(lambda: load_reward(spec))

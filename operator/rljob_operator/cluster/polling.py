@@ -101,4 +101,10 @@ class Polling:
 def _turn(progress: Progress) -> tuple[object, ...]:
     """What changes a few times in the life of an attempt."""
     phase = progress.phase if progress.phase in (*SETTING_UP, TrainPhase.DONE) else None
-    return progress.attempt, phase, progress.resumed, progress.broken_replicas, progress.skipped_checkpoints
+    news = (
+        progress.resumed,
+        progress.broken_replicas,
+        progress.skipped_checkpoints,
+        bool(progress.save_failure),
+    )
+    return progress.attempt, phase, *news

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -30,6 +31,15 @@ def storage_errors(root: Path, deed: str) -> Iterator[None]:
         if error.errno not in FULL | FORBIDDEN | {errno.EIO, errno.ESTALE, errno.ENOTDIR}:
             raise
         raise _told(error, root, deed) from error
+
+
+@contextmanager
+def dispensable(deed: str) -> Iterator[None]:
+    """For what training does not depend on: what a volume refuses is told in the log, and training goes on."""
+    try:
+        yield
+    except (OSError, StorageError) as error:
+        logging.warning("%s failed: %s. Training goes on.", deed, str(error).rstrip("."))
 
 
 def _told(error: OSError, root: Path, deed: str) -> Exception:

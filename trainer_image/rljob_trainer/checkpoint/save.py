@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -115,11 +115,12 @@ class Saver:
         behind.
         """
         self.finish()
-        latest = self.latest
-        if latest and latest.manifest.step == loop.step and self._on_first(latest.path.exists):
-            return latest  # unless it was found damaged meanwhile
         self.latest = self._complete(self._start(loop, rng, background=False))
         return self.latest
+
+    def holds(self, step: int) -> bool:
+        """Whether there is a checkpoint of this step that was not found damaged or unreadable since."""
+        return self._on_first(lambda: self._storage.checkpoint(step).exists() and step not in self._doubted)
 
     def begin(self, loop: LoopState, rng: object) -> None:
         """Take a copy of the state and write it in the background; waits first for a save that is still under way."""
@@ -170,6 +171,10 @@ class Saver:
             self._scrub.wake()
         seconds = time.monotonic() - draft.started
         return Saved(manifest, self._storage.checkpoint(manifest.step), seconds)
+
+    @property
+    def _doubted(self) -> Collection[int]:
+        return self._scrub.doubted if self._scrub else ()
 
     def _on_each(self, act: Callable[[], T]) -> list[T]:
         return self._team.each(lambda: self._told(act))
@@ -227,9 +232,20 @@ class Saver:
         write_durably(draft.path / MANIFEST_FILE, text)
         write_durably(draft.path / SEAL_FILE, seal(text))
         sync_directory(draft.path / STATE)
-        self._storage.publish(draft.loop.step)
+        self._take_name(draft.loop.step)
         self._prune()
         return manifest
+
+    def _take_name(self, step: int) -> None:
+        """Publish; one of that name that could not be read back is put aside before."""
+        if self._scrub is None or step not in self._scrub.doubted:
+            self._storage.publish(step)
+            return
+        with self._scrub.still:
+            if self._storage.checkpoint(step).exists():
+                self._storage.quarantine_checkpoint(step)
+            self._storage.publish(step)
+            self._scrub.trust(step)
 
     def _prune(self) -> None:
         knobs = self._run.spec.checkpoint

@@ -83,7 +83,7 @@ class Scrub:
         self._storage, self._pass_over = storage, pass_over
         self._reader = reader or SlowReader(share_here())
         self._proved: set[int] = set()
-        self._named: set[int] = set()
+        self._doubted: set[int] = set()
         self._awake = Event()
         self._thread = Thread(target=self._run, daemon=True, name="scrub")
         self.still = Lock()
@@ -93,6 +93,15 @@ class Scrub:
     def proved(self) -> Collection[int]:
         """Steps of the checkpoints that were read back whole."""
         return frozenset(self._proved)
+
+    @property
+    def doubted(self) -> Collection[int]:
+        """Steps of the checkpoints that are damaged, or could not be read back."""
+        return frozenset(self._doubted)
+
+    def trust(self, step: int) -> None:
+        """Another checkpoint of that step has taken the place of the one in doubt."""
+        self._doubted.discard(step)
 
     def wake(self) -> None:
         """There may be a checkpoint that was not read back yet."""
@@ -126,14 +135,16 @@ class Scrub:
                 logging.warning("Checkpoints cannot be read back now: %s", error)
 
     def _examine(self, step: int) -> None:
-        found = problems(self._storage.checkpoint(step), self._reader.sha256_of, threads=1)
+        path = self._storage.checkpoint(step)
+        read = path.stat().st_ino
+        found = problems(path, self._reader.sha256_of, threads=1)
         with self.still:
-            if not self._storage.checkpoint(step).exists():
-                return  # it had its time while it was read
+            if not path.exists() or path.stat().st_ino != read:
+                return  # it had its time while it was read, or another took its place
             if not found:
                 self._proved.add(step)
-            elif step not in self._named:
-                self._named.add(step)
+            elif step not in self._doubted:
+                self._doubted.add(step)
                 self._pass_over(step, self._sentence(step, found[0]))
 
     def _sentence(self, step: int, problem: Problem) -> str:
