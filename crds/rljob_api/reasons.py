@@ -155,8 +155,13 @@ IN_THE_RUNBOOK = (
     Reason.SLOW_START,
     Reason.EXACTNESS_UNMET,
     Reason.POD_WAITS,
+    Reason.GANG_STOPPING,
     Reason.BACK_OFF,
+    Reason.POD_FAILED,
+    Reason.POD_FAILED_IGNORED,
+    Reason.PODS_GONE,
     Reason.PREEMPTED,
+    Reason.ROLLOUT_REPLACED,
     Reason.MISTAKE,
     Reason.FAIL_JOB_RULE,
     Reason.MAX_RESTARTS_EXCEEDED,
@@ -169,3 +174,24 @@ IN_THE_RUNBOOK = (
     Reason.BEST_EFFORT,
 )
 """Those that ask something of a person: each has a section in `docs/runbook-cluster.md`."""
+
+ASKS_NOTHING = (
+    Reason.VALID,
+    Reason.FIRST_ATTEMPT,
+    Reason.RESUMED,
+    Reason.OLD_PODS_STOPPING,
+    Reason.ALL_STEPS_RAN,
+    Reason.SUSPENDING,
+    Reason.SUSPENDED,
+    Reason.RUN_AGAIN,
+    Reason.ALL_READY,
+    Reason.SOME_NOT_READY,
+    Reason.NONE_YET,
+    Reason.VERIFIED,
+    Reason.NOT_RESUMED,
+    Reason.EXACT,
+    Reason.LOSSLESS,
+    Reason.NOT_REACHED,
+    Reason.ATTEMPT_STARTED,
+)
+"""All others: what they mean is all there is to say of them."""

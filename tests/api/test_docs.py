@@ -11,7 +11,7 @@ from pydantic import JsonValue, TypeAdapter
 
 from rljob_api.data import Dataset
 from rljob_api.job import RLJob
-from rljob_api.reasons import IN_THE_RUNBOOK
+from rljob_api.reasons import ASKS_NOTHING, IN_THE_RUNBOOK, Reason
 from rljob_api.reward import PythonReward
 from rljob_cli.__main__ import PROGRAMS
 from rljob_cli.document import read_document
@@ -64,6 +64,7 @@ def datasets(job: RLJob) -> list[Dataset]:
 def test_the_runbook_has_a_section_for_each_reason_that_asks_something_of_a_person() -> None:
     page = (ROOT / "docs" / "runbook-cluster.md").read_text()
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == list(IN_THE_RUNBOOK)
+    assert sorted((*IN_THE_RUNBOOK, *ASKS_NOTHING)) == sorted(Reason)
 
 
 def test_rows_in_the_guide_are_json() -> None:
