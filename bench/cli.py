@@ -37,8 +37,8 @@ def measure(folder: Path) -> Result:
             for name, command in commands.items()
         },
         comment="Wall time of the whole process, files in the page cache. Where processor seconds"
-        " are far below wall time, others kept the cores busy. The way of `rljob run` to its first step is in"
-        " `learning`.",
+        " are far below wall time, others kept the cores busy. The way of `make run` to its first step is in"
+        " `firststep`.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from bench.result import Check, Result, at_least, at_most, within, write
@@ -45,3 +46,4 @@ def test_the_table_shows_a_missed_target(tmp_path: Path) -> None:
     assert "| save | save over its floor | 1.7 | ≤ 1.5 | **no** |" in table
     assert "- save: 2 s" in table
     assert "- checkpoint mb: 300" in table
+    assert f"commit {json.loads((tmp_path / 'save.json').read_text())['commit']}" in table
