@@ -1,0 +1,126 @@
+"""A stand-in for the parts of an API server that `kubectl rljob logs` asks: an API server without nodes has no logs."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from rljob_api.base import Manifest
+from rljob_api.failure import RoleName
+from rljob_api.status import ConditionType
+from rljob_operator import names
+
+JOB = "demo"
+
+
+class Asked(NamedTuple):
+    """One reading of a log."""
+
+    pod: str
+    container: str
+    tail: str
+    """Empty: from the first line."""
+
+
+@dataclass
+class FakeApiServer:
+    """One job, and the logs of its pods, which grow while the test writes to them."""
+
+    pods: list[Manifest] = field(default_factory=list)
+    logs: dict[str, queue.Queue[str | None]] = field(default_factory=dict)
+    """Lines by pod; None ends a log."""
+    over: ConditionType | None = None
+    asked: list[Asked] = field(default_factory=list)
+
+    def start(self, role: RoleName, index: int) -> str:
+        """A pod that runs; its name."""
+        name = f"{JOB}-{role.value}-{index}"
+        self.logs[name] = queue.Queue()
+        state: Manifest = {"name": role.value, "state": {"running": {}}}
+        meta = {"name": name, "labels": names.pod_labels(JOB, role, index, 1)}
+        self.pods.append({"metadata": meta, "status": {"containerStatuses": [state]}})
+        return name
+
+    def say(self, pod: str, *lines: str | None) -> None:
+        for line in lines:
+            self.logs[pod].put(line)
+
+    def job(self) -> Manifest:
+        told = [{"type": self.over, "status": "True", "reason": "Because"}] if self.over else []
+        return {"metadata": {"name": JOB}, "spec": {}, "status": {"conditions": told}}
+
+
+@contextmanager
+def served(api: FakeApiServer, folder: Path) -> Iterator[Path]:
+    """While the block runs, `api` answers at the server of the kubeconfig that is given."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(api))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield _kubeconfig(folder, server.server_port)
+    finally:
+        for log in api.logs.values():
+            log.put(None)
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            match url.path.split("/"):
+                case [*_, "rljobs", str()]:
+                    self._answer(json.dumps(api.job()))
+                case [*_, "pods"]:
+                    self._answer(json.dumps({"items": api.pods}))
+                case [*_, "pods", pod, "log"] if pod in api.logs:
+                    self._log(pod, {key: value[0] for key, value in parse_qs(url.query).items()})
+                case _:
+                    self._answer(json.dumps({"message": "not found"}), 404)
+
+        def _answer(self, text: str, code: int = 200) -> None:
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def _log(self, pod: str, query: dict[str, str]) -> None:
+            api.asked.append(Asked(pod, query["container"], query.get("tailLines", "")))
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            while (line := api.logs[pod].get()) is not None:
+                self._chunk(f"{line}\n".encode())
+            self._chunk(b"")
+
+        def _chunk(self, data: bytes) -> None:
+            self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            self.wfile.flush()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the library names it
+            """Says nothing of each request."""
+
+    return Handler
+
+
+def _kubeconfig(folder: Path, port: int) -> Path:
+    config = {
+        "current-context": "fake",
+        "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "me"}}],
+        "clusters": [{"name": "fake", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{"name": "me", "user": {"token": "x"}}],
+    }
+    (folder / "config").write_text(json.dumps(config))
+    return folder / "config"
