@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rljob_api.progress import Ending
 from rljob_trainer.checkpoint.directory import Directory
+from rljob_trainer.checkpoint.state import LoopState
 from trainer.answering import GROUP, PROMPTS, Job, a_model, answering, job_beside
 from waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
+START_SECONDS = 150.0
+"""Longest wait for a gang to come so far, on a machine that others use, too."""
 HELD_OUT = 24
 """Prompts of an evaluation."""
 
@@ -60,17 +66,48 @@ def calls(job: Job, which: str) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-@pytest.mark.parametrize(("which", "a_step"), [("trained_on", PROMPTS * GROUP), ("held_out", HELD_OUT)])
-def test_a_slow_reward_does_not_use_up_the_time_to_leave(folder: Path, which: str, a_step: int) -> None:
-    """Rank 1 is told, while rank 0 is at the second batch of samples."""
-    with answering() as server, job_beside(server, folder / which, **a_job(folder)) as job:
+@contextmanager
+def slow_job(folder: Path, name: str) -> Iterator[Job]:
+    """A job beside its server; not slow yet."""
+    with answering() as server, job_beside(server, folder / name, **a_job(folder)) as job:
         (job.folder / "slow_reward.py").write_text(REWARD)
         job.start()
-        until(lambda: calls(job, which) >= a_step, "the first batch is scored", 90)
-        (job.folder / "slow").touch()
-        until(lambda: calls(job, which) > a_step, "the second one has begun", 90)
-        words = job.end(signal.SIGTERM, rank=1)
-        assert words.ending is Ending.PREEMPTED, words.message
-        assert calls(job, which) < 2 * a_step, "it did not wait for the rest"
-        assert words.step == words.saved_step == 1
-        assert Directory(job.storage).steps() == [1]
+        yield job
+
+
+def told_in_the_second_batch(job: Job, which: str, batch: int) -> None:
+    """Rank 1 is told, while rank 0 scores; the gang leaves with the step that it has finished."""
+    until(lambda: calls(job, which) >= batch, "the first batch is scored", START_SECONDS)
+    (job.folder / "slow").touch()
+    until(lambda: calls(job, which) > batch, "the second one has begun", START_SECONDS)
+    words = job.end(signal.SIGTERM, rank=1)
+    assert words.ending is Ending.PREEMPTED, words.message
+    assert calls(job, which) < 2 * batch, "it did not wait for the rest"
+    assert words.step == words.saved_step == 1
+    assert Directory(job.storage).steps() == [1]
+
+
+def test_a_slow_reward_does_not_use_up_the_time_to_leave(folder: Path) -> None:
+    with slow_job(folder, "rewards") as job:
+        told_in_the_second_batch(job, "trained_on", PROMPTS * GROUP)
+
+
+def curve(job: Job) -> list[tuple[int, float]]:
+    events = EventAccumulator(str(job.storage / "tensorboard"))
+    events.Reload()
+    return [(event.step, event.value) for event in events.Scalars("val/accuracy")]
+
+
+def test_an_evaluation_that_was_cut_short_is_done_by_the_next_attempt(folder: Path) -> None:
+    """The curve, and the best of it, are those of a job that nothing interrupts."""
+    with slow_job(folder, "straight") as straight:
+        assert straight.finish().ending is Ending.COMPLETE
+    with slow_job(folder, "evaluation") as job:
+        told_in_the_second_batch(job, "held_out", HELD_OUT)
+        (job.folder / "slow").unlink()
+        job.start()
+        assert job.finish().ending is Ending.COMPLETE
+    assert [step for step, _ in curve(straight)] == [0, 1, 2]
+    assert curve(job) == curve(straight)
+    ends = [LoopState.read(Directory(one.storage).checkpoint(2)) for one in (job, straight)]
+    assert ends[0].best == ends[1].best
