@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import reasoning_gym
+from math_verify.errors import TimeoutException
 
 from rljob_api.job import JobSpec
+from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.errors import Mistake
 from rljob_trainer.evaluate import evaluate
@@ -53,6 +55,33 @@ def test_exact_match_forgives_white_space_alone() -> None:
 )
 def test_math_compares_values(completion: str, answer: str, expected: float) -> None:
     assert score([sample(completion, answer)], load_reward(spec({"builtin": "math"}))) == [expected]
+
+
+NO_NUMBER = "$\\end{pmatrix} \\boxed 0 \\infty ! and 0$"
+"""What a policy may draw; compared with a set it makes sympy raise."""
+
+
+def test_what_math_cannot_compare_scores_0_and_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    assert score([sample(NO_NUMBER, "$\\{1,2\\}$")], load_reward(spec({"builtin": "math"}))) == [0]
+    assert "cannot compare the completion" in caplog.text
+    assert "TypeError: Invalid NaN comparison" in caplog.text
+
+
+def test_an_answer_that_math_cannot_compare_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **options: object) -> bool:
+        raise ValueError("no way to compare")
+
+    monkeypatch.setattr("math_verify.verify", fail)
+    with pytest.raises(Mistake, match=r"cannot compare the answer '72' .*no way to compare"):
+        score([sample("72", "72")], load_reward(spec({"builtin": "math"})))
+
+
+def test_math_that_takes_too_long_scores_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(*_: object, **options: object) -> bool:
+        raise TimeoutException("Operation timed out!")
+
+    monkeypatch.setattr("math_verify.verify", endless)
+    assert score([sample("72", "72")], load_reward(spec({"builtin": "math"}))) == [0]
 
 
 def test_math_works_off_the_main_thread() -> None:
@@ -109,6 +138,22 @@ def test_a_reward_that_fails_shows_the_sample(
 @pytest.mark.parametrize("value", [True, 1, np.float32(1), np.int64(1)])
 def test_any_real_number_will_do(value: Any) -> None:
     assert score([sample()], lambda *_: value) == [1.0]
+
+
+def test_who_is_told_to_go_scores_no_further_sample() -> None:
+    told, scored = iter([None, None, Interrupted()]), []
+
+    def poll() -> None:
+        if stop := next(told):
+            raise stop
+
+    def reward(*texts: Any) -> float:
+        scored.append(texts)
+        return 1.0
+
+    with pytest.raises(Interrupted):
+        score([sample()] * 5, reward, poll=poll)
+    assert len(scored) == 2
 
 
 def test_a_very_long_completion_is_cut_in_the_message() -> None:

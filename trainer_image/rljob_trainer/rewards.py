@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import logging
 import math
 import numbers
 import sys
@@ -107,18 +108,59 @@ def exact_match(prompt: str, completion: str, answer: str, item: Item) -> float:
 
 
 def math_equal(prompt: str, completion: str, answer: str, item: Item) -> float:
-    """1 if both are the same mathematical value (library math-verify); a completion without any value scores
-    0."""
-    from math_verify import parse, verify
+    """1 if both are the same mathematical value (library math-verify).
 
-    # The library limits time by SIGALRM, which only the main thread may set; elsewhere it would raise.
-    limit = MATH_TIMEOUT_SECONDS if threading.current_thread() is threading.main_thread() else None
+    0 for a completion without any value, and for one that takes longer than `MATH_TIMEOUT_SECONDS` to read or to
+    compare: which expressions a policy draws is no fault of the job. One that the library cannot compare at all scores
+    0, too, and is shown in the log. Raises `Mistake` if the answer cannot be read, or not be compared even with itself.
+    """
+    from math_verify import parse
+
+    limit = _math_limit()
     gold = parse(answer, parsing_timeout=limit)
     if not gold:
         raise Mistake(
             f"spec.reward: builtin math cannot read the answer {_cut(answer)!r} of prompt {_cut(prompt)!r}"
         )
-    return float(verify(gold, parse(completion, parsing_timeout=limit), timeout_seconds=limit))
+    try:
+        return float(_same(gold, parse(completion, parsing_timeout=limit)))
+    except Exception as error:
+        # The library raises whatever the expressions make sympy raise.
+        _refuse_incomparable(gold, prompt, answer)
+        logging.warning(
+            "builtin math cannot compare the completion %r with the answer %r: %s: %s. It scores 0.",
+            _cut(completion),
+            _cut(answer),
+            type(error).__name__,
+            error,
+        )
+        return 0.0
+
+
+def _refuse_incomparable(gold: list[Any], prompt: str, answer: str) -> None:
+    try:
+        _same(gold, gold)
+    except Exception as error:
+        raise Mistake(
+            f"spec.reward: builtin math cannot compare the answer {_cut(answer)!r} of prompt {_cut(prompt)!r}:"
+            f" {type(error).__name__}: {error}"
+        ) from error
+
+
+def _same(gold: list[Any], found: list[Any]) -> bool:
+    """Raises what the library raises, but for its time-out: it is a `BaseException`, and means no here."""
+    from math_verify import verify
+    from math_verify.errors import TimeoutException
+
+    try:
+        return bool(verify(gold, found, timeout_seconds=_math_limit(), raise_on_error=True))
+    except TimeoutException:
+        return False
+
+
+def _math_limit() -> int | None:
+    """The library limits time by SIGALRM, which only the main thread may set; elsewhere it would raise."""
+    return MATH_TIMEOUT_SECONDS if threading.current_thread() is threading.main_thread() else None
 
 
 def _task() -> Reward:
