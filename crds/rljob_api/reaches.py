@@ -25,6 +25,9 @@ MODEL = "megatron.core.transformer.transformer_config:TransformerConfig"
 OPTIMIZER = "megatron.core.optimizer:OptimizerConfig"
 BUFFERS = "megatron.core.distributed:DistributedDataParallelConfig"
 GROUPS = "megatron.core.parallel_state:initialize_model_parallel"
+SCHEDULE = "megatron.core.pipeline_parallel.schedules:forward_backward_no_pipelining"
+WRITE = "megatron.core.dist_checkpointing:save"
+READ = "megatron.core.dist_checkpointing:load"
 SAVE = "megatron.core.dist_checkpointing.strategies.fully_parallel:FullyParallelSaveStrategyWrapper"
 LOAD = "megatron.core.dist_checkpointing.strategies.fully_parallel:FullyParallelLoadStrategyWrapper"
 SHARDED = "megatron.core.optimizer:DistributedOptimizer.sharded_state_dict"
@@ -39,6 +42,7 @@ REACHES: list[Reach] = [
     Reach("parallelism.expert", GROUPS, "expert_model_parallel_size"),
     Reach("parallelism.expertTensor", GROUPS, "expert_tensor_parallel_size"),
     Reach("parallelism.sequence", MODEL, "sequence_parallel"),
+    Reach("megatron.microBatchTokens", SCHEDULE, "num_microbatches"),
     Reach("megatron.attentionDropout", MODEL, "attention_dropout"),
     Reach("megatron.recompute", MODEL, "recompute_granularity"),
     Reach("megatron.overlapGradReduce", BUFFERS, "overlap_grad_reduce"),
@@ -51,6 +55,12 @@ REACHES: list[Reach] = [
     Reach("megatron.optimizer.eps", OPTIMIZER, "adam_eps"),
     Reach("megatron.optimizer.weightDecay", OPTIMIZER, "weight_decay"),
     Reach("megatron.optimizer.maxGradNorm", OPTIMIZER, "clip_grad"),
+    Reach("megatron.scheduler.warmupSteps", ADAMW, "lr"),
+    Reach("megatron.scheduler.decay", ADAMW, "lr"),
+    Reach("megatron.scheduler.minFactor", ADAMW, "lr"),
+    Reach("checkpoint.asyncSave", "rljob_trainer.checkpoint.shards:write_shards", "background"),
+    Reach("checkpoint.saveOptimizer", WRITE, "sharded_state_dict"),
+    Reach("checkpoint.loadRng", READ, "sharded_state_dict"),
     Reach("checkpoint.fullyParallelSave", SAVE, "strategy"),
     Reach("checkpoint.fullyParallelLoad", LOAD, "strategy"),
     Reach("checkpoint.optimizerSharding", SHARDED, "metadata"),
@@ -60,6 +70,9 @@ REACHES: list[Reach] = [
     Reach("dtensor.optimizer.eps", ADAMW, "eps"),
     Reach("dtensor.optimizer.weightDecay", ADAMW, "weight_decay"),
     Reach("dtensor.optimizer.maxGradNorm", "torch.nn.utils:clip_grads_with_norm_", "max_norm"),
+    Reach("dtensor.scheduler.warmupSteps", ADAMW, "lr"),
+    Reach("dtensor.scheduler.decay", ADAMW, "lr"),
+    Reach("dtensor.scheduler.minFactor", ADAMW, "lr"),
     Reach("rollout.tensorParallel", VLLM, "tensor_parallel_size"),
     Reach("rollout.vllm.maxModelLen", VLLM, "max_model_len"),
     Reach("rollout.vllm.gpuMemoryUtilization", VLLM, "gpu_memory_utilization"),

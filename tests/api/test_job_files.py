@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from textwrap import dedent
 
@@ -52,6 +53,18 @@ def test_an_example_is_valid_and_names_its_schema(example: Path) -> None:
     load_job(example)
     schema = example.read_text().partition("$schema=")[2].partition("\n")[0]
     assert (example.parent / schema).is_file()
+
+
+COMMENTED = re.compile(r"^( +)# (\w+: .*)$", re.MULTILINE)
+KNOBS = (ROOT / "examples" / "grpo-8b-megatron.yaml").read_text()
+
+
+@pytest.mark.parametrize("line", [*COMMENTED.finditer(KNOBS)], ids=lambda line: line[2].partition(":")[0])
+def test_a_commented_line_is_ready_to_use_and_shows_the_default(tmp_path: Path, line: re.Match[str]) -> None:
+    text = KNOBS[: line.start()] + line[1] + line[2] + KNOBS[line.end() :]
+    with_it, without = load_job(written(tmp_path, text)).spec, load_job(written(tmp_path, KNOBS)).spec
+    assert (with_it == without) is ("absent" not in line[2]), "a knob that has no default says so"
+    assert with_it.model_fields_set >= without.model_fields_set
 
 
 def test_every_mistake_is_told_with_its_place_and_the_next_step(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rljob_api.fields import field
+from rljob_api.fields import below, field
 from rljob_api.reaches import REACHES, Reach
 
 pytestmark = pytest.mark.filterwarnings(
@@ -23,3 +23,27 @@ def test_a_row_names_a_field_and_an_argument_that_exist(reach: Reach) -> None:
     module, _, name = reach.callable.partition(":")
     taken: Any = reduce(getattr, name.split("."), import_module(module))
     assert reach.argument in inspect.signature(taken).parameters
+
+
+CHOOSES = "megatron.enabled"
+"""It goes to no library."""
+OF_CHECKPOINTS = (
+    "asyncSave",
+    "fullyParallelLoad",
+    "fullyParallelSave",
+    "loadRng",
+    "optimizerSharding",
+    "saveOptimizer",
+)
+"""What libraries hear of; the rest of the block is for the saver."""
+
+
+def test_every_knob_of_megatron_has_a_row() -> None:
+    knobs = {
+        one.path.removeprefix("spec.")
+        for block in ("spec.megatron", "spec.parallelism")
+        for one in below(field(block))
+        if not one.children
+    }
+    knobs |= {f"checkpoint.{name}" for name in OF_CHECKPOINTS}
+    assert knobs - {reach.field for reach in REACHES} == {CHOOSES}
