@@ -1,8 +1,9 @@
-"""Measurements against floors and peers. `make bench` runs all of them, `python -m bench NAME` one.
+"""Measurements against floors and peers. `make bench` runs those that take minutes, `python -m bench NAME` one.
 
-Each module here measures one thing: what we do and what it is compared with take turns in the same run, so that a
-busy machine slows both, and what counts is the ratio of the medians. Results with machine and versions go to
-`bench/results`. Forked ranks and vLLM servers are started as the tests start them.
+Each module here measures one thing. Where there is a floor or a peer, we and it take turns in the same run, so that a
+busy machine slows both, and what counts is the ratio of the medians; the rest are counts, sizes and times with a limit.
+Results with machine, versions and commit go to `bench/results`. Forked ranks and vLLM servers are started as the tests
+start them.
 """
 
 import sys

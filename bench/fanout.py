@@ -20,7 +20,7 @@ from bench.memory import rss_mib
 from bench.operators import Field
 from bench.processor import wait_for_quiet
 from bench.result import Result, at_least, at_most
-from bench.rounds import Seconds, ratio, take_turns
+from bench.rounds import FEWER_ROUNDS, Seconds, ratio, take_turns
 from kube.api import Manifest
 from rljob_operator.cluster.resources import JOBS, PODS
 from rljob_operator.names import LABEL_NAME
@@ -37,7 +37,8 @@ def measure(folder: Path) -> Result:
         _ours(field, "first", SMALL)
         others.enter_context(kopf_handlers(field))
         others.enter_context(jobset(field))
-        small, large = (take_turns(_candidates(field, pods)) for pods in (SMALL, LARGE))
+        small = take_turns(_candidates(field, SMALL))
+        large = take_turns(_candidates(field, LARGE), FEWER_ROUNDS)
         memory = rss_mib(operator.process.pid)
     return _result(small, large, memory)
 

@@ -19,6 +19,8 @@ from rljob_operator.cluster.resources import PODS
 SIZES = (100, 1000, 5000)
 MORE = 100
 """Jobs whose cost is measured at each size."""
+LANES, FILLING_LANES = 16, 64
+"""Requests at a time; most of a pod's time is spent waiting for kwok."""
 LIMIT = 1.25
 PATIENCE_SECONDS = 900
 
@@ -29,7 +31,7 @@ def measure(folder: Path) -> Result:
         costs = dict[int, float]()
         known = 0
         for size in SIZES:
-            asyncio.run(_grow(field, range(known, size), nodes))
+            asyncio.run(_grow(field, range(known, size), nodes, FILLING_LANES))
             before = processor_seconds(operator.process.pid)
             asyncio.run(_grow(field, range(size, size + MORE), nodes))
             costs[size] = (processor_seconds(operator.process.pid) - before) / MORE
@@ -47,14 +49,14 @@ def measure(folder: Path) -> Result:
     )
 
 
-async def _grow(field: Field, numbers: range, nodes: list[str]) -> None:
+async def _grow(field: Field, numbers: range, nodes: list[str], lanes: int = LANES) -> None:
     """Those jobs, until all their pods are placed and run."""
     async with field.session() as session:
         bodies = iter([field.body(f"job-{number}") for number in numbers])
-        await asyncio.gather(*(submit(session, field, bodies) for _ in range(16)))
+        await asyncio.gather(*(submit(session, field, bodies) for _ in range(lanes)))
         pods = [f"job-{number}-{role}" for number in numbers for role in ("trainer-0-1", "rollout-0-0")]
         placing = iter(list(enumerate(pods)))
-        await asyncio.gather(*(_place(session, field, placing, nodes) for _ in range(16)))
+        await asyncio.gather(*(_place(session, field, placing, nodes) for _ in range(lanes)))
 
 
 async def _place(

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.lives import Attempt, Job, loopback_run
 from bench.model import Shape, make_qwen3
 from bench.result import Facts
-from bench.rounds import Seconds, take_turns
+from bench.rounds import FEWER_ROUNDS, Seconds, take_turns
 from bench.warm_pod import warm_up
 from builders import a_job
 from rljob_api.progress import TrainPhase
@@ -31,9 +31,8 @@ def leave_while_generating(folder: Path) -> tuple[Seconds, Facts]:
     servers = Servers(leaves.run, folder)
     servers.start(0)
     try:
-        seconds = take_turns(
-            {"SIGTERM → exit": lambda: _leave(leaves), "the save alone": lambda: _save(saves)}
-        )
+        turns = {"SIGTERM → exit": lambda: _leave(leaves), "the save alone": lambda: _save(saves)}
+        seconds = take_turns(turns, FEWER_ROUNDS)
     finally:
         servers.stop()
     return seconds, {"parameters of the model that is saved": parameters}

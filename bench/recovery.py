@@ -22,7 +22,7 @@ import aiohttp
 from bench.leaving import leave_while_generating
 from bench.operators import Field
 from bench.result import Result, at_least, at_most
-from bench.rounds import Seconds, ratio, take_turns
+from bench.rounds import FEWER_ROUNDS, Seconds, ratio, take_turns
 from e2e.local_job import LocalJob, addition
 from rljob_api.progress import TrainPhase
 from rljob_operator.cluster.resources import JOBS, PODS
@@ -138,7 +138,8 @@ def restarts(folder: Path) -> Seconds:
                 KEPT: lambda: _lost(job, lambda name: "-trainer-" in name),
                 ALL: lambda: _lost(job, lambda _: True),
                 FLOOR: lambda: _floor(job),
-            }
+            },
+            FEWER_ROUNDS,
         )
     finally:
         job.kill()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from statistics import median
 
 ROUNDS = 5
+FEWER_ROUNDS = 3
+"""Where a round takes half a minute or more: all of `make bench` is to fit in an hour or so."""
 
 Seconds = dict[str, list[float]]
 """Candidate → what it took in each round."""

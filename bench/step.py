@@ -48,13 +48,13 @@ def measure(folder: Path) -> Result:
     )
 
 
-def turns(run: Run, folder: Path) -> tuple[Seconds, Facts]:
+def turns(run: Run, folder: Path, rounds: int = ROUNDS) -> tuple[Seconds, Facts]:
     """Steps of the run and their floor."""
     with servers(run, folder):
-        return run_ranks(RANKS, on_rank, run, folder, deadline=550)[0]
+        return run_ranks(RANKS, on_rank, run, folder, rounds, deadline=550)[0]
 
 
-def on_rank(run: Run, folder: Path) -> tuple[Seconds, Facts]:
+def on_rank(run: Run, folder: Path, rounds: int) -> tuple[Seconds, Facts]:
     """Seconds per candidate, and what the step consists of."""
     with ExitStack() as open_things:
         engines: list[Peer] = []
@@ -67,8 +67,8 @@ def on_rank(run: Run, folder: Path) -> tuple[Seconds, Facts]:
         loop = open_things.enter_context(loop_here(run))
         floor = Floor(loop, engines, plain_policy(folder / "model"))
         before = loop.board.phase_seconds()
-        seconds = take_turns({"step": loop.whole_step, "floor": floor.whole})
-        return seconds | floor.parts(), spent(loop, before)
+        seconds = take_turns({"step": loop.whole_step, "floor": floor.whole}, rounds)
+        return seconds | floor.parts(rounds), spent(loop, before)
 
 
 def engine_arguments(run: Run) -> dict[str, str | int]:
@@ -115,11 +115,11 @@ class Floor:
         self.training.append(together(self.loop.ranks, lambda: self.train(self.loop.batch)))
         return self.generation[-1] + self.training[-1]
 
-    def parts(self) -> Seconds:
+    def parts(self, rounds: int) -> Seconds:
         """The rounds that count."""
         return {
-            "floor, generation": self.generation[-ROUNDS:],
-            "floor, log-probabilities, forward and backward": self.training[-ROUNDS:],
+            "floor, generation": self.generation[-rounds:],
+            "floor, log-probabilities, forward and backward": self.training[-rounds:],
         }
 
     def generate(self) -> None:

@@ -14,6 +14,7 @@ from bench.audit import WRITES, Asked, Audit, writes
 from bench.fanout import LARGE, SMALL
 from bench.operators import Field
 from bench.result import Facts, Result, at_most
+from bench.rounds import FEWER_ROUNDS
 from kube.api import Manifest
 from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import JOBS, PODS
@@ -22,8 +23,6 @@ from waiting import until
 
 LIMIT = 1.1
 SIZES = (SMALL, LARGE)
-LIVES = 3
-"""Of each size: counts do not depend on who else is at work, and hardly differ."""
 LANES = 32
 NOBODY = "127.79.0.1"
 """The pods' address: nobody tells progress there."""
@@ -33,7 +32,9 @@ def measure(folder: Path) -> Result:
     audit = Audit(folder)
     with Field.prepared(folder, *audit.flags) as field:
         field.leader()
-        lives = {pods: [_life(field, audit, f"of-{pods}-{n}", pods) for n in range(LIVES)] for pods in SIZES}
+        lives = {
+            pods: [_life(field, audit, f"of-{pods}-{n}", pods) for n in range(FEWER_ROUNDS)] for pods in SIZES
+        }
     per_pod = {pods: median(writes(asked) for asked in found) / pods for pods, found in lives.items()}
     return Result(
         name="writes",
