@@ -33,7 +33,7 @@ def list_checkpoints(job: StoredJob = None, output: OutputOption = Output.TEXT) 
             typer.echo(json.dumps(rows))
         case Output.TEXT:
             Console().print(_table(rows, datetime.now(UTC)))
-            for path in sorted(directory.quarantine.iterdir()):
+            for path in sorted(directory.quarantine.glob("*")):
                 typer.echo(f"set aside, because it did not verify or was not to be resumed: {path}")
 
 

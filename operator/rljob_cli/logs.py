@@ -25,13 +25,19 @@ def logs(
     folder = find_work_dir(job).logs
     found = sorted(_logs(folder, pod), key=lambda path: path.stat().st_mtime)
     if not found and not follow:
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.log"))) or "none yet"
-        raise UserMistake(f"no log of a pod like `{pod}` in {folder}; there are: {known}")
+        raise UserMistake(_none(folder, pod))
     read = {path: _print_tail(path, lines) for path in found}
     while follow:
         time.sleep(POLL_SECONDS)
         for path in _logs(folder, pod):
             read[path] = _print_from(path, read.get(path, 0))
+
+
+def _none(folder: Path, pod: str) -> str:
+    known = ", ".join(sorted(path.stem for path in _logs(folder, "")))
+    if not known:
+        return f"no pod has said anything yet: there is no log in {folder}"
+    return f"no log of a pod like `{pod}` in {folder}; there are: {known}"
 
 
 def _logs(folder: Path, pod: str) -> list[Path]:

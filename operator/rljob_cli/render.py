@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 
 from rljob_api.base import Manifest
@@ -57,5 +58,16 @@ def read(settings: Path | None) -> Settings:
     """Raises `UserMistake`."""
     try:
         return read_settings(settings)
-    except (OSError, ValidationError) as error:
-        raise UserMistake(f"{settings}: {error}") from error
+    except OSError as error:
+        raise UserMistake(
+            f"{settings}: {error.strerror}; name a file with the operator's settings"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserMistake(f"{settings}: not a text file in UTF-8: {error.reason}") from error
+    except ValidationError as error:
+        raise UserMistake("\n".join(f"{settings}: {_said(one)}" for one in error.errors())) from error
+
+
+def _said(mistake: ErrorDetails) -> str:
+    place = ".".join(map(str, mistake["loc"]))
+    return f"{place}: {mistake['msg']}" if place else mistake["msg"]

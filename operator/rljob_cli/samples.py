@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -39,8 +40,7 @@ def samples(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Show the prompts, completions and rewards of a step; in JSON one object a line."""
-    path = step_file(find_storage(job).samples, step)
-    records = [SampleRecord.model_validate_json(line) for line in path.read_text().splitlines()]
+    records = read(step_file(find_storage(job).samples, step))
     chosen = ordered(records, first)[:limit]
     match output:
         case Output.JSON:
@@ -63,6 +63,14 @@ def step_file(directory: Path, step: int | None) -> Path:
             f"no samples of step {step}: steps {min(kept)} to {max(kept)} are kept in {directory}"
         )
     return kept[step]
+
+
+def read(path: Path) -> list[SampleRecord]:
+    """The samples in a file. Raises `UserMistake` for one that the trainer did not write so."""
+    try:
+        return [SampleRecord.model_validate_json(line) for line in path.read_bytes().splitlines()]
+    except ValidationError as error:
+        raise UserMistake(f"{path} does not hold samples, or is damaged: show another step") from error
 
 
 def ordered(records: list[SampleRecord], first: Order) -> list[SampleRecord]:

@@ -106,6 +106,20 @@ def test_a_job_without_a_status_is_told_in_a_sentence(job: WorkDir) -> None:
     assert "has no status yet" in str(rljob("status").exception)
 
 
+def test_a_damaged_status_is_told_in_a_sentence(job: WorkDir) -> None:
+    for damage in (b"", b"{", b"\xff"):
+        (job.path / "status.json").write_bytes(damage)
+        assert str(rljob("status").exception).endswith(
+            "sums/status.json is damaged; remove it, and the next `rljob run` writes it anew"
+        )
+
+
+def test_logs_before_any_pod_are_told_in_a_sentence(job: WorkDir) -> None:
+    for log in job.logs.iterdir():
+        log.unlink()
+    assert str(rljob("logs").exception) == f"no pod has said anything yet: there is no log in {job.logs}"
+
+
 def test_logs_are_the_last_lines_of_each_pod_the_newest_last(job: WorkDir) -> None:
     assert rljob("logs", "sums", "--tail", "2").stdout.splitlines() == [
         "==> sums-trainer-0 <==",

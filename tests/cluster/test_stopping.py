@@ -143,6 +143,18 @@ def test_a_work_directory_that_cannot_be_made_is_said_in_a_sentence(toys: Toys) 
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("system", ["/sys", "/proc"])
+def test_a_read_only_work_directory_is_said_in_a_sentence(toys: Toys, system: str) -> None:
+    """Where nobody may write, root neither."""
+    (toys.folder / "runs").symlink_to(system)
+    toys.start()
+    code, said = toys.end()
+    assert code == 2
+    assert said.startswith(f"cannot write to the work directory {system}/")
+    assert "choose another with --work-dir" in said
+    assert "Traceback" not in said
+
+
 def test_a_full_work_directory_is_said_in_a_sentence(toys: Toys) -> None:
     toys.start(limit_bytes=64)
     code, said = toys.end()

@@ -53,7 +53,7 @@ class WorkDir:
         reason = error.strerror or str(error)
         return WorkDirError(
             f"cannot write to the work directory {self.path}: {reason}; "
-            "free some space there, or choose another with --work-dir"
+            "make it writable or free some space there, or choose another with --work-dir"
         )
 
     def identify(self, job: RLJob) -> RLJob:

@@ -110,7 +110,7 @@ class Directory:
 
     def steps(self) -> list[int]:
         """Steps that a checkpoint directory stands for, oldest first; drafts are not among them."""
-        names = (_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir())
+        names = (_STEP.fullmatch(path.name) for path in self.checkpoints.glob("*"))
         return sorted(int(name[1]) for name in names if name)
 
 
