@@ -13,7 +13,7 @@ from rljob_operator.happenings import happenings
 from rljob_operator.status import status
 
 
-def told(save_seconds: float | None, before: Status | None = None, **checkpoint: Manifest) -> Status:
+def told(save_seconds: float | None, before: Status | None = None, **checkpoint: object) -> Status:
     """The status of a job that has 100 s to leave, once a save took so long."""
     knobs: Manifest = {"onPreemption": {"gracePeriodSeconds": 100}} | checkpoint
     progress = a_progress(checkpoint=a_checkpoint(), checkpoint_count=1, save_seconds=save_seconds)
