@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -44,9 +45,9 @@ class StateBackend(FileBackend):
 class SavingJob:
     """A job on a volume: an attempt of one rank."""
 
-    def __init__(self, root: Path, attempt: int = 1, keep: int = 2) -> None:
+    def __init__(self, root: Path, attempt: int = 1, keep: int = 2, **spec: Any) -> None:
         alone()
-        self.run: Run = a_run(root, attempt, checkpoint={"keepLatest": keep})
+        self.run: Run = a_run(root, attempt, **{"checkpoint": {"keepLatest": keep}} | spec)
         self.storage: Storage = open_storage(self.run)
         self.saver: Saver = a_saver(self.run, StateBackend(), self.storage)
 

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import wait
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch.distributed as dist
 
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.durable import StorageError
+from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.checkpoint.verify import verify
+from rljob_trainer.leader import Leader
+from rljob_trainer.loop import Loop
+from rljob_trainer.metrics import MetricsLog
+from rljob_trainer.progress import ProgressBoard
+from rljob_trainer.train import leave
 from storage.saving import SavingJob, StateBackend, assert_loads, resumed
 from storage.volumes import Volume
 from trainer.checkpoints import a_run, a_saver
 from trainer.ranks import run_ranks
+from trainer.tiny import make_batch
 
 PAGE = 4096
 Fill = Callable[[Path, Volume, int], object]
@@ -86,6 +96,65 @@ def test_an_attempt_that_finds_no_room_says_so_and_the_next_goes_on(small: Volum
     assert_loads(plan)
 
 
+class TrainingJob(SavingJob):
+    """One that saves every other step, in the background or not, and writes samples and notes at each."""
+
+    def __init__(self, root: Path, *, background: bool) -> None:
+        nothing: Any = None  # a step that is done asks for none of it
+        checkpoint = {"savePeriod": 2, "asyncSave": background}
+        super().__init__(root, checkpoint=checkpoint, logging={"tensorboard": False})
+        self.board, spec = ProgressBoard(self.run), self.run.spec
+        log = MetricsLog(self.run, self.storage.tensorboard, 0)
+        leader = Leader(spec, nothing, nothing, nothing, self.storage, log, self.board, nothing)
+        backend: Any = SimpleNamespace(rng_state=lambda: self.board.progress().step + 1)
+        ranks = (nothing, backend, nothing, nothing)
+        self.loop = Loop(spec, *ranks, self.saver, self.board, leader, LoopState(), 0)
+
+    def train(self, steps: int) -> None:
+        for _ in range(steps):
+            self.loop.finish(make_batch(), {}, 1.0)
+            self.loop.save()
+            while (running := self.saver._running) is not None:
+                wait([running])
+                self.loop.poll_save()
+
+    @property
+    def told(self) -> str:
+        return self.board.progress().save_failure
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_volume_that_fills_while_a_job_trains_costs_no_step(
+    small: Volume, background: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    job, ballast = TrainingJob(small.path / "job", background=background), small.path / "ballast"
+    ballast.mkdir()
+    job.train(3)
+    assert (job.told, job.storage.steps()) == ("", [2])
+    with_bytes(ballast, small, 0)
+    job.train(4)
+    assert "Saving a checkpoint failed: the volume at" in job.told
+    assert "is full" in job.told
+    assert "Training goes on" in job.told
+    assert (job.loop.state.step, job.storage.steps()) == (7, [2])
+    assert "Noting that step 7 is done failed" in caplog.text
+    with pytest.raises(StorageError, match=r"Saving a checkpoint failed: the volume at .* is full"):
+        leave(job.run, job.loop)
+    empty(ballast)
+    job.train(3)
+    assert leave(job.run, job.loop) == "told to go; step 10 is saved"
+    assert (job.told, job.storage.steps()) == ("", [2, 8, 10])
+    assert_loads(resumed(job.storage.root))
+
+
+def test_a_newer_attempt_ends_the_older_one_at_its_next_step(small: Volume) -> None:
+    job = TrainingJob(small.path / "job", background=False)
+    job.train(1)
+    SavingJob(small.path / "job", attempt=2)
+    with pytest.raises(FencedError):
+        job.train(1)
+
+
 def two_ranks_save(root: Path) -> str:
     run = a_run(root, trainer={"numProcPerNode": 2})
     if dist.get_rank() == 0:
@@ -96,15 +165,18 @@ def two_ranks_save(root: Path) -> str:
     if dist.get_rank() == 0:
         with (root / "ballast").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, Volume(root).free_bytes - 20 * PAGE)
-    try:
+    with pytest.raises(StorageError) as told:
         saver.save(LoopState(step=2), rng=2)
-    except StorageError as error:
-        return str(error)
-    return "saved"
+    dist.barrier()
+    if dist.get_rank() == 0:
+        (root / "ballast").unlink()
+    dist.barrier()
+    saver.save(LoopState(step=3), rng=3)
+    return str(told.value)
 
 
-def test_all_ranks_hear_of_it_in_the_same_words(small: Volume) -> None:
+def test_all_ranks_hear_of_it_in_the_same_words_and_save_once_there_is_room(small: Volume) -> None:
     told = run_ranks(2, two_ranks_save, small.path)
     assert told[0] == told[1]
     assert "is full" in told[0]
-    assert [path.name for path in (small.path / "checkpoints").iterdir()] == ["step_1"]
+    assert sorted(path.name for path in (small.path / "checkpoints").iterdir()) == ["step_1", "step_3"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import socket
 import struct
@@ -17,7 +18,7 @@ from rljob_api.progress import Ending, LastWords, Progress, TrainPhase
 from rljob_api.status import CheckpointFacts
 from rljob_trainer.checkpoint.plan import plan_resume
 from rljob_trainer.errors import Mistake
-from rljob_trainer.metrics import MetricsLog
+from rljob_trainer.metrics import MetricsLog, TensorboardLog
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.words import fitted, read_last_words, write_last_words
 from trainer.checkpoints import VERSIONS, a_run, layout, save
@@ -192,6 +193,20 @@ def curve(directory: Path) -> list[tuple[int, float]]:
     events = EventAccumulator(str(directory))
     events.Reload()
     return [(event.step, event.value) for event in events.Scalars("reward")]
+
+
+def test_curves_that_cannot_be_ended_do_not_change_how_a_job_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: TensorboardLog) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    log = MetricsLog(a_run(tmp_path), tmp_path, 0)
+    with monkeypatch.context() as full:
+        full.setattr(TensorboardLog, "close", refuse)
+        log.close()
+    assert "Ending the curves failed: [Errno 28] No space left on device. Training goes on." in caplog.text
+    log.close()
 
 
 def test_a_curve_has_each_step_once_after_a_restart(tmp_path: Path) -> None:

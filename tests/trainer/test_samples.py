@@ -55,6 +55,18 @@ def test_a_line_holds_all_there_is_to_know_of_a_sample(tmp_path: Path) -> None:
     assert SampleRecord.model_validate_json(second).number == 1
 
 
+def test_drafts_of_attempts_that_were_killed_go_and_those_of_newer_ones_stay(tmp_path: Path) -> None:
+    write(tmp_path, 4)
+    for attempt in (1, 2, 3):
+        (tmp_path / "samples" / f"draft.{attempt}").touch()
+    write(tmp_path, 5, attempt=2)
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == [
+        "draft.3",
+        "step_4.jsonl",
+        "step_5.jsonl",
+    ]
+
+
 def test_only_the_newest_steps_are_kept(tmp_path: Path) -> None:
     for step in (8, 9, 10, 11):
         write(tmp_path, step, keep_steps=2)

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from rljob_api.progress import Progress, TrainPhase
 from rljob_api.run import Run
+from rljob_trainer.checkpoint.durable import dispensable
 from rljob_trainer.errors import Mistake
 
 
@@ -150,4 +151,5 @@ class MetricsLog:
 
     def close(self) -> None:
         for log in self._logs:
-            log.close()
+            with dispensable("Ending the curves"):
+                log.close()

@@ -32,4 +32,4 @@ class SaveDue:
 
     def saved(self) -> None:
         """There is a checkpoint: the next failure is a first one again."""
-        self._wait = 1
+        self._again, self._wait = None, 1
