@@ -85,15 +85,17 @@ def ask_logprobs(spec: JobSpec, model: Path, batch: Batch) -> tuple[Tensor, dict
 
 @pytest.mark.parametrize(("kind", "tied"), [("qwen2", True), ("qwen3", False), ("llama", False)])
 @pytest.mark.parametrize("layout", LAYOUTS[:3])
-def test_logprobs_equal_those_of_transformers(
+def test_logprobs_equal_those_of_transformers_and_weights_come_back_bit_for_bit(
     tmp_path: Path, kind: str, tied: bool, layout: tuple[int, int, int]
 ) -> None:
     model, batch = make_model(tmp_path, kind, tied=tied), make_batch()
-    expected = reference_logprobs(model, batch)
-    for logprobs, _ in run_ranks(
+    expected, files = reference_logprobs(model, batch), files_of(model)
+    for logprobs, weights in run_ranks(
         layout[0] * layout[1] * layout[2], ask_logprobs, make_spec(*layout), model, batch
     ):
         torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)
+        assert weights.keys() == files.keys()
+        assert all(torch.equal(tensor, files[name]) for name, tensor in weights.items())
 
 
 def grpo(batch: Batch, old: Tensor) -> tuple[Batch, LossFunction]:

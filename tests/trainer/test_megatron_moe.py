@@ -14,6 +14,7 @@ from trainer import tiny
 from trainer.ranks import run_ranks
 from trainer.test_megatron import (
     ask_logprobs,
+    export,
     files_of,
     make_batch,
     reference_logprobs,
@@ -83,3 +84,12 @@ def test_updates_equal_those_of_plain_torch(tmp_path: Path, kind: str, layout: d
             assert result.metrics == pytest.approx(reference.metrics, abs=1e-5)
             assert result.grad_norm == pytest.approx(reference.grad_norm, rel=1e-4)
             assert math.isfinite(result.learning_rate)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_export_of_spread_experts_loads_in_transformers(tmp_path: Path, kind: str) -> None:
+    model = make_model(tmp_path / "model", kind)
+    trained = run_ranks(2, export, make_spec(expert=2, ranks=2), model, tmp_path / "export")
+    exported = reference_logprobs(tmp_path / "export", make_batch())
+    torch.testing.assert_close(trained[0], exported, atol=1e-5, rtol=0)
+    assert not torch.allclose(exported, reference_logprobs(model, make_batch()), atol=1e-3)

@@ -20,13 +20,14 @@ from megatron.core.distributed import (
 )
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.optimizer import MegatronOptimizer, OptimizerConfig, get_megatron_optimizer
-from megatron.core.optimizer.distrib_optimizer import HAVE_APEX_OR_TE, DistributedOptimizer
+from megatron.core.optimizer.distrib_optimizer import HAVE_APEX_OR_TE
 from megatron.core.transformer.module import Float16Module
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor, nn
 
 from rljob_api.parallelism import Optimizer as OptimizerSpec
 from rljob_trainer.backend.megatron import cpu
+from rljob_trainer.backend.megatron.buckets import PaddedOptimizer
 from rljob_trainer.backend.protocol import NonFiniteGradientError
 
 logger = logging.getLogger(__name__)
@@ -97,8 +98,7 @@ def build_optimizer(chunks: list[DistributedDataParallel], spec: OptimizerSpec) 
         # 0 for 1-D parameters. Only Megatron's own scheduler would apply it, and there is none here.
         group["weight_decay"] = spec.weight_decay * group["wd_mult"]
     for part in optimizer.chained_optimizers:
-        if not HAVE_APEX_OR_TE:
-            part.__class__ = MendedOptimizer
+        part.__class__ = PaddedOptimizer if HAVE_APEX_OR_TE else MendedOptimizer
     return optimizer
 
 
@@ -118,7 +118,7 @@ def update(optimizer: MegatronOptimizer, learning_rate: float, *, check_finite: 
     return norm
 
 
-class MendedOptimizer(DistributedOptimizer):  # type: ignore[misc]  # megatron-core has no types
+class MendedOptimizer(PaddedOptimizer):
     """The distributed optimizer over torch's AdamW, able to save before its first update and to load."""
 
     def state_dict(self) -> Any:
