@@ -30,6 +30,9 @@ def main(names: list[str]) -> int:
         sys.stderr.write(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES + ON_REQUEST)}\n")
         return 2
     if len(names) == 1:
+        signal.signal(
+            signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+        )  # so that it ends what it started
         measure(names[0])
         return 0
     # A process each: what one leaves in memory or environment does not slow the next.
@@ -46,7 +49,7 @@ def measured(name: str) -> bool:
             return process.wait(PATIENCE_SECONDS) == 0
         except subprocess.TimeoutExpired:
             sys.stderr.write(f"{name} has not ended after {PATIENCE_SECONDS:g} s and is stopped\n")
-            process.send_signal(signal.SIGINT)  # so that it ends what it started
+            process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_SECONDS)
             process.kill()
