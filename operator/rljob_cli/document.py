@@ -78,7 +78,8 @@ def read_document(path: Path) -> Document:
             [Problem(file, mark.line + 1, mark.column + 1, "", f"not YAML: {error.problem}")]
         ) from None
     except YAMLError as error:
-        raise InvalidJob([Problem(file, 0, 0, "", f"not YAML: {error}")]) from None
+        reason = str(error).splitlines()[0]
+        raise InvalidJob([Problem(file, 0, 0, "", f"not YAML: {reason}")]) from None
     return document
 
 
@@ -93,6 +94,8 @@ def _text(path: Path) -> str:
         message = "this file may not be read; change its permissions."
     except UnicodeDecodeError as error:
         message = f"not a text file in UTF-8: {error.reason} at byte {error.start}."
+    except OSError as error:
+        message = f"this file cannot be read: {error.strerror}."
     raise InvalidJob([Problem(str(path), 0, 0, "", message)])
 
 

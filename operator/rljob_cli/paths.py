@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from rljob_api.data import Dataset
@@ -27,11 +28,26 @@ def missing_paths(document: Document, spec: JobSpec, folder: Path) -> list[Probl
 
 
 def _missing_model(document: Document, spec: JobSpec, folder: Path) -> Problem | None:
-    path = folder / Path(spec.model.source).expanduser()
-    if not spec.model.is_directory or path.is_dir() or _mounted(spec, spec.model.source):
+    path = _place(folder, spec.model.source)
+    if not spec.model.is_directory or _holds(path.is_dir) or _mounted(spec, spec.model.source):
         return None
     message = f"no directory {path}. Name one that holds a Hugging Face checkpoint, or an id of the hub."
     return document.problem(("spec", "model", "source"), message)
+
+
+def _place(folder: Path, source: str) -> Path:
+    try:
+        return folder / Path(source).expanduser()
+    except RuntimeError:  # the home of somebody who is not there
+        return folder / source
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    """No file has a name that the system refuses, for example because it is too long."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _mounted(spec: JobSpec, path: str) -> bool:
@@ -41,8 +57,8 @@ def _mounted(spec: JobSpec, path: str) -> bool:
 def _missing_data(document: Document, name: str, dataset: Dataset, folder: Path) -> Problem | None:
     if not dataset.is_file:
         return None
-    path = folder / Path(dataset.source).expanduser()
-    if path.is_file():
+    path = _place(folder, dataset.source)
+    if _holds(path.is_file):
         return None
     message = f"no file {path}. Name a .jsonl or .parquet file that exists."
     return document.problem(("spec", "data", name, "source"), message)

@@ -125,10 +125,11 @@ def test_a_rule_about_an_absent_field_points_at_its_nearest_parent(tmp_path: Pat
         ),
         ("a: [1\nb: 2\n", "job.yaml:2:2: not YAML: expected ',' or ']', but got ':'"),
         ("a: !!python/name:os.system x\n", "job.yaml:1:4: not YAML: could not determine a constructor"),
+        ("a: \0\n", "job.yaml: not YAML: unacceptable character #x0000: special characters are not allowed"),
         ("{a: 1}: 2\n", "job.yaml:1:1: a key must be a word."),
         ("a: &a {b: *a}\n", "nested too deeply."),
     ],
-    ids=["empty", "comment", "two", "list", "twice", "open", "tag", "key", "endless"],
+    ids=["empty", "comment", "two", "list", "twice", "open", "tag", "zero", "key", "endless"],
 )
 def test_a_file_that_is_no_job_is_told_as_one_sentence(tmp_path: Path, text: str, told: str) -> None:
     (line,) = said(tmp_path, text)
@@ -142,6 +143,8 @@ def test_an_empty_document_behind_the_job_is_nothing(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert [problem.message for problem in problems_of(tmp_path / "none.yaml")] == ["no such file."]
     assert [problem.message[:19] for problem in problems_of(tmp_path)] == ["this is a directory"]
+    assert "cannot be read: File name too long" in problems_of(tmp_path / ("x" * 300))[0].message
+    assert "cannot be read: Not a directory" in problems_of(written(tmp_path, GOOD) / "job.yaml")[0].message
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\xff\xfe\x00")
     assert problems_of(binary)[0].message.startswith("not a text file in UTF-8")
@@ -164,6 +167,13 @@ def test_local_paths_must_exist_and_start_at_the_file(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "data.jsonl").touch()
     assert problems_of(written(tmp_path, text)) == []
+
+
+@pytest.mark.parametrize("source", ["~who-is-not-there/model", "./" + "x" * 300])
+def test_a_path_that_cannot_be_is_missing_like_any_other(tmp_path: Path, source: str) -> None:
+    text = GOOD.replace('model: {source: "builtin:addition"}', f'model: {{source: "{source}"}}')
+    (line,) = said(tmp_path, text)
+    assert "spec.model.source: no directory" in line
 
 
 def test_the_error_carries_every_problem(tmp_path: Path) -> None:
