@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from rljob_api.job import JobSpec
 from trainer import tiny
@@ -16,6 +22,11 @@ from trainer.test_megatron_layouts import make_spec
 MIB = 1 << 20
 BUCKET = 6 * MIB
 LAYERS = 16
+
+
+def large_model(directory: Path) -> Path:
+    sizes = {"hidden_size": 256, "intermediate_size": 2048, "num_hidden_layers": LAYERS}
+    return tiny.make_model(directory, "qwen3", tied=True, **sizes)
 
 
 def peak(spec: JobSpec, model: Path, limit: int) -> tuple[int, int]:
@@ -39,11 +50,66 @@ def resident(field: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
+class NewTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own
+    """Bytes of the storages that were made while it lasts: how many are alive, and were at worst."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
+        self.alive = self.most = 0
+        self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def __torch_dispatch__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        given = {
+            leaf.untyped_storage() for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)
+        }
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor) and leaf.device.type != "meta":
+                self._note(leaf.untyped_storage(), given)
+        return result
+
+    def _note(self, storage: torch.UntypedStorage, given: set[torch.UntypedStorage]) -> None:
+        if storage in self._known or storage in given:
+            return
+        self._known.add(storage)
+        size = storage.nbytes()
+        self.alive += size
+        self.most = max(self.most, self.alive)
+        weakref.finalize(storage, self._gone, size)
+
+    def _gone(self, size: int) -> None:
+        self.alive -= size
+
+
+def most_alive(spec: JobSpec, model: Path, limit: int) -> tuple[int, int]:
+    """Bytes of all weights, and of the tensors that were alive beside the model at worst while they went by."""
+    from rljob_trainer.backend.megatron.backend import MegatronBackend
+    from rljob_trainer.backend.megatron.export import Export
+
+    backend = MegatronBackend(spec, model, converted(model), reference=False)
+    export = Export(backend.chunks, backend.architecture, backend.place, backend.dtype, limit)
+    with NewTensors() as tensors:
+        total = sum(tensor.nbytes for _, tensor in export.weights())
+    return total, tensors.most
+
+
+@pytest.mark.parametrize("cut", [{"tensor": 2}, {"pipeline": 2}], ids=str)
+def test_no_more_than_three_buckets_are_alive_at_a_time(tmp_path: Path, cut: dict[str, int]) -> None:
+    model, spec = large_model(tmp_path), tiny.megatron_spec(2, cut)
+    for total, most in run_ranks(2, most_alive, spec, model, BUCKET):
+        assert BUCKET < most <= 3 * BUCKET, f"{most / BUCKET:.2f} buckets, of {total / BUCKET:.0f} in all"
+    for total, most in run_ranks(2, most_alive, spec, model, 1024 * MIB):
+        assert most > total, "what is alive is seen"
+
+
 @pytest.mark.parametrize(("limit", "bounded"), [(BUCKET, True), (1024 * MIB, False)])
 def test_extra_memory_is_that_of_buckets(tmp_path: Path, limit: int, bounded: bool) -> None:
-    model = tiny.make_model(
-        tmp_path, "qwen3", tied=True, num_hidden_layers=LAYERS, hidden_size=256, intermediate_size=2048
-    )
-    for total, extra in run_ranks(2, peak, make_spec("virtual-stages"), model, limit):
+    for total, extra in run_ranks(2, peak, make_spec("virtual-stages"), large_model(tmp_path), limit):
         assert total > 80 * MIB
         assert (extra < total / 2) == bounded, f"{extra / MIB:.1f} MiB of {total / MIB}"

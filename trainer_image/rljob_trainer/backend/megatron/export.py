@@ -60,6 +60,7 @@ class Export:
                 tensors = self._told(tensors, bucket, group, holder)
             assert tensors is not None
             yield from zip((name for placed in bucket for name in placed.entry.hf), tensors, strict=True)
+            del tensors  # before the next are gathered
 
     def _shapes(self, everything: list[Placed]) -> Shapes:
         own = {

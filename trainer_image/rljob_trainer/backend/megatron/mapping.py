@@ -195,7 +195,7 @@ def join(cut: Cut, shards: list[Tensor], architecture: Architecture) -> list[Ten
     """Whole Hugging Face tensors from the shards of all ranks that share them, in order."""
     match cut:
         case Cut.WHOLE:
-            return [shards[0]]
+            return [shards[0].clone()]  # a view would keep all that it was gathered with
         case Cut.VOCAB:
             return [torch.cat(shards)[: architecture.vocab]]
         case Cut.COLUMNS:
