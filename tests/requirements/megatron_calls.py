@@ -67,7 +67,7 @@ class Watch:
 
 
 def train_save_and_resume(run: Run, model: Path) -> Called:
-    """Two updates, a checkpoint as the loop saves it, and a second attempt that loads it. Collective."""
+    """Three updates, a checkpoint as the loop saves it, and a second attempt that loads it. Collective."""
     from megatron.core import dist_checkpointing, parallel_state
 
     from rljob_trainer.backend.megatron import optimizer
@@ -84,7 +84,7 @@ def train_save_and_resume(run: Run, model: Path) -> Called:
         ):
             watched.enter_context(watch.on(owner, name))
         backend = build(run.spec, model, reference=True)
-        rates = [_rate_of_step(backend, number) for number in range(2)]
+        rates = [_rate_of_step(backend, number) for number in range(3)]
         _save(run, backend)
         reason = _resume(run.model_copy(update={"attempt": 2, "token": "token-2"}), backend)
     return Called(

@@ -11,11 +11,14 @@ import logging
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.checkpoint import state_dict_saver
 
 from requirements.interrupted import build
 from requirements.megatron_calls import Called, train_save_and_resume
@@ -23,6 +26,7 @@ from rljob_api.job import JobSpec
 from rljob_api.run import Run
 from rljob_trainer import distributed
 from rljob_trainer.backend.protocol import NonFiniteGradientError
+from rljob_trainer.checkpoint import shards
 from trainer.checkpoints import a_run
 from trainer.ranks import run_ranks
 from trainer.test_megatron import grpo, make_batch, make_model
@@ -41,18 +45,16 @@ OVERRIDES: Knobs = {
         "checkForNanInGrad": False,
         "loggingLevel": 10,
         "optimizer": {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "weightDecay": 0.2, "maxGradNorm": 0.5},
-        "scheduler": {"warmupSteps": 4, "decay": "linear"},
+        "scheduler": {"warmupSteps": 2, "decay": "linear", "minFactor": 0.5},
     },
 }
 
 
 def a_megatron_run(directory: Path, **spec: Any) -> Run:
-    blocks: Knobs = {"checkpoint": {}, "megatron": {}, **spec}
+    blocks: Knobs = {"checkpoint": {}, "megatron": {}, "trainer": {"numProcPerNode": 2}, **spec}
     blocks["checkpoint"] = {**blocks["checkpoint"], "savePeriod": 2}
     grpo = {"maxSteps": 6, "learningRate": 1e-2}
-    return a_run(
-        directory, backend="megatron", trainer={"numProcPerNode": 2}, algorithm={"grpo": grpo}, **blocks
-    )
+    return a_run(directory, backend="megatron", algorithm={"grpo": grpo}, **blocks)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,29 @@ def test_async_save(called: dict[str, list[Called]], job: str, background: bool)
     assert [rank.saves[0]["background"] for rank in called[job]] == [background] * 2
 
 
+def save_behind_a_gate(spec: JobSpec, model: Path, directory: Path) -> tuple[int, int]:
+    """Files of tensors when a background save has returned, and when it is done; nothing is written in between."""
+    backend, gate, write = build(spec, model), Event(), state_dict_saver.save
+
+    def gated(*arguments: Any, **options: Any) -> Any:
+        assert gate.wait(60)
+        return write(*arguments, **options)
+
+    with mock.patch.object(shards, "save", gated):
+        wait = backend.save_checkpoint(directory, optimizer=True, rng=backend.rng_state(), background=True)
+        before = len([*directory.glob("*.distcp")])
+        gate.set()
+        wait()
+    return before, len([*directory.glob("*.distcp")])
+
+
+def test_a_save_in_the_background_returns_before_its_files_exist(tmp_path: Path) -> None:
+    model, directory = make_model(tmp_path / "model", "qwen3", tied=True), tmp_path / "step"
+    directory.mkdir()
+    spec = a_megatron_run(tmp_path, trainer={"numProcPerNode": 1}).spec
+    assert run_ranks(1, save_behind_a_gate, spec, model, directory) == [(0, 1)]
+
+
 @pytest.mark.parametrize(("job", "sharding"), [("left out", "dp_reshardable"), ("set", "fully_reshardable")])
 def test_optimizer_sharding(called: dict[str, list[Called]], job: str, sharding: str) -> None:
     assert [rank.saves[0]["optimizer sharding"] for rank in called[job]] == [sharding] * 2
@@ -116,8 +141,9 @@ def test_logging_level(called: dict[str, list[Called]], job: str, level: int) ->
 @pytest.mark.parametrize(
     ("job", "expected", "rates"),
     [
-        ("left out", (0.9, 0.999, 1e-8, 0.01, 1.0), [1e-2, 1e-2]),
-        ("set", (0.8, 0.95, 1e-6, 0.2, 0.5), [0.25e-2, 0.5e-2]),
+        ("left out", (0.9, 0.999, 1e-8, 0.01, 1.0), [1e-2, 1e-2, 1e-2]),
+        # Up in two steps, then down to half at step 6: the third update is a quarter of that way.
+        ("set", (0.8, 0.95, 1e-6, 0.2, 0.5), [0.5e-2, 1e-2, 0.875e-2]),
     ],
 )
 def test_optimizer_and_schedule(
