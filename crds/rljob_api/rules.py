@@ -49,6 +49,8 @@ RESERVED_VLLM_ARGS = [
     "--uds",
     "--middleware",
     "--api-key",
+    "--api-server-count",
+    "--headless",
     "--root-path",
     "--weight-transfer-config",
     "--worker-extension-cls",
@@ -70,7 +72,7 @@ RESERVED_VLLM_ARGS = [
 ]
 """vLLM arguments that the operator sets, or that would undo what it sets. vLLM takes any beginning of a name for it."""
 
-RESERVED_VLLM_FAMILIES = ["-tp", "-pp", "-dp", "--data-parallel-", "--ssl-"]
+RESERVED_VLLM_FAMILIES = ["-asc", "-tp", "-pp", "-dp", "--data-parallel-", "--ssl-"]
 """Beginnings of further such arguments."""
 
 MEGATRON_CHECKPOINT_KNOBS = [

@@ -124,7 +124,7 @@ class AttemptStatus(Record):
     from_step: int | None = None
     """Step that this attempt went on from; absent until it is known."""
     lost_steps: int | None = None
-    """Finished steps that the attempt before had to repeat."""
+    """Finished steps that this attempt has to repeat; absent where it cannot be known, as after a power cut."""
     exactness: Exactness | None = None
     reason: str = ""
     """Why the attempt before this one ended, or `FirstAttempt`."""
