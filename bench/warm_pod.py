@@ -17,7 +17,9 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Literal
 
+from pids import alive
 from rljob_api.run import Run
+from waiting import until
 
 Container = Literal["convert", "train"]
 PR_SET_PDEATHSIG = 1
@@ -84,10 +86,12 @@ class WarmPod:
         return sorted(int(pid) for pid in children.split())
 
     def kill(self) -> None:
-        """All of it, at once: its node is lost."""
+        """All of it, at once: its node is lost. Once this returns its ports are free."""
+        ranks = self.ranks()
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.join()
+        until(lambda: not any(alive(rank) for rank in ranks), "its ranks are gone")
 
     def wait(self, seconds: float) -> int:
         """Until it ended by itself; the exit code. Raises `TimeoutError`, and then nothing of it is left."""
