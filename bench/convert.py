@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -49,8 +50,9 @@ def measure(folder: Path) -> Result:
         },
         comment="What `rljob_trainer convert` does once it has imported torch and Megatron: ranks forked and met, the"
         " model streamed into Megatron's format, hashed, flushed, described and renamed. The floor: two threads that"
-        " read the model's file and write its bytes to two new files, flushed; nothing is hashed. Memory is what a"
-        " rank's resident memory rose by at its highest, mapped files included.",
+        " read the model's file and write its bytes to two new files, flushed; nothing is hashed. Over it: the"
+        " checksums by which a damaged entry is found, which the row `sha256` shows alone, and forking ranks that meet."
+        " Memory is what a rank's resident memory rose by at its highest, mapped files included.",
     )
 
 
@@ -64,6 +66,7 @@ def in_a_warm_process(folder: Path, size: int) -> tuple[Seconds, list[int]]:
         {
             "conversion": lambda: convert(folder, size, grown),
             "floor": lambda: timed(lambda: copy(folder / "model" / "model.safetensors", folder / "floor")),
+            "sha256 of the same bytes": lambda: timed(lambda: checksums(folder)),
         }
     )
     dist.init_process_group("gloo")  # the harness ends the one it made
@@ -116,6 +119,17 @@ def _copy_half(source: Path, target: Path, start: int, length: int) -> None:
             writer.write(memoryview(buffer)[:count])
             length -= count
         os.fsync(writer.fileno())
+
+
+def checksums(folder: Path) -> None:
+    """Of what `copy` wrote."""
+    with ThreadPoolExecutor(RANKS) as pool:
+        list(pool.map(_checksum, [Path(f"{folder / 'floor'}-{n}") for n in range(RANKS)]))
+
+
+def _checksum(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def whole_step(folder: Path) -> float:
