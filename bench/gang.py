@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
@@ -50,7 +51,8 @@ def loop_here(run: Run) -> Iterator[WatchedLoop]:
     ranks = ranks_here()
     with ExitStack() as open_things:
         preemption = Preemption(ranks.store, ranks.control)
-        loop = WatchedLoop(**vars(prepare(run, ranks, ProgressBoard(run), preemption, open_things)))
+        prepared = prepare(run, ranks, ProgressBoard(run), preemption, open_things)
+        loop = WatchedLoop(**{each.name: getattr(prepared, each.name) for each in fields(prepared)})
         loop.push_weights()
         yield loop
 
