@@ -30,11 +30,11 @@ log = logging.getLogger(__name__)
 class Sink(Protocol):
     """Who keeps what a watch finds."""
 
-    def replace(self, scope: str, items: list[Manifest], version: int) -> None:
-        """All that there is at that version; what is not among them is gone."""
-
     def changed(self, manifest: Manifest) -> None:
         """There, in this version."""
+
+    def sweep(self, scope: str, present: set[str], version: int) -> None:
+        """A list of that version had these UIDs, each told by `changed`: what is not among them is gone."""
 
     def deleted(self, manifest: Manifest) -> None:
         """Gone; the manifest is its last state."""
@@ -74,18 +74,20 @@ class Watch:
                 await self._rest(error)
 
     async def _list(self) -> str:
-        """Page by page; the version from which to follow."""
-        items: list[Manifest] = []
+        """Page by page, so that no more than a page of whole objects is held; the version from which to follow."""
+        present: set[str] = set()
         more = {"limit": str(PAGE), "labelSelector": self._scope.selector}
         accept = METADATA_LIST if self._scope.metadata_only else JSON
         while True:
             page = await self._client.send("GET", self._path(), params=more, accept=accept)
-            items += page["items"] or []  # null for an empty list of metadata
+            for item in page["items"] or []:  # null for an empty list of metadata
+                self._sink.changed(item)
+                present.add(item["metadata"]["uid"])
             version = str(page["metadata"]["resourceVersion"])
             if not (token := page["metadata"].get("continue")):
                 break
             more = {**more, "continue": token}
-        self._sink.replace(self._scope.namespace, items, int(version))
+        self._sink.sweep(self._scope.namespace, present, int(version))
         self._pause = FIRST_PAUSE_SECONDS
         self.synced.set()
         return version

@@ -154,16 +154,18 @@ class ListedJobs:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._newest: Manifest | None = None
 
     async def run(self, told: Told) -> NoReturn:
         self._told = told
         await Watch(self._client, Scope(JOBS, "", "", False), self).run()
 
-    def replace(self, scope: str, items: list[Manifest], version: int) -> None:
-        for item in items:
-            self._told(None, item)
+    def sweep(self, scope: str, present: set[str], version: int) -> None:
+        if self._newest is not None and self._newest["metadata"]["uid"] in present:
+            self._told(None, self._newest)
 
     def changed(self, manifest: Manifest) -> None:
+        self._newest = manifest
         self._told("MODIFIED", manifest)
 
     def deleted(self, manifest: Manifest) -> None:

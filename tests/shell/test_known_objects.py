@@ -38,7 +38,7 @@ class Cache(Objects[str]):
 
 def test_an_answer_is_known_before_the_watch_tells_of_it() -> None:
     cache = Cache()
-    cache.replace("", [], 5)
+    cache.sweep("", set(), 5)
     cache.written(an_object(version=7))
     assert cache.names == ["one"]
     cache.changed(an_object(version=7))
@@ -65,14 +65,15 @@ def test_a_list_shows_what_is_gone_but_not_what_came_after_it() -> None:
     cache = Cache()
     cache.changed(an_object("gone", version=3))
     cache.written(an_object("after", version=9))
-    cache.replace("", [an_object("there", version=4)], 5)
+    cache.changed(an_object("there", version=4))
+    cache.sweep("", {"uid-there"}, 5)
     assert cache.names == ["after", "there"]
 
 
 def test_a_list_of_one_namespace_says_nothing_of_others() -> None:
     cache = Cache()
     cache.changed(an_object(version=3))
-    cache.replace("elsewhere", [], 5)
+    cache.sweep("elsewhere", set(), 5)
     assert cache.names == ["one"]
 
 

@@ -27,12 +27,10 @@ TRIALS = 40
 
 
 def a_relist_forgets_deletions(patch: pytest.MonkeyPatch) -> None:
-    def replaced(self: Any, scope: str, items: list[Any], version: int) -> None:
-        for item in items:
-            self._keep(item)
+    def sweep(self: Any, scope: str, present: set[str], version: int) -> None:
         self._reached[scope] = version
 
-    patch.setattr(objects.Objects, "replace", replaced)
+    patch.setattr(objects.Objects, "sweep", sweep)
 
 
 def a_failed_pass_is_not_tried_again(patch: pytest.MonkeyPatch) -> None:

@@ -50,17 +50,14 @@ class Objects(Generic[T]):
         if _version(manifest) > self._seen(manifest["metadata"]["namespace"]):
             self._keep(manifest)
 
-    def replace(self, scope: str, items: list[Manifest], version: int) -> None:
-        found = {item["metadata"]["uid"] for item in items}
-        for item in items:
-            self._keep(item)
-        for key, one in self._inside(scope):
-            if one.uid not in found and one.version <= version:
-                self._drop(key, one)
-        self._reached[scope] = max(version, self._reached.get(scope, 0))
-
     def changed(self, manifest: Manifest) -> None:
         self._keep(manifest)
+
+    def sweep(self, scope: str, present: set[str], version: int) -> None:
+        for key, one in self._inside(scope):
+            if one.uid not in present and one.version <= version:
+                self._drop(key, one)
+        self._reached[scope] = max(version, self._reached.get(scope, 0))
 
     def deleted(self, manifest: Manifest) -> None:
         metadata = manifest["metadata"]
