@@ -100,7 +100,7 @@ class Proxy:
             await stop.wait()
             self._cut()
             await runner.cleanup()
-        await asyncio.sleep(0.1)  # aiohttp closes TLS connections in the background
+        await asyncio.sleep(0.5)  # aiohttp closes TLS connections in the background, on a busy machine late
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         watch = request.query.get("watch") in ("1", "true")
