@@ -44,9 +44,11 @@ CONVERSIONS_ENV = "NRL_MEGATRON_CHECKPOINT_DIR"
 CONVERSIONS_PATH = f"{CACHE_PATH}/megatron"
 
 REWARD_PATH = "/etc/rljob-reward"
+"""Where Python finds a reward that comes in a ConfigMap."""
+
 AUTHORITY_PATH = "/etc/rljob-ca"
 AUTHORITY_VOLUME = "rljob-ca"
-"""Where Python finds a reward that comes in a ConfigMap."""
+"""Where containers find the certificates of `jobDefaults.caConfigMap`."""
 
 PROGRESS_URL_PATH = "/progress"
 HEALTH_URL_PATH = "/health"
