@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from rljob_operator.cluster.workdir import WorkDir
+from rljob_api.status import Status
+from rljob_operator.cluster.workdir import WorkDir, WorkDirError
 from rljob_trainer.checkpoint.directory import JOB_FILE, Directory
 
 from .errors import UserMistake
@@ -47,6 +48,14 @@ def find_work_dir(job: str | None) -> WorkDir:
         if (place / JOB_FILE).is_file():
             return WorkDir(place)
     raise UserMistake(f"no job was run in {_listed(_places(job))}; {_choices()}")
+
+
+def read_status(work_dir: WorkDir) -> Status | None:
+    """None before the first. Raises `UserMistake` for one that is damaged."""
+    try:
+        return work_dir.read_status()
+    except WorkDirError as error:
+        raise UserMistake(str(error)) from error
 
 
 def find_storage(job: str | None) -> Directory:

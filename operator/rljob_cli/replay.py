@@ -29,7 +29,7 @@ from .display import Display, JsonLines, PlainLines
 from .errors import UserMistake
 from .load import load_job
 from .output import Output, OutputOption
-from .places import StoredJob, find_storage
+from .places import StoredJob, find_storage, read_status
 from .run import run_job
 from .samples import STEP_FILE
 
@@ -159,7 +159,7 @@ def _curves(storage: Directory) -> Curves:
 
 def _caveat(place: Path) -> str:
     """What keeps the replay itself from being exact; empty if nothing does."""
-    told = condition(WorkDir(place).read_status(), ConditionType.RESUME_EXACT)
+    told = condition(read_status(WorkDir(place)), ConditionType.RESUME_EXACT)
     return told.message if told is not None and told.status == "False" else ""
 
 

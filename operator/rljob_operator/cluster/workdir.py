@@ -79,8 +79,14 @@ class WorkDir:
         )
 
     def read_status(self) -> Status | None:
+        """None before the first. Raises `WorkDirError` for one that was not written here so."""
         path = self.path / "status.json"
-        return Status.model_validate_json(path.read_text()) if path.exists() else None
+        try:
+            return Status.model_validate_json(path.read_text()) if path.exists() else None
+        except ValueError as error:
+            raise WorkDirError(
+                f"{path} is damaged; remove it, and the next `rljob run` writes it anew"
+            ) from error
 
     def write_status(self, status: Status) -> None:
         write(self.path / "status.json", status.model_dump_json(by_alias=True, indent=2))
