@@ -6,6 +6,7 @@ from rljob_api.job import JobSpec
 from rljob_api.reasons import Reason
 from rljob_api.rules import broken_rules
 from rljob_api.status import ConditionType, Status
+from rljob_operator.status_reading import condition
 
 
 def hint(spec: JobSpec, status: Status) -> str:
@@ -23,11 +24,9 @@ def hint(spec: JobSpec, status: Status) -> str:
 
 
 def _without_room(status: Status) -> bool:
+    ready = condition(status, ConditionType.PODS_READY)
     lacking = (Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED)
-    return any(
-        one.type is ConditionType.PODS_READY and one.status == "False" and one.reason in lacking
-        for one in status.conditions
-    )
+    return ready is not None and ready.status == "False" and ready.reason in lacking
 
 
 def _with_nodes(spec: JobSpec, nodes: int) -> JobSpec:
