@@ -22,7 +22,7 @@ from builders import (
 )
 from rljob_api.job import RLJob
 from rljob_api.progress import Ending, Resumed, TrainPhase
-from rljob_api.status import CheckpointFacts, Condition, ConditionType, Exactness, Failure, Phase, Status
+from rljob_api.status import Condition, ConditionType, Exactness, Failure, Phase, Status
 from rljob_operator import times
 from rljob_operator.decide import Decision, Ended, GivenBack, Goal
 from rljob_operator.decide.verdict import sentence
@@ -150,16 +150,7 @@ def test_the_attempt_says_what_it_went_on_from() -> None:
 
 
 def test_a_checkpoint_stays_known_while_the_next_attempt_has_not_looked() -> None:
-    facts = CheckpointFacts(
-        step=3,
-        time=times.to_text(NOW),
-        path="p",
-        bytes=1,
-        verified=True,
-        has_rng=True,
-        has_optimizer=True,
-        layout="l",
-    )
+    facts = a_checkpoint(3)
     first = told(seen(a_trainer(), progress=a_progress(checkpoint=facts, checkpoint_count=2)))
     later = told(seen(a_trainer()), job=a_job(first))
     assert later.checkpoint.latest == facts

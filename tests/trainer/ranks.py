@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined] # public, but not in __all__
 
+from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.memory import freeze_imports, keep_freed_memory
 
 T = TypeVar("T")
@@ -146,3 +147,16 @@ def _join(rank: int, world: int, port: int, backend: str) -> None:
     random.seed(0)  # a forked process starts with its parent's state
     store = TCPStore("127.0.0.1", port, None, is_master=False)
     dist.init_process_group(backend, store=store, rank=rank, world_size=world)
+
+
+class StopAt:
+    """A backend's `Poll`, collective as in the loop: ranks that ask so often are told to stop."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.asked = count, 0
+
+    def __call__(self) -> None:
+        dist.barrier()
+        self.asked += 1
+        if self.asked == self.count:
+            raise Interrupted

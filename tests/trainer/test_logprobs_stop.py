@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from rljob_api.job import JobSpec
 from rljob_trainer.backend.dtensor.backend import DtensorBackend
 from rljob_trainer.backend.protocol import Backend, Interrupted
 from trainer import test_megatron, tiny
 from trainer.conversions import converted
-from trainer.ranks import run_ranks
+from trainer.ranks import StopAt, run_ranks
 
 
 def build(spec: JobSpec, model: Path) -> Backend:
@@ -30,18 +29,10 @@ def stop_in_logprobs(spec: JobSpec, model: Path, stop_at: int) -> list[tuple[int
     backend, batch = build(spec, model), test_megatron.make_batch()
     found = []
     for logprobs in (backend.logprobs, backend.reference_logprobs):
-        expected, asked = logprobs(batch), 0
-
-        def poll() -> None:
-            nonlocal asked
-            dist.barrier()
-            asked += 1
-            if asked == stop_at:
-                raise Interrupted
-
+        expected, poll = logprobs(batch), StopAt(stop_at)
         with pytest.raises(Interrupted):
             logprobs(batch, poll)
-        found.append((asked, torch.equal(logprobs(batch), expected)))
+        found.append((poll.asked, torch.equal(logprobs(batch), expected)))
     return found
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from rljob_api.algorithm import Grpo
@@ -20,7 +19,7 @@ from rljob_trainer.errors import Mistake
 from rljob_trainer.losses import grpo_loss
 from trainer import tiny
 from trainer.conversions import converted
-from trainer.ranks import run_ranks
+from trainer.ranks import StopAt, run_ranks
 
 LAYOUTS = [(1, 1, 1), (2, 1, 1), (1, 2, 1), (2, 1, 2)]
 """Tensor, pipeline, data."""
@@ -175,22 +174,14 @@ def stop_half_way(spec: JobSpec, model: Path, stop_at: int) -> tuple[int, bool]:
 
     backend = MegatronBackend(spec, model, converted(model), reference=False)
     before = {name: tensor.clone() for name, tensor in backend.weights()}
-    asked = 0
-
-    def poll() -> None:
-        nonlocal asked
-        dist.barrier()
-        asked += 1
-        if asked == stop_at:
-            raise Interrupted
-
+    poll = StopAt(stop_at)
     batch, loss = grpo(make_batch(), backend.logprobs(make_batch()))
     with contextlib.suppress(Interrupted):
         backend.train_step(batch, loss, poll)
     stayed = all(torch.equal(tensor, before[name]) for name, tensor in backend.weights())
     # What is left of the abandoned step must not reach the next one.
     result = backend.train_step(batch, loss, lambda: None)
-    return asked, stayed and math.isfinite(result.grad_norm)
+    return poll.asked, stayed and math.isfinite(result.grad_norm)
 
 
 @pytest.mark.parametrize(("layout", "stop_at"), [((2, 1, 1), 3), ((1, 2, 1), 2)])
