@@ -79,13 +79,13 @@ class Happening:
 
 
 def happenings(before: Status | None, after: Status) -> Iterator[Happening]:
-    """What came about between two statuses of a job, each once."""
+    """What came about between two statuses of a job, each once, causes first."""
     old = before or Status()
-    if after.attempt is not None and (old.attempt is None or after.attempt.number > old.attempt.number):
-        yield _started(after.attempt)
     for failure in after.failures:
         if failure not in old.failures:
             yield _failed(failure)
+    if after.attempt is not None and (old.attempt is None or after.attempt.number > old.attempt.number):
+        yield _started(after.attempt)
     if after.rollout.restarts > old.rollout.restarts:
         note = f"A rollout server was replaced; trainers keep their state ({after.rollout.restarts} so far)."
         yield Happening("Warning", Reason.ROLLOUT_REPLACED, "Replace", note)

@@ -75,6 +75,15 @@ def test_pods_that_wait_for_the_same_are_counted() -> None:
     assert found.message == "3 trainer pods wait: no room"
 
 
+def test_a_cause_that_has_a_name_goes_before_one_that_may_pass() -> None:
+    sandbox = a_rollout(**stuck("FailedCreatePodSandBox", "failed to setup network"))
+    secret = a_trainer(**stuck("CreateContainerConfigError", 'secret "hf" not found'))
+    for pods in ((sandbox, secret), (secret, sandbox)):
+        found = the_hindrance(seen(*pods))
+        assert found is not None
+        assert found.reason == "SecretMissing"
+
+
 @pytest.mark.parametrize(
     ("code", "reason", "message", "expected"),
     [

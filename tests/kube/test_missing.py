@@ -54,8 +54,12 @@ def volume(**source: Manifest) -> Manifest:
 def test_what_is_missing_is_named(place: Place, name: str, trainer: Manifest, reason: str) -> None:
     began = time.monotonic()
     place.submit(name, trainer={"image": BUSYBOX} | trainer, rollout={"image": BUSYBOX})
-    until(lambda: NOTHING in place.status(name).get("message", ""), lambda: place.told(name))
-    assert place.condition("PodsReady", name)["reason"] == reason
+
+    def named() -> bool:
+        why = place.condition("PodsReady", name).get("reason")
+        return why == reason and NOTHING in place.status(name)["message"]
+
+    until(named, lambda: place.told(name))
     print(f"{name}: told after {time.monotonic() - began:.1f} s")
 
 
@@ -65,8 +69,11 @@ def test_gpus_that_are_missing_are_named_and_the_gang_starts_once_a_node_has_the
     accelerator = {"resourceName": "example.com/gpu"}
     trainer = {"image": BUSYBOX, "gpusPerNode": 2}
     place.submit("gpus", trainer=trainer, rollout={"image": BUSYBOX}, accelerator=accelerator)
-    until(lambda: "example.com/gpu" in place.status("gpus").get("message", ""), lambda: place.told("gpus"))
-    assert place.condition("PodsReady", "gpus")["reason"] == "Unschedulable"
+    until(
+        lambda: place.condition("PodsReady", "gpus").get("reason") == "Unschedulable",
+        lambda: place.told("gpus"),
+    )
+    assert "example.com/gpu" in place.status("gpus")["message"]
     cluster.give_gpus("node0", 8, "example.com/gpu")
     until(
         lambda: place.status("gpus").get("restarts", 0) > 0, lambda: place.told("gpus")

@@ -93,8 +93,8 @@ def _why_refused(refusal: Refusal) -> Reason:
 
 
 def _stuck(pods: list[Pod]) -> Hindrance:
-    """The first, and how many wait for the same."""
-    first = pods[0]
+    """The first whose cause has a name, else the first; and how many wait for the same."""
+    first = min(pods, key=lambda pod: _why_stuck(pod) is Reason.POD_WAITS)
     reason = _why_stuck(first)
     alike = [pod for pod in pods if pod.role is first.role and pod.reason == first.reason]
     who = first.name if len(alike) == 1 else f"{len(alike)} {first.role.value} pods"
