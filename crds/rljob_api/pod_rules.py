@@ -26,10 +26,12 @@ UNSAFE_ANNOTATIONS = [
     "io.containerd.",
 ]
 """Beginnings of annotations that a runtime, or an older cluster, takes for a weaker sandbox."""
-OWN_VOLUMES = ["run", "storage", "shm", "tmp", "reward"]
+OWN_VOLUMES = ["run", "storage", "shm", "tmp", "reward", "initial", "rljob-ca"]
 TAKEN_PATHS = [
     "/etc/rljob",
     "/etc/rljob-reward",
+    "/etc/rljob-ca",
+    "/initial",
     "/var/lib/rljob",
     "/tmp",
     "/dev",
@@ -56,7 +58,8 @@ def _within(path: str, other: str) -> bool:
     return path == other or path.startswith(f"{other}/")
 
 
-def _free_path(path: str) -> bool:
+def free_path(path: str) -> bool:
+    """Whether a user may mount something at this absolute path of a container."""
     return not any(_within(path, taken) or _within(taken, path) for taken in TAKEN_PATHS)
 
 
@@ -147,7 +150,7 @@ ROLE_RULES: list[RoleRule] = [
     RoleRule(
         "own-volumes",
         "template.spec.volumes",
-        "the names `run`, `storage`, `shm`, `tmp` and `reward` are the operator's volumes: rename yours.",
+        f"the operator's own volumes are named {', '.join(OWN_VOLUMES)}: rename yours.",
         lambda spec, role: not any(volume.name in OWN_VOLUMES for volume in role.template.spec.volumes),
         f"!self.ROLE.template.spec.volumes.exists(v, v.name in {OWN_VOLUMES})",
     ),
@@ -163,7 +166,7 @@ ROLE_RULES: list[RoleRule] = [
         "volumeMounts",
         "a `mountPath` is at, below or above a directory of the operator or the system "
         f"({', '.join(TAKEN_PATHS)}): choose another.",
-        lambda spec, role: all(_free_path(mount.mount_path) for mount in role.volume_mounts),
+        lambda spec, role: all(free_path(mount.mount_path) for mount in role.volume_mounts),
         f"self.ROLE.volumeMounts.all(m, {TAKEN_PATHS}.all(p, m.mountPath != p && !m.mountPath.startsWith(p + '/')"
         " && !p.startsWith(m.mountPath + '/')))",
     ),

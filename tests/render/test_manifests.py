@@ -14,6 +14,7 @@ from rljob_api.base import EnvVar, Manifest
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.placement import Toleration
+from rljob_api.pod_rules import OWN_VOLUMES, free_path
 from rljob_api.roles import Role
 from rljob_api.run import RUN_FILE, Run
 from rljob_api.status import AttemptStatus, Status
@@ -281,6 +282,17 @@ def test_every_container_trusts_the_administrators_authorities_and_its_pod_mount
             env = {one["name"]: one.get("value") for one in container["env"]}
             assert (env["REQUESTS_CA_BUNDLE"], env["SSL_CERT_FILE"]) == (file, "/x")
             assert "/etc/rljob-ca" in [one["mountPath"] for one in container["volumeMounts"]]
+
+
+@pytest.mark.parametrize("spec", [ON_CPU, ON_GPU | {"backend": "megatron"}, EVERYTHING])
+def test_no_user_can_take_the_name_or_the_path_of_a_volume_of_the_operator(spec: dict[str, Any]) -> None:
+    users = {one["name"] for one in spec["trainer"].get("template", {}).get("spec", {}).get("volumes", ())}
+    pods = [one["spec"] for one in rendered(DEFAULTS, **spec) if one["kind"] == "Pod"]
+    volumes = {volume["name"] for pod in pods for volume in pod["volumes"]} - users
+    containers = [each for pod in pods for each in (*pod.get("initContainers", []), *pod["containers"])]
+    mounts = [mount for each in containers for mount in each["volumeMounts"] if mount["name"] not in users]
+    assert volumes <= set(OWN_VOLUMES)
+    assert not [mount["mountPath"] for mount in mounts if free_path(mount["mountPath"])]
 
 
 def test_policies_can_be_left_to_the_administrator() -> None:
