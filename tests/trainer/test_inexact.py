@@ -1,0 +1,103 @@
+"""Negative controls of the exact resume: what is not restored, or is from another step, does not go unseen.
+
+Runs are compared as those of `e2e/test_exactness.py` are, by what they leave on their volume.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from e2e.volume import Volume, differences
+from rljob_api.manifest import MANIFEST_FILE
+from rljob_api.parallelism import BackendName
+from rljob_api.progress import Ending
+from rljob_trainer.checkpoint.directory import STATE, Directory
+from rljob_trainer.checkpoint.verify import SEAL_FILE, read_manifest, seal, sha256_of, verify
+from trainer.answering import a_model
+from trainer.resuming import Change, Told, a_job, trained, without_the_data_position
+
+STOPPED = 3
+SHARD = f"{STATE}/__1_0.distcp"
+"""What rank 1 has written."""
+
+
+@pytest.fixture(scope="module", params=list(BackendName))
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the model, a run that nothing stopped, and one that was told to go in the middle. Named by its backend."""
+    backend: BackendName = request.param
+    found = tmp_path_factory.mktemp("inexact") / backend
+    found.mkdir()
+    a_model(found / "model")
+    assert trained(a_job(found / "straight", backend)).ending is Ending.COMPLETE
+    told = trained(a_job(found / "stopped", backend), stop=STOPPED)
+    assert told.message == f"told to go; step {STOPPED} is saved"
+    assert Directory(found / "stopped" / "storage").steps() == [STOPPED - 1, STOPPED]
+    return found
+
+
+def stopped(folder: Path, name: str) -> Directory:
+    """A copy of what the stopped run has left, for one test."""
+    shutil.copytree(folder / "stopped", folder / name)
+    return Directory(folder / name / "storage")
+
+
+def went_on(directory: Directory, change: Change | None = None) -> tuple[Told, list[str]]:
+    """What the next attempt told, and what of its end differs from the run that nothing stopped."""
+    folder = directory.root.parent
+    backend = BackendName(folder.parent.name)
+    told = trained(a_job(folder, backend, attempt=2), change=change)
+    assert told.ending is Ending.COMPLETE
+    straight = folder.parent / "straight" / "storage"
+    return told, differences(Volume(directory.root), Volume(straight))
+
+
+def take_an_older_shard(directory: Directory) -> Path:
+    """Rank 1's part of the newest checkpoint becomes that of the one before. The checkpoint."""
+    older, newest = (directory.checkpoint(step) for step in directory.steps())
+    assert (older / SHARD).stat().st_size == (newest / SHARD).stat().st_size, "its size gives nothing away"
+    shutil.copyfile(older / SHARD, newest / SHARD)
+    return newest
+
+
+def vouch_for_it(checkpoint: Path) -> None:
+    """Make the manifest say what is there: as if nothing were compared."""
+    manifest = read_manifest(checkpoint)
+    files = [
+        entry.model_copy(update={"sha256": sha256_of(checkpoint / entry.path)}) for entry in manifest.files
+    ]
+    text = manifest.model_copy(update={"files": files}).model_dump_json(by_alias=True)
+    (checkpoint / MANIFEST_FILE).write_text(text)
+    (checkpoint / SEAL_FILE).write_text(seal(text))
+
+
+def test_a_run_that_was_told_to_go_ends_as_one_that_was_not(folder: Path) -> None:
+    told, differing = went_on(stopped(folder, "exact"))
+    assert (told.exactness, told.skipped, differing) == ("Exact", [], [])
+
+
+def test_a_data_position_that_is_not_restored_is_seen_in_all_that_is_compared(folder: Path) -> None:
+    _, differing = went_on(stopped(folder, "from-the-first-prompt"), without_the_data_position)
+    assert differing == ["losses", "samples", "weights"]
+
+
+def test_one_ranks_shard_of_an_older_step_is_refused_and_the_step_before_is_gone_on_from(
+    folder: Path,
+) -> None:
+    directory = stopped(folder, "older-shard")
+    checkpoint = take_an_older_shard(directory)
+    assert verify(checkpoint) == [f"{SHARD} does not match its checksum"]
+    told, differing = went_on(directory)
+    assert told.skipped[0].startswith(f"The checkpoint of step {STOPPED} was passed over: {SHARD} does not")
+    assert (told.exactness, differing) == ("Exact", []), "the step that is done again comes out the same"
+
+
+def test_an_older_shard_that_nobody_refuses_is_seen_in_losses_and_weights(folder: Path) -> None:
+    directory = stopped(folder, "older-shard-vouched-for")
+    checkpoint = take_an_older_shard(directory)
+    vouch_for_it(checkpoint)
+    assert verify(checkpoint) == []
+    _, differing = went_on(directory)
+    assert differing == ["losses", "weights"]
