@@ -72,6 +72,10 @@ demo-cluster: setup ## A real cluster, the operator from its chart, the example 
 demo-preemption: setup ## A job on this machine whose processes are taken away, beside one left alone: the same curve
 	@PYTHONPATH=tests $(BIN)/python -m e2e.demo
 
+.PHONY: picture
+picture: setup ## Draw the README's picture anew, from a real run
+	@PYTHONPATH=tests $(BIN)/python -m e2e.picture
+
 .PHONY: kubectl
 kubectl: setup ## Ask that cluster (ARGS="get pods")
 	@PYTHONPATH=tests $(BIN)/python -m kube kubectl $(ARGS)
