@@ -139,6 +139,11 @@ class AttemptStatus(Record):
     hung: HungStep | None = None
     """What hung last, so that the same step hanging again is told."""
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether its trainers have told where they go on from: their preparations are over."""
+        return self.from_step is not None
+
 
 class RoleStatus(Record):
     """The pods of a role."""

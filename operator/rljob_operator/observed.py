@@ -108,10 +108,10 @@ def newest_progress(
 ) -> Progress | None:
     """The latest of what rank 0 told and what ended pods said last, by attempt, then step, then heartbeat.
 
-    Once `attempt` has told of itself, what the ones before it said is out of date: a new operator, which has not
+    Once `attempt` has begun, what the ones before it said is out of date: a new operator, which has not
     reached rank 0 yet, knows better from the status.
     """
-    since = attempt.number if attempt is not None and attempt.from_step is not None else 0
+    since = attempt.number if attempt is not None and attempt.has_begun else 0
     spoken = [pod.last_words.progress for pod in pods if pod.last_words]
     known = [one for one in (*told, *spoken) if one is not None and one.attempt >= since]
     return max(known, key=lambda one: (one.attempt, one.step, one.heartbeat), default=None)

@@ -77,7 +77,7 @@ def _attempt(before: Status, progress: Progress | None, decision: Decision) -> A
             "exactness": resumed.exactness,
         }
         return attempt.model_copy(update=found)
-    if attempt.from_step is None and progress.phase not in SETTING_UP:
+    if not attempt.has_begun and progress.phase not in SETTING_UP:
         return attempt.model_copy(update={"from_step": 0})
     return attempt
 
@@ -180,7 +180,7 @@ def _clocks(before: Status, progress: Progress | None, decision: Decision, now: 
 def _trains(attempt: AttemptStatus, progress: Progress | None) -> bool:
     """Whether the attempt has got past its preparations; as the status knows, while nobody tells."""
     if progress is None or progress.attempt != attempt.number:
-        return attempt.from_step is not None
+        return attempt.has_begun
     return progress.phase not in SETTING_UP
 
 

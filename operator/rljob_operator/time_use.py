@@ -47,7 +47,7 @@ def _phase(job: RLJob, progress: Progress | None) -> TrainPhase | None:
     """What the trainer does, as far as it told; as the status knows, while it does not tell a new operator yet."""
     if progress is not None:
         return progress.phase
-    if job.status is None or job.attempt is None or job.attempt.from_step is None:
+    if job.status is None or job.attempt is None or not job.attempt.has_begun:
         return None
     known = job.status.progress.phase
     return TrainPhase(known) if known else None

@@ -23,7 +23,7 @@ LONGEST_PAUSE_SECONDS = 300
 def give_back(job: RLJob, attempt: AttemptStatus, observed: Observed, now: float) -> Decision | None:
     """A decision if the attempt cannot be placed: what it holds goes, or when to look again."""
     due = _due(job, attempt, observed)
-    if due is None or attempt.from_step is not None:
+    if due is None or attempt.has_begun:
         return None
     if now < due:
         return Decision(Goal.RUN, attempt.reason, wake_at=due)

@@ -56,7 +56,7 @@ def _heard(job: RLJob, observed: Observed) -> _Heard | None:
     if progress is not None and progress.attempt == attempt.number:
         return _Heard(progress.heartbeat, progress.phase.value)
     told = job.status.progress if job.status else None
-    if attempt.from_step is None or told is None or not told.last_updated_time:
+    if not attempt.has_begun or told is None or not told.last_updated_time:
         return None
     return _Heard(max(observed.listening_since, times.to_seconds(told.last_updated_time)), told.phase)
 
