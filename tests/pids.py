@@ -15,10 +15,19 @@ def parent(pid: int) -> int:
     return int(_after_its_name(pid)[1])
 
 
+def age_order(pid: int) -> tuple[int, int]:
+    """Sorts processes, the oldest first: numbers alone do not, for the kernel begins again with the lowest."""
+    return int(_after_its_name(pid)[STARTED]), pid
+
+
+STARTED = 19
+"""Where the time of its start is, in ticks since the machine's, 22nd of all of `stat`."""
+
+
 def _after_its_name(pid: int) -> list[str]:
     """State, parent and on, as proc(5) has them in `stat`; the name before them may hold spaces and brackets."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return ["X", "0"]
+        return ["X", *["0"] * STARTED]
     return stat.rpartition(")")[2].split()

@@ -10,15 +10,20 @@ T = TypeVar("T")
 
 
 def until(
-    condition: Callable[[], T], what: str | Callable[[], str], within_s: float = 30.0, pause_s: float = 0.02
+    condition: Callable[[], T | None],
+    what: str | Callable[[], str],
+    within_s: float = 30.0,
+    pause_s: float = 0.02,
 ) -> T:
     """What `condition` gives once it gives something; `what` says so in words.
 
-    Raises `AssertionError` when it does not within `within_s` seconds.
+    Raises `AssertionError` when it does not within `within_s` seconds. The last look begins when they are over: a
+    machine that stood still for all of them costs no test.
     """
     deadline = time.monotonic() + within_s
-    while not (found := condition()):
+    while True:
         late = time.monotonic() > deadline
+        if found := condition():
+            return found
         assert not late, f"not so within {within_s} s: {what if isinstance(what, str) else what()}"
         time.sleep(pause_s)
-    return found

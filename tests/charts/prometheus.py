@@ -98,20 +98,20 @@ class Prometheus:
         return run(*self.before, sys.executable, "-I", "-c", READ, f"{self.url}/{path}")
 
 
-READ = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())"
+READ = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=60).read().decode())"
 
 
 @contextmanager
 def scraping(configs: list[Manifest], folder: Path, before: Command | None = None) -> Iterator[Prometheus]:
-    """A Prometheus on loopback that scrapes what `configs` say, twice a second.
+    """A Prometheus on loopback that scrapes what `configs` say, every other second: a busy process needs one to answer.
 
     Raises `Unavailable` where there is none, `Failure` when it does not start.
     """
-    pace = {"scrape_interval": "500ms", "scrape_timeout": "500ms"}
+    pace = {"scrape_interval": "2s", "scrape_timeout": "2s"}
     (folder / "prometheus.yml").write_text(json.dumps({"global": pace, "scrape_configs": configs}))
     server, log = Prometheus(f"http://127.0.0.1:{free_port()}", before or []), folder / "log"
     flags = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
     address = f"--web.listen-address={server.url.removeprefix('http://')}"
     with running([*server.before, prometheus("prometheus"), *flags, address], log) as process:
-        wait_until(server.is_ready, "Prometheus is ready", 60, process, log)
+        wait_until(server.is_ready, "Prometheus is ready", 120, process, log)
         yield server

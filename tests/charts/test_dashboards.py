@@ -66,6 +66,7 @@ def test_a_query_returns_data(query: str, prometheus: Prometheus) -> None:
 
 @pytest.mark.parametrize("variable", TRAINING.variables)
 def test_a_choice_lists_what_there_is(variable: str, prometheus: Prometheus) -> None:
+    eventually(lambda: bool(prometheus.labels("rljob_step", variable)), "steps are scraped")
     assert prometheus.labels("rljob_step", variable) == {JOB[variable]}
 
 

@@ -27,7 +27,8 @@ def api(blank: Blank) -> Api:
         for crd in crds():
             answer = blank.api.post(CRDS, crd)
             assert answer.code == 201, answer.message
-    eventually(lambda: blank.api.get(GROUP).code == 200, "monitors are served")
+    paths = [f"{GROUP}/{plural}" for plural in PLURALS.values()]  # each has a CRD of its own
+    eventually(lambda: all(blank.api.get(path).code == 200 for path in paths), "monitors are served")
     return blank.api
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,10 @@ class Containerd:
     def ctr(self, *arguments: str | Path) -> Command:
         return ["ctr", "--address", self.socket, "--namespace", "k8s.io", *arguments]
 
+    def answers(self) -> bool:
+        """Its socket is there before it does."""
+        return subprocess.run(self.ctr("version"), capture_output=True, check=False).returncode == 0
+
     def images(self) -> set[str]:
         return set(run(*self.ctr("images", "list", "--quiet")).split())
 
@@ -56,8 +61,7 @@ def containerd(root: Path) -> Iterator[Containerd]:
         log = folder / "log"
         with running(["containerd", "--config", folder / "config.toml"], log) as process:
             found = Containerd(folder / "socket")
-            wait_until(found.socket.exists, "containerd answers", 30, process, log)
-            run(*found.ctr("version"))
+            wait_until(found.answers, "containerd answers", 120, process, log)
             yield found
             process.terminate()
             process.wait()

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +13,7 @@ import pytest
 
 from rljob_api.base import GROUP
 from rljob_api.crd import PLURAL, crd
+from waiting import until
 
 from .api import Api, Manifest
 from .cluster import Cluster
@@ -22,6 +22,9 @@ from .launch import cluster_of
 from .programs import Unavailable
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+JOBS = f"/apis/{GROUP}/v1alpha1/{PLURAL}"
+"""Of all namespaces."""
+WITHIN_S = 120
 
 
 @pytest.fixture(scope="session")
@@ -63,16 +66,18 @@ def install_crd(api: Api) -> None:
 
 
 def wait_until_established(api: Api) -> Manifest:
-    """The CRD once the API server serves it.
+    """The CRD once the API server serves it, which is a moment after it says so.
 
     Raises `AssertionError` with its conditions when that does not happen.
     """
-    deadline = time.monotonic() + 30
-    while True:
-        found = api.get(f"{CRDS}/{PLURAL}.{GROUP}").body
-        listed = found.get("status", {}).get("conditions") or []
-        conditions = {each["type"]: each for each in listed}
-        if conditions.get("Established", {}).get("status") == "True":
-            return found
-        assert time.monotonic() < deadline, conditions
-        time.sleep(0.05)
+    found: Manifest = {}
+
+    def conditions() -> dict[str, Manifest]:
+        return {each["type"]: each for each in found.get("status", {}).get("conditions") or []}
+
+    def established() -> bool:
+        found.update(api.get(f"{CRDS}/{PLURAL}.{GROUP}").body)
+        return conditions().get("Established", {}).get("status") == "True" and api.get(JOBS).code == 200
+
+    until(established, lambda: str(conditions()), WITHIN_S)
+    return found
