@@ -5,8 +5,10 @@ A toy stands for the loop. Its ranks write the same pulses through the same boar
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,27 +29,36 @@ from rljob_trainer.checkpoint.durable import write_durably
 from rljob_trainer.distributed import Ranks, join
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.rewards import load_reward, score
-from rljob_trainer.stall import guard
+from rljob_trainer.stall import evidence, guard, stacks
 from rljob_trainer.words import TERMINATION_LOG_ENV, read_last_words
 from trainer.checkpoints import a_run
 from trainer.ranks import context
+from waiting import until
 
 Toy = Callable[[Ranks, ProgressBoard, Run], None]
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 150.0
+PATIENCE_SECONDS = 60.0
+"""For what a busy machine may be slow at, and nothing here waits for in vain."""
+PR_SET_CHILD_SUBREAPER = 36
 
 
-def launched(
-    toy: Toy, tmp_path: Path, limits: dict[str, int], nodes: int = 1, **spec: Any
-) -> list[tuple[int, LastWords]]:
-    """Exit code and last words of each node's launcher; two ranks in all run `toy`."""
-    trainer = {"numNodes": nodes, "numProcPerNode": 2 // nodes}
+def launched(toy: Toy, tmp_path: Path, *limits: dict[str, int], **spec: Any) -> list[tuple[int, LastWords]]:
+    """Exit code and last words of each node's launcher; two ranks in all run `toy`.
+
+    There are as many nodes as `limits`, which are each node's seconds of silence by phase.
+    """
+    trainer = {"numNodes": len(limits), "numProcPerNode": 2 // len(limits)}
     storage = tmp_path / "storage"
     storage.mkdir()
-    run = a_run(storage, stall={"phaseTimeoutSeconds": limits}, trainer=trainer, **spec)
-    run = run.model_copy(update={"master_addr": "127.0.0.1", "master_port": free_port()})
-    places = [tmp_path / f"node-{node}" for node in range(nodes)]
+    place = {"master_addr": "127.0.0.1", "master_port": free_port()}
+    runs = [
+        a_run(storage, stall={"phaseTimeoutSeconds": each}, trainer=trainer, **spec).model_copy(update=place)
+        for each in limits
+    ]
+    places = [tmp_path / f"node-{node}" for node in range(len(runs))]
     processes = [
-        context().Process(target=_launch, args=(toy, run, node, places[node])) for node in range(nodes)
+        context().Process(target=_launch, args=(toy, run, node, places[node]))
+        for node, run in enumerate(runs)
     ]
     for process in processes:
         process.start()
@@ -74,7 +85,10 @@ def _launch(toy: Toy, run: Run, node: int, place: Path) -> None:
     train.main = partial(_rank, toy)  # type: ignore[attr-defined] # a module of our own
     sys.modules[train.__name__] = train
     launch._import_once = lambda run: None
-    guard.HEAD_START_SECONDS = 1.5
+    guard.HEAD_START_SECONDS = 6.0
+    stacks.ANSWER_SECONDS = evidence.STORAGE_SECONDS = PATIENCE_SECONDS
+    launch.STORAGE_SECONDS = PATIENCE_SECONDS  # type: ignore[attr-defined] # its own name for it
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans come to it, as to a pod's first process
     sys.exit(launch.launch(run, node))
 
 
@@ -135,10 +149,10 @@ def frozen(storage: Path) -> Path:
 
 
 def gets_on_slowly(ranks: Ranks, board: ProgressBoard, run: Run) -> None:
-    """Six times as long as the limit, in one phase, with signs of life; rank 1 waits all the while."""
+    """Twice as long as the limit, in one phase, with signs of life; rank 1 waits all the while."""
     with board.phase(TrainPhase.TRAIN):
-        for _ in range(12):
-            time.sleep(0.5 if ranks.leads else 0)
+        for _ in range(60):
+            time.sleep(0.1 if ranks.leads else 0)
             board.alive()
         dist.all_reduce(torch.ones(4))
 
@@ -150,9 +164,16 @@ def waits_for_rank_0(ranks: Ranks, board: ProgressBoard, run: Run) -> None:
 
     def ask() -> None:
         with board.phase(TrainPhase.GENERATE):
-            time.sleep(2)
+            time.sleep(4)
 
     ranks.from_leader(ask)
+
+
+def leaves_an_orphan(ranks: Ranks, board: ProgressBoard, run: Run) -> None:
+    """A child's child, as the server of a library may be, ends while the ranks run: somebody has to bury it."""
+    script = "sleep 0.1 > /dev/null & echo $!"
+    told = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout
+    until(lambda: not Path("/proc", told.strip()).exists(), "it is buried")
 
 
 def a_sample(text: str) -> Sample:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_MISTAKE, EXIT_PREEMPTED
 from rljob_trainer.launch import EXIT_FOLLOWED, Gang
+from trainer import hangs
+from trainer.hangs import launched
 
 IMPORTS_FOR_LONG = """
 import time
@@ -28,7 +31,12 @@ def test_who_is_told_to_go_while_it_imports_leaves_at_once_and_says_so() -> None
         assert parent.stdout is not None
         assert parent.stdout.readline() == b"importing\n"
         parent.send_signal(signal.SIGTERM)
-        assert parent.wait(30) == EXIT_PREEMPTED
+        assert parent.wait(120) == EXIT_PREEMPTED
+
+
+def test_orphans_that_come_to_a_pods_first_process_are_no_ranks(tmp_path: Path) -> None:
+    ((code, words),) = launched(hangs.leaves_an_orphan, tmp_path, {})
+    assert code == EXIT_COMPLETE, words.message
 
 
 KILLED = 137

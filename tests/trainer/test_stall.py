@@ -11,7 +11,7 @@ from trainer.hangs import Toy, launched
 
 
 def hung(toy: Toy, tmp_path: Path, phase: TrainPhase, **spec: Any) -> LastWords:
-    ((code, words),) = launched(toy, tmp_path, {phase.value.lower(): 1}, **spec)
+    ((code, words),) = launched(toy, tmp_path, {phase.value.lower(): 2}, **spec)
     assert (code, words.ending) == (EXIT_STALLED, Ending.STALLED), words.message
     assert words.hang is not None
     assert words.hang.phase is phase
@@ -55,17 +55,19 @@ def test_a_volume_that_stands_still_is_told_by_the_write_that_waits(tmp_path: Pa
 
 
 def test_a_phase_that_is_slow_but_alive_may_last(tmp_path: Path) -> None:
-    ((code, words),) = launched(hangs.gets_on_slowly, tmp_path, {"train": 1})
+    ((code, words),) = launched(hangs.gets_on_slowly, tmp_path, {"train": 3})
     assert code == EXIT_COMPLETE, words.message
 
 
 def test_a_node_may_wait_for_rank_0_as_long_as_that_may_take(tmp_path: Path) -> None:
-    ended = launched(hangs.waits_for_rank_0, tmp_path, {"train": 1, "generate": 30}, nodes=2)
+    limits = {"train": 2, "generate": 30}
+    ended = launched(hangs.waits_for_rank_0, tmp_path, limits, limits)
     assert [code for code, _ in ended] == [EXIT_COMPLETE] * 2, [words.message for _, words in ended]
 
 
 def test_of_two_nodes_the_one_with_the_late_rank_speaks_first(tmp_path: Path) -> None:
-    (_, waits), (code, late) = launched(hangs.sleeps_in_the_update, tmp_path, {"train": 1}, nodes=2)
+    """Even where the other notices first."""
+    (_, waits), (code, late) = launched(hangs.sleeps_in_the_update, tmp_path, {"train": 1}, {"train": 3})
     assert (code, late.ending, late.rank) == (EXIT_STALLED, Ending.STALLED, 1)
     assert "sleeps_in_the_update" in late.message
     assert waits.hang is not None

@@ -153,10 +153,12 @@ def _wait(gang: Gang, guard: Guard) -> LastWords | None:
     words: LastWords | None = None
     while gang.ranks:
         pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid:
+        if pid in gang.ranks:
             _ended(gang, pid, os.waitstatus_to_exitcode(status))
             if deadline is None and gang.broken:
                 deadline = time.monotonic() + PEER_GRACE_SECONDS
+        elif pid:
+            continue  # it tried the volume in vain, or is an orphan, which come to a pod's first process
         elif deadline is None and (silence := guard.look(gang.processes)):
             words = guard.gather(silence, gang.processes)
             deadline = time.monotonic()
