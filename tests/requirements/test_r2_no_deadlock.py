@@ -17,7 +17,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from requirements.gangs import a_gang, said, said_alone
+from requirements.gangs import a_gang, lose_patience, said, said_alone
 from requirements.interrupted import build
 from rljob_api.manifest import FileEntry
 from rljob_api.run import Run
@@ -98,7 +98,9 @@ def test_a_rank_may_be_slow_within_the_timeout(tmp_path: Path) -> None:
     assert said(a_gang(tmp_path, 2), range(2), save_with_a_slow_rank, LONG) == {0: "2", 1: "2"}
 
 
-def save_by_megatron_where_rank_1(run: Run, ranks: Ranks, model: Path, place: str, number: int) -> int:
+def save_by_megatron_where_rank_1(
+    run: Run, ranks: Ranks, *, model: Path, place: str, number: int, patience: timedelta
+) -> int:
     """A save of Megatron's backend in which rank 1 sends itself that signal once it is at `place`."""
     from megatron.core import dist_checkpointing
 
@@ -106,6 +108,7 @@ def save_by_megatron_where_rank_1(run: Run, ranks: Ranks, model: Path, place: st
 
     storage = ranks.from_leader(lambda: open_storage(run))
     backend = build(run.spec, model)
+    lose_patience(patience)
     owner = dist_checkpointing if place == "save" else InProcessSave
     if ranks.rank == 1:
         setattr(owner, place, lambda *_, **__: os.kill(os.getpid(), number))
@@ -126,8 +129,9 @@ def test_a_rank_that_leaves_megatrons_save_is_named(
 ) -> None:
     model = make_model(tmp_path / "model", "qwen3", tied=True)
     run = a_gang(tmp_path, 2, backend="megatron", parallelism={"tensor": 2})
-    act = partial(save_by_megatron_where_rank_1, model=model, place=place, number=number)
-    told = said(run, range(2), act, LONG if number == signal.SIGKILL else SHORT, speakers=[0])
+    patience = LONG if number == signal.SIGKILL else SHORT
+    act = partial(save_by_megatron_where_rank_1, model=model, place=place, number=number, patience=patience)
+    told = said(run, range(2), act, LONG, speakers=[0])
     fate = "has died" if number == signal.SIGKILL else "did not come within 5 s"
     assert told[0].startswith(f"AbsentRankError: Saving a checkpoint failed: rank 1 {fate}")
     assert list((tmp_path / "checkpoints").iterdir()) == [], "no draft is left"
@@ -186,7 +190,7 @@ def test_a_rank_that_stands_still_in_the_conversion_is_named() -> None:
 
 
 def save_by_the_first_two(
-    _run: Run, ranks: Ranks, directory: Path, *, validated: bool, fully_parallel: bool
+    _run: Run, ranks: Ranks, directory: Path, patience: timedelta, *, validated: bool, fully_parallel: bool
 ) -> str:
     """Megatron's save by ranks 0 and 1 of the default group; the others, as rollouts upstream, do not know of it."""
     from megatron.core import dist_checkpointing
@@ -204,6 +208,7 @@ def save_by_the_first_two(
     if fully_parallel:
         strategy = FullyParallelSaveStrategyWrapper(strategy, dist.group.WORLD)
     cpu.adapt()
+    lose_patience(patience)
     with cpu.stand_in():
         dist_checkpointing.save(
             {"weight": weight},
@@ -222,10 +227,9 @@ def test_with_upstreams_switches_a_save_waits_for_ranks_that_do_not_take_part(
     tmp_path: Path, validated: bool, fully_parallel: bool
 ) -> None:
     """Negative control: upstream's deadlock. Each of the two is a collective of all ranks."""
-    act = partial(
-        save_by_the_first_two, directory=tmp_path, validated=validated, fully_parallel=fully_parallel
-    )
-    told = said(a_gang(tmp_path, 3), range(3), act, SHORT, speakers=[0, 1])
+    saving = partial(save_by_the_first_two, validated=validated, fully_parallel=fully_parallel)
+    act = partial(saving, directory=tmp_path, patience=SHORT)
+    told = said(a_gang(tmp_path, 3), range(3), act, LONG, speakers=[0, 1])
     # The first that gives up closes its connections.
     assert "Timed out waiting 5000ms for" in " ".join(told.values())
     assert told.keys() == {0, 1}
@@ -233,5 +237,6 @@ def test_with_upstreams_switches_a_save_waits_for_ranks_that_do_not_take_part(
 
 
 def test_without_them_the_same_ranks_save(tmp_path: Path) -> None:
-    act = partial(save_by_the_first_two, directory=tmp_path, validated=False, fully_parallel=False)
-    assert said(a_gang(tmp_path, 3), range(3), act, SHORT, speakers=[0, 1]) == {0: "saved", 1: "saved"}
+    saving = partial(save_by_the_first_two, validated=False, fully_parallel=False)
+    act = partial(saving, directory=tmp_path, patience=LONG)
+    assert said(a_gang(tmp_path, 3), range(3), act, LONG, speakers=[0, 1]) == {0: "saved", 1: "saved"}

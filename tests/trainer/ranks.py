@@ -29,8 +29,8 @@ T = TypeVar("T")
 Place = tuple[int, int, int, str]
 """Rank, world, port of the parent's store, backend."""
 
-DEADLINE_SECONDS = 120.0
-"""For all ranks together, unless a test says otherwise."""
+DEADLINE_SECONDS = 240.0
+"""For all ranks together, unless a test says otherwise. A hang is told before pytest's own patience ends."""
 
 REPOSITORY = str(Path(__file__).parents[2])
 """pytest names test modules from here (`tests.trainer.test_x`); pickle names functions by their module."""
@@ -102,19 +102,21 @@ def _collect(ends: dict[Connection, int], deadline: float) -> list[Any]:
         ready = cast("list[Connection]", wait(waiting, timeout=max(0.0, deadline - time.monotonic())))
         if not ready:
             raise RankFailedError(f"rank(s) {[ends[end] for end in waiting]} were not done in time")
-        for end in ready:
-            results[ends[end]] = _result(ends[end], end)
+        heard = {ends[end]: _heard(end) for end in ready}
+        # All that are there by now: who failed for want of another may be heard at the same moment.
+        if failed := [f"rank {rank} {value}" for rank, (ok, value) in heard.items() if not ok]:
+            raise RankFailedError("\n".join(failed))
+        results |= {rank: value for rank, (_, value) in heard.items()}
     return [results[rank] for rank in sorted(results)]
 
 
-def _result(rank: int, end: Connection) -> object:
+def _heard(end: Connection) -> tuple[bool, object]:
+    """What a rank returned, or with False how it failed."""
     try:
         ok, value = pickle.loads(end.recv_bytes())
     except EOFError:
-        raise RankFailedError(f"rank {rank} died without a word") from None
-    if not ok:
-        raise RankFailedError(f"rank {rank} failed:\n{value}")
-    return value
+        return False, "died without a word"
+    return (True, value) if ok else (False, f"failed:\n{value}")
 
 
 def _rank(place: Place, job: bytes, end: Connection) -> None:
