@@ -13,6 +13,7 @@ from rich.table import Table
 
 from rljob_api.manifest import CheckpointManifest
 from rljob_trainer.checkpoint.directory import Directory
+from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.verify import BrokenCheckpointError, read_manifest, verify
 from rljob_trainer.errors import Mistake
 
@@ -72,8 +73,8 @@ def export(
 
     try:
         export_checkpoint(directory.checkpoint(chosen), to)
-    except Mistake as mistake:
-        raise UserMistake(str(mistake)) from mistake
+    except (Mistake, StorageError) as told:
+        raise UserMistake(str(told)) from told
     answer = {"step": chosen, "path": str(to)}
     typer.echo(json.dumps(answer) if output is Output.JSON else f"step {chosen} is in {to}")
 

@@ -6,10 +6,12 @@ that is stopped and goes on takes seconds, and is compared on its volume as thos
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stderr
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +27,6 @@ from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.checkpoint.plan import ResumePlan, plan_resume
 from rljob_trainer.distributed import Ranks
-from rljob_trainer.loop import Loop
 from rljob_trainer.progress import ProgressBoard
 from trainer.conversions import converted
 from trainer.ranks import run_ranks
@@ -41,7 +42,9 @@ class Told:
     """What rank 0 told of an attempt."""
 
     ending: Ending
+    code: int
     message: str
+    stderr: str
     exactness: str
     skipped: list[str]
 
@@ -68,17 +71,13 @@ def trained(run: Run, *, stop: int | None = None, change: Change | None = None) 
 
 def attempt(run: Run, stop: int | None, change: Change | None) -> Told:
     """The life of a rank."""
-    rank = dist.get_rank()
-    store: Any = dist.distributed_c10d._get_default_store()
-    ranks = Ranks(rank, rank, RANKS, store, dist.new_group())
-    board, going = ProgressBoard(run), Going(stop)
-    with ExitStack() as open_things, _stand_ins(change):
-        loop = train.prepare(run, ranks, board, going, open_things)  # type: ignore[arg-type]
-        going.loop = loop
-        ending, _, message = train._trained(run, ranks, board, loop)
+    os.environ["POD_IP"] = "127.0.0.1"
+    rank, board, stderr = dist.get_rank(), ProgressBoard(run), StringIO()
+    with _stand_ins(change, Going(stop, board)), redirect_stderr(stderr):
+        ending, code, message = train._ended(run, rank, rank, board)
     now = board.progress()
     exactness = now.resumed.exactness.value if now.resumed else ""
-    return Told(ending, message, exactness, now.skipped_checkpoints)
+    return Told(ending, code, message, stderr.getvalue(), exactness, now.skipped_checkpoints)
 
 
 @dataclass
@@ -86,17 +85,23 @@ class Going:
     """In place of `Preemption`: told to go once so many steps are done."""
 
     stop: int | None
-    loop: Loop | None = None
+    board: ProgressBoard
 
     def agree(self) -> None:
-        if self.loop and self.loop.state.step == self.stop:
+        if self.board.progress().step == self.stop:
             raise Interrupted
 
     def poll(self) -> None:
         """Nobody is interrupted in what rank 0 does alone."""
 
 
-def _stand_ins(change: Change | None) -> ExitStack:
+def _met(run: Run, rank: int, local_rank: int, waiting: Any) -> Ranks:
+    """They have, before."""
+    store: Any = dist.distributed_c10d._get_default_store()
+    return Ranks(rank, local_rank, run.spec.trainer.world_size, store, dist.new_group(), waiting)
+
+
+def _stand_ins(change: Change | None, going: Going) -> ExitStack:
     def plan(*arguments: Any) -> ResumePlan:
         found = plan_resume(*arguments)
         return change(found) if change else found
@@ -104,6 +109,8 @@ def _stand_ins(change: Change | None) -> ExitStack:
     stack = ExitStack()
     sync = SimpleNamespace(transport="none", push=lambda *_: None)
     instead: dict[str, Callable[..., object]] = {
+        "train.join": _met,
+        "train.Preemption": lambda *_: going,
         "train._fleet": lambda *_: Answers(),
         "train.WeightSync": lambda *_: sync,
         "train.plan_resume": plan,

@@ -58,6 +58,20 @@ def _attempt(make: Callable[[], T]) -> _Attempt[T]:
         return _Attempt(("failed", f"{type(failure).__name__}: {failure}"), failure)
 
 
+def from_first(make: Callable[[], T], group: dist.ProcessGroup) -> T:
+    """What `make()` gives on the first rank of `group`, on all of them. Collective.
+
+    Raises on every rank if it raises on the first: there the error itself, elsewhere `LeaderFailedError`;
+    `Interrupted` stays what it is everywhere.
+    """
+    mine = _attempt(make) if group.rank() == 0 else None
+    told = [mine.told if mine else None]
+    dist.broadcast_object_list(told, group_src=0, group=group)
+    if mine:
+        return mine.result()
+    return cast("T", _followed(told))
+
+
 def _followed(told: Sequence[Told | None]) -> object:
     """The last result among what others told (None: had no part in it). Raises what kept the first of them."""
     result: object = None
@@ -91,18 +105,9 @@ class Ranks:
         return self.rank == 0
 
     def from_leader(self, make: Callable[[], T]) -> T:
-        """What `make()` gives on rank 0, on every rank. Collective.
-
-        Raises on every rank if it raises on rank 0: there the error itself, elsewhere `LeaderFailedError`;
-        `Interrupted` stays what it is everywhere.
-        """
-        mine = _attempt(make) if self.leads else None
-        told = [mine.told if mine else None]
-        with nullcontext() if mine else self.waiting():
-            dist.broadcast_object_list(told, src=0, group=self.control)
-        if mine:
-            return mine.result()
-        return cast("T", _followed(told))
+        """What `make()` gives on rank 0, on every rank, as `from_first` does. Collective."""
+        with nullcontext() if self.leads else self.waiting():
+            return from_first(make, self.control)
 
     def from_node_leaders(self, make: Callable[[], T]) -> T:
         """What `make()` gives on the first rank of each node, on all ranks of that node. Collective.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rljob_trainer.backend.protocol import Backend
 from rljob_trainer.checkpoint.directory import Storage
-from rljob_trainer.checkpoint.durable import storage_errors, sync_directory
+from rljob_trainer.checkpoint.durable import remove_tree, storage_errors, sync_directory, write_durably
 from rljob_trainer.distributed import Ranks
 
 STEP_FILE = "rljob_step.txt"
@@ -20,15 +20,19 @@ DRAFT = re.compile(r"export\.tmp-(\d+)")
 def export(ranks: Ranks, backend: Backend, storage: Storage, step: int) -> None:
     """Write `export/`, whole or not at all; one of the same step is left as it is.
 
-    Raises `StorageError` if the volume refuses it, and `FencedError` if a newer attempt has taken the volume.
+    Raises `StorageError` if the volume is full or failing, and `FencedError` if a newer attempt has taken it.
     """
     if ranks.from_leader(lambda: exported_step(storage.export) == step):
         return
     draft = storage.export.with_name(f"export.tmp-{storage.mine.attempt}")
     ranks.from_leader(lambda: _prepare(storage))
-    with _told(storage):
-        backend.save_hf_model(draft)
-    ranks.from_leader(lambda: _publish(draft, storage, step))
+    try:
+        with _told(storage):
+            backend.save_hf_model(draft)
+        ranks.from_leader(lambda: _publish(draft, storage, step))
+    finally:
+        if ranks.leads:
+            shutil.rmtree(draft, ignore_errors=True)  # of one that failed: the room is needed
 
 
 def exported_step(directory: Path) -> int | None:
@@ -49,9 +53,9 @@ def _prepare(storage: Storage) -> None:
 def _publish(draft: Path, storage: Storage, step: int) -> None:
     with _told(storage):
         storage.check_fence()
-        (draft / STEP_FILE).write_text(f"{step}\n")
+        write_durably(draft / STEP_FILE, f"{step}\n")
         if storage.export.exists():
-            shutil.rmtree(storage.export)
+            remove_tree(storage.export, storage.trash)
         draft.rename(storage.export)
         sync_directory(storage.root)
 

@@ -1,15 +1,25 @@
-"""Writes a Hugging Face directory: whole weights beside the configuration and tokenizer that the model came with."""
+"""Writes a Hugging Face directory: whole weights beside the configuration and tokenizer that the model came with.
+
+Both backends do at the end of a job, and `rljob checkpoint export` from a checkpoint.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch import distributed as dist
+
+from rljob_trainer.checkpoint.durable import room_for, sync_files
+from rljob_trainer.distributed import from_first
 
 WEIGHT_SUFFIXES = (
     ".safetensors",
@@ -22,6 +32,11 @@ WEIGHT_SUFFIXES = (
 )
 MAX_SHARD_SIZE = "5GB"
 CONFIG = "config.json"
+NO_ROOM = (
+    "Free some space, enlarge the volume, or write to another one with `rljob checkpoint export --to`; checkpoints are"
+    " not touched."
+)
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def write_hf_model(
@@ -33,30 +48,52 @@ def write_hf_model(
 ) -> None:
     """Write `weights`, which are of `dtype`, beside the companions in `source`. Collective; all return when it is done.
 
-    All ranks gather, rank 0 writes. Memory there: the whole model once.
+    All ranks gather, rank 0 writes. Memory there: the whole model once. Raises there what `write_directory` does, and
+    `LeaderFailedError` on the others.
     """
-    from huggingface_hub import save_torch_state_dict
-
     leads = dist.get_rank() == 0
     # Copies: a vocabulary without its fill is a view, and safetensors refuses to write half a storage.
     kept = {name: tensor.to("cpu", copy=True) for name, tensor in weights if leads}
-    if leads:
-        directory.mkdir(parents=True, exist_ok=True)
-        save_torch_state_dict(kept, directory, max_shard_size=MAX_SHARD_SIZE)
-        _copy_companions(source, directory)
-        _write_config(source, directory, dtype)
-    dist.barrier(group)
+    from_first(lambda: write_directory(kept, _config(source, dtype), _companions(source), directory), group)
 
 
-def _copy_companions(source: Path, directory: Path) -> None:
-    for file in sorted(source.iterdir()):
-        if file.is_file() and file.name != CONFIG and not file.name.endswith(WEIGHT_SUFFIXES):
+def write_directory(weights: dict[str, Tensor], config: str, companions: list[Path], directory: Path) -> None:
+    """Write `weights`, the text of config.json and copies of `companions`; all is on the disk then.
+
+    Raises `StorageError`, with what is needed and what is free, if the volume is full, and otherwise `OSError`.
+    """
+    from huggingface_hub import save_torch_state_dict
+
+    size = sum(tensor.nbytes for tensor in weights.values()) + sum(file.stat().st_size for file in companions)
+    with room_for(size, directory.parent, "The exported model", NO_ROOM), _os_errors(directory):
+        directory.mkdir(exist_ok=True)
+        save_torch_state_dict(weights, directory, max_shard_size=MAX_SHARD_SIZE)
+        for file in companions:
             shutil.copyfile(file, directory / file.name)
+        (directory / CONFIG).write_text(config)
+        sync_files(directory)
 
 
-def _write_config(source: Path, directory: Path, dtype: torch.dtype) -> None:
+@contextmanager
+def _os_errors(directory: Path) -> Iterator[None]:
+    """What the volume refuses is an `OSError`; safetensors tells it as an error of its own."""
+    try:
+        yield
+    except SafetensorError as error:
+        if (told := _OS_ERROR.search(str(error))) is None:
+            raise
+        number = int(told[1])
+        raise OSError(number, os.strerror(number), str(directory)) from error
+
+
+def _companions(source: Path) -> list[Path]:
+    files = (path for path in sorted(source.iterdir()) if path.is_file() and path.name != CONFIG)
+    return [path for path in files if not path.name.endswith(WEIGHT_SUFFIXES)]
+
+
+def _config(source: Path, dtype: torch.dtype) -> str:
     """The same configuration, saying the dtype that is really in the files: else a loader would round again."""
     config = json.loads((source / CONFIG).read_text())
     config.pop("torch_dtype", None)
     config["dtype"] = str(dtype).removeprefix("torch.")
-    (directory / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    return json.dumps(config, indent=2, sort_keys=True) + "\n"

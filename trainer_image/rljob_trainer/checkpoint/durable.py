@@ -61,6 +61,27 @@ def _told(error: OSError, root: Path, deed: str) -> Exception:
     )
 
 
+@contextmanager
+def room_for(size: int, root: Path, what: str, mend: str) -> Iterator[None]:
+    """Around what writes `size` bytes below `root`. Raises `StorageError` at once if they are not free, or later if
+    the volume is full all the same: a quota, or somebody else, was not seen before."""
+    free = shutil.disk_usage(root).free
+    told = f"{what} needs {gigabytes(size)} in {root}, where {gigabytes(free)} are free"
+    if free < size:
+        raise StorageError(f"{told}. {mend}")
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise StorageError(f"{told}, and yet it is full ({os.strerror(error.errno or 0)}). {mend}") from error
+
+
+def gigabytes(size: float) -> str:
+    """For sentences."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
 def sync_file(path: Path) -> None:
     """Wait until the file's content is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -72,6 +93,13 @@ def sync_file(path: Path) -> None:
 
 sync_directory = sync_file
 """Wait until the names in a directory are on disk: the same call, on a directory."""
+
+
+def sync_files(directory: Path) -> None:
+    """Wait until all files of a directory, and their names, are on disk."""
+    for file in directory.iterdir():
+        sync_file(file)
+    sync_directory(directory)
 
 
 def write_durably(path: Path, text: str) -> None:

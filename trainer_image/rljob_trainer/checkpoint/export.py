@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from rljob_api.base import Manifest
 from rljob_api.parallelism import BackendName
+from rljob_trainer.backend.hf_files import CONFIG, write_directory
 from rljob_trainer.errors import Mistake
 
 from .directory import STATE
+from .durable import storage_errors, sync_directory
 from .files import MODEL_FILES
 from .verify import read_manifest, verify
 
@@ -29,19 +30,34 @@ MODEL = "model."
 def export_checkpoint(checkpoint: Path, target: Path) -> None:
     """Write safetensors, configuration and tokenizer of a whole checkpoint to `target`, which must not exist yet.
 
-    Raises `Mistake` if the checkpoint is broken.
+    Whole or not at all. Raises `Mistake` if the checkpoint is broken or `target` cannot be written, and `StorageError`
+    if the volume there is full or failing.
     """
     _refuse(checkpoint, target)
+    model = checkpoint / MODEL_FILES
+    text = (model / CONFIG).read_text()
+    weights = _weights(checkpoint, json.loads(text))
+    companions = [file for file in sorted(model.iterdir()) if file.name != CONFIG]
     draft = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(draft, ignore_errors=True)
-    shutil.copytree(checkpoint / MODEL_FILES, draft)
-    config = json.loads((draft / "config.json").read_text())
+    with storage_errors(target.parent, "Exporting the model"):
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            write_directory(weights, text, companions, draft)
+            draft.rename(target)
+            sync_directory(target.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _weights(checkpoint: Path, config: Manifest) -> dict[str, torch.Tensor]:
+    """By their Hugging Face names, in the type that the model came in."""
+    found = _hf_weights(checkpoint, checkpoint / MODEL_FILES)
     # Copies: safetensors refuses to write a part of what lies in memory.
-    weights = {name: tensor.to(_dtype(config), copy=True) for name, tensor in _hf_weights(checkpoint, draft)}
+    weights = {name: tensor.to(_dtype(config), copy=True) for name, tensor in found}
     if config.get("tie_word_embeddings"):
         weights.pop("lm_head.weight", None)  # the embedding under a second name
-    save_torch_state_dict(weights, draft)
-    draft.rename(target)
+    return weights
 
 
 def _refuse(checkpoint: Path, target: Path) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 from rljob_api.manifest import FileEntry
 from rljob_trainer.checkpoint.durable import (
     StorageError,
+    gigabytes,
     storage_errors,
     sync_directory,
 )
@@ -149,11 +150,6 @@ class Entry:
                 raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-
-
-def gigabytes(size: float) -> str:
-    """For sentences."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def _waiting(label: str, note: str) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 from rljob_api.manifest import FileEntry
 from rljob_api.progress import TrainPhase
 from rljob_api.run import Run
-from rljob_trainer.convert.cache import Entry, cache_root, gigabytes
+from rljob_trainer.checkpoint.durable import gigabytes
+from rljob_trainer.convert.cache import Entry, cache_root
 from rljob_trainer.convert.identity import identity_of
 from rljob_trainer.errors import Mistake
 from rljob_trainer.locks import Note
