@@ -47,7 +47,9 @@ class AuditLog:
     def of_operator(self) -> Iterator[Asked]:
         """Its requests about objects, in their order."""
         with _file(self.cluster).open("rb") as lines:
-            lines.seek(self.begin)
+            if self.begin:  # perhaps in the middle of a line: the whole of it was begun before
+                lines.seek(self.begin - 1)
+                lines.readline()
             for line in lines:
                 if OPERATOR.encode() in line and line.endswith(b"\n"):
                     event = json.loads(line)

@@ -13,8 +13,8 @@ from kube.fixtures import skipped_if_unavailable
 from .deployment import Installation, install
 from .job import JOBS, Job, spread
 
-MANY_STEPS = 5000
-"""More than are taken before the last test asks for fewer."""
+MANY_STEPS = 100_000
+"""More than are taken before the last test asks for fewer, however long the others wait."""
 
 
 @pytest.fixture(scope="package")

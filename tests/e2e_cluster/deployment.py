@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from images.build import OPERATOR, REPOSITORY, TRAINER
+from kube.api import Manifest
 from kube.cluster import Cluster
 from kube.processes import run
 from kube.programs import programs
@@ -43,6 +44,16 @@ def install(cluster: Cluster, images: dict[str, str], *flags: str) -> Installati
 
 def helm(cluster: Cluster, *arguments: str) -> str:
     return run(programs("helm")["helm"], "--kubeconfig", cluster.kubeconfig, *arguments)
+
+
+def operators(cluster: Cluster) -> list[Manifest]:
+    """Its pods. The chart's own test leaves one beside them for a moment."""
+    deployment = cluster.api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/rljob-operator").body
+    labels = deployment["spec"]["selector"]["matchLabels"]
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    return list(
+        cluster.api.get(f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector={selector}").body["items"]
+    )
 
 
 def install_command(

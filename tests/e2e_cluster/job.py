@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any
 
 import builders
-from kube.api import Manifest
+from kube.api import Answer, Manifest
 from kube.cluster import Cluster
 from kube.processes import Command, Failure, run
 from rljob_api.base import GROUP
 from rljob_operator import names
+from waiting import until
 
 NAMESPACE = "default"
 JOBS = f"/apis/{GROUP}/v1alpha1/namespaces/{NAMESPACE}/rljobs"
@@ -23,6 +24,7 @@ PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 BUILTIN = "builtin:addition"
 POLL_S = 0.2
 ENDED = ("Succeeded", "Failed")
+ANSWERS = (200, 404)
 WITHIN_S = 600
 """On two busy cores vLLM takes a minute or more to start."""
 
@@ -33,7 +35,7 @@ def addition(name: str, max_steps: int, **changes: Any) -> Manifest:
         "checkpoint": {
             "savePeriod": 5,
             "storage": {"size": "1Gi"},
-            "onPreemption": {"gracePeriodSeconds": 20},
+            "onPreemption": {"gracePeriodSeconds": 60},
         },
         "failurePolicy": {"backoffSeconds": {"initial": 0, "max": 0}},
     }
@@ -80,10 +82,23 @@ class Job:
     name: str
 
     def get(self) -> Manifest:
-        return self.cluster.api.get(f"{JOBS}/{self.name}").body
+        """Empty once it was deleted."""
+        answer = self._read(f"{JOBS}/{self.name}")
+        return answer.body if answer.code == 200 else {}
 
     def status(self) -> Manifest:
         return dict(self.get().get("status", {}))
+
+    def _read(self, path: str) -> Answer:
+        """An API server that has just come back may first answer that it cannot: then it is asked again."""
+        answers: list[Answer] = []
+
+        def is_answered() -> bool:
+            answers.append(self.cluster.api.get(path))
+            return answers[-1].code in ANSWERS
+
+        until(is_answered, lambda: f"{path} is read: {answers[-1].message}")
+        return answers[-1]
 
     def phase(self) -> str:
         return str(self.status().get("phase", ""))
@@ -100,9 +115,13 @@ class Job:
         """What asks rank 0 itself for its last finished step, from beside it on its node, without the API server."""
         pod = self.pods()[self.trainer()]
         url = f"http://{pod['status']['podIP']}:{names.PROGRESS_PORT}{names.PROGRESS_URL_PATH}"
-        asked = ["-c", f"import urllib.request as r; print(r.urlopen({url!r}, timeout=10).read().decode())"]
+        asked = ["-c", f"import urllib.request as r; print(r.urlopen({url!r}, timeout=60).read().decode())"]
         run = partial(self.cluster.run, sys.executable, *asked, node=pod["spec"]["nodeName"])
         return lambda: int(json.loads(run())["step"])
+
+    def rollout(self) -> Manifest:
+        """What the status says of the servers."""
+        return dict(self.status().get("rollout", {}))
 
     def attempt(self) -> int:
         return int((self.status().get("attempt") or {}).get("number", 0))
@@ -121,7 +140,7 @@ class Job:
 
     def ready(self) -> str:
         """Servers that are ready, of how many, for example `1/2`."""
-        return str(self.status().get("rollout", {}).get("ready", ""))
+        return str(self.rollout().get("ready", ""))
 
     def condition(self, kind: str) -> Manifest:
         found = (each for each in self.status().get("conditions", []) if each["type"] == kind)
@@ -130,6 +149,17 @@ class Job:
     def is_(self, condition: str) -> bool:
         return self.condition(condition).get("status") == "True"
 
+    def told(self, condition: str, reason: str) -> str:
+        """What the condition says once that is its reason."""
+        found: Manifest = {}
+
+        def is_told() -> bool:
+            found.update(self.condition(condition))
+            return found.get("reason") == reason
+
+        self.wait_for(is_told, f"{condition} because of {reason}")
+        return str(found["message"])
+
     def edit(self, spec: Manifest) -> None:
         patch = json.dumps({"spec": spec})
         self.cluster.kubectl("patch", "rljob", self.name, "--type=merge", "--patch", patch)
@@ -137,7 +167,7 @@ class Job:
     def pods(self, role: str = "") -> dict[str, Manifest]:
         """The job's pods by name."""
         selector = f"{GROUP}/name={self.name}" + (f",{GROUP}/role={role}" if role else "")
-        listed = self.cluster.api.get(f"{PODS}?labelSelector={selector}").body
+        listed = self._read(f"{PODS}?labelSelector={selector}").body
         return {pod["metadata"]["name"]: pod for pod in listed["items"]}
 
     def trainer(self, index: int = 0) -> str:
@@ -172,10 +202,13 @@ class Job:
         Raises `AssertionError`, with what a user would look at, when it does not or the job fails.
         """
         deadline = time.monotonic() + within_s
-        while not happens():
+        while True:
+            late = time.monotonic() > deadline
+            if happens():
+                return
             failed = self.is_("Failed")
             assert not failed, f"the job failed before this: {what}\n{self.story()}"
-            assert time.monotonic() < deadline, f"not so within {within_s} s: {what}\n{self.story()}"
+            assert not late, f"not so within {within_s} s: {what}\n{self.story()}"
             time.sleep(POLL_S)
 
     def story(self) -> str:

@@ -22,7 +22,7 @@ LONG_SECONDS = 45
 MANY = 100
 """Packets that have to be lost before the network heals."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,11 @@ OUTAGE_SECONDS = 60
 """Longer than the operators' leases and than a node counts as alive; half of it longer than names are remembered."""
 SETTLED_SECONDS = 20
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_training_goes_on_without_names(job: Job) -> None:
+    job.wait_for(lambda: job.ready() == "2/2", "both servers are ready")  # else another may come meanwhile
     pods, attempt = job.containers(""), job.attempt()
     with job.cluster.frozen("coredns"):
         time.sleep(OUTAGE_SECONDS / 2)

@@ -8,20 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from kube.api import Manifest
 from kube.cluster import Cluster
 
 from .audit import AuditLog
-from .deployment import CHART, NAMESPACE, Installation
+from .deployment import CHART, NAMESPACE, Installation, operators
 from .job import JOBS, Job, addition
 
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/rljob-operator"
-OPERATORS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 NEW_DEFAULT = ["--set=jobDefaults.env[0].name=NEWLY", "--set-string=jobDefaults.env[0].value=set"]
 NEW_VALUE = ["--set=podLabels.newly=set"]
 NEW_RULE = "no job of this version has two servers"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_an_upgrade_with_a_new_default_and_a_new_rule_writes_no_pod(
@@ -67,10 +65,6 @@ def test_a_job_goes_on_without_an_operator_and_nothing_restarts_when_one_comes(j
 
 def scale(cluster: Cluster, replicas: int) -> None:
     cluster.kubectl("--namespace", NAMESPACE, "scale", "deployment/rljob-operator", f"--replicas={replicas}")
-
-
-def operators(cluster: Cluster) -> list[Manifest]:
-    return list(cluster.api.get(OPERATORS).body["items"])
 
 
 def holder(cluster: Cluster) -> str:

@@ -24,7 +24,7 @@ NO_IMAGE = "localhost/there-is-none:1"
 Used = tuple[str, str, str]
 """Group, resource, verb."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def idle(cluster: Cluster, name: str, **spec: object) -> Job:
@@ -71,7 +71,7 @@ def meets_namesakes(cluster: Cluster) -> None:
 
 
 def meets_a_namesake(job: Job) -> None:
-    job.wait_for(lambda: job.condition("Accepted").get("reason") == "NameTaken", "it is told")
+    job.told("Accepted", "NameTaken")
     delete(job)
 
 
@@ -122,7 +122,7 @@ def misses_a_secret(cluster: Cluster) -> None:
     mount = {"name": "keys", "mountPath": "/keys"}
     template = {"spec": {"volumes": [volume]}}
     job = idle(cluster, "waits", rollout={"image": NO_IMAGE, "template": template, "volumeMounts": [mount]})
-    job.wait_for(lambda: job.condition("Accepted").get("reason") == "SecretMissing", "it is told")
+    job.told("Accepted", "SecretMissing")
     delete(job)
 
 

@@ -106,6 +106,7 @@ def flags_for_nodes(folder: Path, address: str) -> list[str]:
         f"--kubelet-client-key={folder / 'kubelet-client.key'}",
         f"--audit-policy-file={policy}",
         f"--audit-log-path={folder / 'audit.log'}",
+        "--audit-log-maxsize=10000",  # MB: a test reads it from its beginning
     ]
 
 
