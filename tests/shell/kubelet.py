@@ -12,6 +12,8 @@ from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import PODS
 from waiting import until
 
+from .places import WITHIN_S
+
 
 @dataclass
 class Kubelet:
@@ -73,7 +75,7 @@ class Kubelet:
             gone.update(self.reap())
             return gone >= set(names)
 
-        until(reaped, f"{names} are asked to go; so far {gone}")
+        until(reaped, lambda: f"{names} are asked to go; so far {gone}", WITHIN_S)
 
     def remove(self, name: str) -> None:
         """At once, without a word."""

@@ -8,11 +8,11 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from builders import manifest
 from kube.api import Api, Manifest
@@ -25,8 +25,13 @@ from waiting import until
 
 from .proxy import Proxy
 
+T = TypeVar("T")
+
 ACCOUNT = "operator"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+
+WITHIN_S = 120
+"""Far more than anything here takes, on a busy machine that stands still for a while."""
 
 BROKEN: Manifest = {"parallelism": {"tensor": 64}}
 """A spec that only a rule refuses."""
@@ -99,15 +104,22 @@ class Place:
     def _set_rules(self, wanted: list[Manifest]) -> list[Manifest]:
         """Returns those before, once the new ones hold."""
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURAL}.{GROUP}"
-        found = self.api.get(path).body
-        schema = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-        before: list[Manifest] = schema.get("x-kubernetes-validations", [])
-        schema["x-kubernetes-validations"] = wanted
-        answer = self.api.put(path, found)
-        assert answer.code == 200, answer.message
+        before: list[Manifest] = []
+
+        def put() -> bool:
+            """False when the API server itself wrote into the CRD between the two requests."""
+            found = self.api.get(path).body
+            schema = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+            before[:] = schema.get("x-kubernetes-validations", [])
+            schema["x-kubernetes-validations"] = wanted
+            answer = self.api.put(path, found)
+            assert answer.code in (200, 409), answer.message
+            return answer.code == 200
+
+        self.until(put)
         bad, code = manifest(**BROKEN) | {"metadata": {"name": "probe"}}, 422 if wanted else 201
         tried = f"{JOBS.path(self.namespace)}?dryRun=All"
-        until(lambda: self.api.post(tried, bad).code == code, "the rules hold")
+        self.until(lambda: self.api.post(tried, bad).code == code)
         return before
 
     def submit(self, name: str = "demo", **spec: Any) -> Manifest:
@@ -126,8 +138,7 @@ class Place:
         return dict(self.job(name).get("status") or {})
 
     def condition(self, kind: str, name: str = "demo") -> Manifest:
-        found = self.status(name).get("conditions", [])
-        return next((one for one in found if one["type"] == kind), {})
+        return condition(self.status(name), kind)
 
     def pods(self) -> dict[str, Manifest]:
         found = self.api.get(PODS.path(self.namespace)).body["items"]
@@ -137,12 +148,28 @@ class Place:
         lease = self.api.get(LEASES.path(self.namespace, "rljob-operator")).body
         return str(lease.get("spec", {}).get("holderIdentity", ""))
 
+    def until(self, happens: Callable[[], T]) -> T:
+        """What it gives once it gives something."""
+        return until(happens, self.told, WITHIN_S)
+
+    def until_status(self, holds: Callable[[Manifest], object], name: str = "demo") -> Manifest:
+        """The status of which that holds. Look at this one: the next may say something else."""
+
+        def holding() -> list[Manifest]:
+            status = self.status(name)
+            return [status] if holds(status) else []
+
+        return until(holding, lambda: self.told(name), WITHIN_S)[0]
+
+    def until_reason(self, kind: str, reason: str, name: str = "demo") -> Manifest:
+        """The status whose condition has that reason."""
+        return self.until_status(lambda status: condition(status, kind).get("reason") == reason, name)
+
     def wait_for_pods(self, *names: str) -> None:
-        until(lambda: set(self.pods()) == set(names), lambda: f"{names}, but {self.told()}")
+        until(lambda: set(self.pods()) == set(names), lambda: f"{names}, but {self.told()}", WITHIN_S)
 
     def wait_for_phase(self, phase: str, name: str = "demo") -> Manifest:
-        until(lambda: self.status(name).get("phase") == phase, lambda: f"{phase}, but {self.told()}")
-        return self.status(name)
+        return self.until_status(lambda status: status.get("phase") == phase, name)
 
     def told(self, name: str = "demo") -> str:
         """What a failed test shows."""
@@ -186,7 +213,12 @@ class Operator:
     def end(self, number: signal.Signals) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(WITHIN_S)
+
+
+def condition(status: Manifest, kind: str) -> Manifest:
+    """Of that status; nothing if it has none of the kind."""
+    return next((one for one in status.get("conditions", []) if one["type"] == kind), {})
 
 
 def root(namespace: str = "") -> str:

@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp import web
 
 from kube.api import Api, Manifest
+from rljob_operator.cluster.client import REQUEST_SECONDS
 
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 HOP_BY_HOP = frozenset({"transfer-encoding", "connection", "content-length", "content-encoding", "host"})
@@ -60,18 +61,21 @@ class Proxy:
     refuse_watch_of: str = "/pods"
     url: str = ""
     _streams: set[asyncio.Task[None]] = field(default_factory=set)
+    _is_over: bool = False
 
     @property
     def writes(self) -> list[Asked]:
         return [one for one in self.asked if one.is_write]
 
     def cut_watches(self) -> None:
-        """All streams that are open break off, as when a connection is reset."""
-        self._loop.call_soon_threadsafe(self._cut)
+        """All streams that are open break off, as when a connection is reset; nothing is told by them any more."""
+        asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result()
 
-    def _cut(self) -> None:
-        for stream in self._streams:
+    async def _cut(self) -> None:
+        streams = list(self._streams)
+        for stream in streams:
             stream.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
 
     @contextmanager
     def serving(self) -> Iterator[Proxy]:
@@ -91,16 +95,16 @@ class Proxy:
         app.router.add_route("*", "/{path:.*}", self._handle)
         connector = aiohttp.TCPConnector(ssl=self.api.tls or False, limit=0)
         async with aiohttp.ClientSession(connector=connector, auto_decompress=True) as self._session:
-            runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
+            runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=REQUEST_SECONDS)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
             started.set()
             await stop.wait()
-            self._cut()
+            self._is_over = True
+            await self._cut()
             await runner.cleanup()
-        await asyncio.sleep(0.5)  # aiohttp closes TLS connections in the background, on a busy machine late
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         watch = request.query.get("watch") in ("1", "true")
@@ -110,6 +114,8 @@ class Proxy:
             told, self.refuse_watch = self.refuse_watch, None
             return web.Response(text=json.dumps({"type": "ERROR", "object": told}) + "\n")
         fate = Fate.ANSWERED if watch else self.fate(asked)
+        if watch and self._is_over:
+            fate = Fate.FAILED
         if fate not in (Fate.ANSWERED, Fate.LOST):
             return _refusal(fate)
         headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
@@ -143,7 +149,14 @@ class Proxy:
                 request.transport.abort()
         finally:
             self._streams.discard(copying)
+            _abort(answer)
         return response
+
+
+def _abort(answer: aiohttp.ClientResponse) -> None:
+    """Leave it before its end. A farewell by TLS would be waited for in the background, beyond the loop's end."""
+    if answer.connection is not None and answer.connection.transport is not None:
+        answer.connection.transport.abort()
 
 
 def _refusal(fate: Fate) -> web.Response:

@@ -6,10 +6,9 @@ from kube.api import Manifest
 from rljob_api.progress import Ending
 from rljob_api.status import ConditionType
 from rljob_operator.cluster.resources import EVENTS, JOBS, METADATA_KINDS
-from waiting import until
 
 from .kubelet import Kubelet
-from .places import BROKEN, Place
+from .places import BROKEN, Place, condition
 
 TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
 QUICK = {"backoffSeconds": {"initial": 0, "max": 0}}
@@ -20,12 +19,12 @@ def test_a_job_runs_to_its_end(place: Place, kubelet: Kubelet) -> None:
     place.submit()
     place.wait_for_pods(TRAINER, ROLLOUT)
     kubelet.run(TRAINER, ROLLOUT)
-    place.wait_for_phase("Starting")
-    assert place.status()["trainer"]["ready"] == "1/1"
+    ready = place.until_status(lambda status: status.get("trainer", {}).get("ready") == "1/1")
+    assert ready["phase"] == "Starting"
     kubelet.end(TRAINER)
     place.wait_for_phase("Complete")
-    until(lambda: kubelet.reap() == [ROLLOUT], "the rollout server is told to go")
-    until(lambda: ROLLOUT not in place.pods(), "it is gone")
+    place.until(lambda: kubelet.reap() == [ROLLOUT])
+    place.until(lambda: ROLLOUT not in place.pods())
     assert operator.stop() == 0
     assert place.lease_holder() == ""
 
@@ -36,7 +35,7 @@ def test_an_attempt_stands_in_the_status_before_any_of_its_pods(place: Place) ->
         place.submit(trainer={"numNodes": 3})
         place.operator(proxy=proxy)
         place.wait_for_pods(ROLLOUT, *(f"demo-trainer-{node}-1" for node in range(3)))
-        until(lambda: config_map(place), "the attempt's ConfigMap")
+        place.until(lambda: config_map(place))
     order = [one.path.rsplit("/", 1)[-1] for one in proxy.writes]
     assert order.index("status") < order.index("pods")
     assert order.index("configmaps") > max(at for at, what in enumerate(order) if what == "pods")
@@ -52,8 +51,8 @@ def test_a_failed_trainer_restarts_the_gang_and_leaves_the_rollout_alone(
     kubelet.run(first, second, ROLLOUT)
     rollout = place.pods()[ROLLOUT]["metadata"]["uid"]
     kubelet.end(second, Ending.FAILED, 1, message="out of memory")
-    until(lambda: kubelet.reap() == [first], "the other trainer is told to go")
-    until(lambda: {"demo-trainer-0-2", "demo-trainer-1-2"} <= set(place.pods()), place.told)
+    place.until(lambda: kubelet.reap() == [first])
+    place.until(lambda: {"demo-trainer-0-2", "demo-trainer-1-2"} <= set(place.pods()))
     assert place.pods()[ROLLOUT]["metadata"]["uid"] == rollout
     status = place.status()
     assert (status["restarts"], status["attempt"]["number"]) == (1, 2)
@@ -84,7 +83,7 @@ def test_suspend_stops_the_pods_and_resume_begins_another_attempt(place: Place, 
     kubelet.reap_all(TRAINER, ROLLOUT)
     place.wait_for_phase("Suspended")
     place.edit({"suspend": False})
-    until(lambda: "demo-trainer-0-2" in place.pods(), place.told)
+    place.until(lambda: "demo-trainer-0-2" in place.pods())
     assert place.status()["attempt"]["reason"] == "Resumed"
 
 
@@ -96,12 +95,12 @@ def test_a_deleted_job_is_left_alone(place: Place, kubelet: Kubelet) -> None:
         place.wait_for_pods(TRAINER, ROLLOUT)
         place.submit("other")
         assert place.api.delete(JOBS.path(place.namespace, "demo")).code == 200
-        until(lambda: "other-trainer-0-1" in place.pods(), place.told)
+        place.until(lambda: "other-trainer-0-1" in place.pods())
         for name in (TRAINER, ROLLOUT):
             kubelet.remove(name)
         before = len(proxy.writes)
         kubelet.run("other-trainer-0-1")
-        until(lambda: place.status("other")["trainer"].get("readyReplicas") == 1, place.told)
+        place.until_status(lambda status: status["trainer"].get("readyReplicas") == 1, "other")
     assert [one for one in proxy.writes[before:] if one.path.endswith("/pods")] == []
     assert set(place.pods()) == {"other-trainer-0-1", "other-rollout-0-0"}
 
@@ -112,7 +111,7 @@ def test_a_refusal_is_told_and_tried_again(place: Place) -> None:
     place.api.delete(account)
     place.operator()
     place.submit()
-    until(lambda: place.operators[-1].says("serviceaccount"), place.told)
+    place.until(lambda: place.operators[-1].says("serviceaccount"))
     place.made(account.rsplit("/", 1)[0], {"metadata": {"name": "default"}})
     place.wait_for_pods(TRAINER, ROLLOUT)
 
@@ -123,8 +122,8 @@ def test_what_belongs_to_somebody_else_is_not_taken_over(place: Place) -> None:
     place.made(services, theirs)
     place.operator()
     place.submit()
-    until(lambda: place.condition("Accepted").get("reason") == "NameTaken", place.told)
-    assert "Service demo" in place.status()["message"]
+    told = place.until_reason("Accepted", "NameTaken")
+    assert "Service demo" in told["message"]
     assert place.api.get(f"{services}/demo").body["spec"]["selector"] == {"app": "payments"}
     assert place.pods() == {}
     place.api.delete(f"{services}/demo")
@@ -138,7 +137,7 @@ def test_a_broken_job_says_so_and_stops_no_other(place: Place) -> None:
         place.submit("broken", **BROKEN)
     place.submit()
     place.wait_for_pods(TRAINER, ROLLOUT)
-    accepted = until(lambda: place.condition("Accepted", "broken"), place.told)
+    accepted = place.until(lambda: place.condition("Accepted", "broken"))
     assert (accepted["status"], accepted["reason"]) == ("False", "Invalid")
     assert "tensor" in accepted["message"]
 
@@ -148,14 +147,14 @@ def test_a_running_job_that_is_edited_into_a_broken_one_says_so_everywhere(place
     operator = place.operator()
     uid = place.submit()["metadata"]["uid"]
     place.wait_for_pods(TRAINER, ROLLOUT)
-    until(lambda: len(place.status().get("conditions", [])) > 1, place.told)
+    place.until_status(lambda status: len(status.get("conditions", [])) > 1)
     with place.without_rules():
         place.edit(BROKEN)
-        until(lambda: place.condition("Accepted")["status"] == "False", place.told)
-        seen = {one["type"]: one["observedGeneration"] for one in place.status()["conditions"]}
-        until(lambda: "Invalid" in reasons(place), place.told)
+        refused = place.until_status(lambda status: condition(status, "Accepted")["status"] == "False")
+        seen = {one["type"]: one["observedGeneration"] for one in refused["conditions"]}
+        place.until(lambda: "Invalid" in reasons(place))
         place.edit({"parallelism": {"tensor": 1}})
-        until(lambda: place.condition("Accepted")["status"] == "True", place.told)
+        place.until(lambda: place.condition("Accepted")["status"] == "True")
     assert set(seen) == set(ConditionType)
     assert set(seen.values()) == {2}
     operator.stop()
@@ -169,16 +168,20 @@ def test_nothing_is_written_when_nothing_changed(place: Place, kubelet: Kubelet)
         place.submit()
         place.wait_for_pods(TRAINER, ROLLOUT)
         kubelet.run(TRAINER, ROLLOUT)
-        until(lambda: place.status().get("rollout", {}).get("ready") == "1/1", place.told)
+        place.until_status(all_ready)
         place.operators[-1].stop()
         before = len(proxy.writes)
         place.operator(proxy=proxy)
         place.submit("other")
-        until(lambda: "other-trainer-0-1" in place.pods(), place.told)
+        place.until(lambda: "other-trainer-0-1" in place.pods())
         place.edit({"logging": {"tensorboard": False}}, "other")  # the operator has seen all there is by then
-        until(lambda: place.status("other").get("observedGeneration") == 2, place.told)
+        place.until_status(lambda status: status.get("observedGeneration") == 2, "other")
     about_demo = [one for one in proxy.writes[before:] if "demo" in one.path]
     assert about_demo == []
+
+
+def all_ready(status: Manifest) -> bool:
+    return bool(status.get("trainer", {}).get("ready") == status.get("rollout", {}).get("ready") == "1/1")
 
 
 def config_map(place: Place) -> bool:
@@ -190,9 +193,9 @@ def test_events_tell_what_happened_once(place: Place, kubelet: Kubelet) -> None:
     place.submit(failurePolicy=QUICK)
     place.wait_for_pods(TRAINER, ROLLOUT)
     kubelet.run(TRAINER, ROLLOUT)
-    until(lambda: "AllReady" in reasons(place), place.told)
+    place.until(lambda: "AllReady" in reasons(place))
     kubelet.end(TRAINER, Ending.FAILED, 1, message="out of memory")
-    until(lambda: reasons(place).count("AttemptStarted") == 2, place.told)  # posted after the failure's
+    place.until(lambda: reasons(place).count("AttemptStarted") == 2)  # posted after the failure's
     (told,) = (event for event in events(place) if event["reason"] == "PodFailed")
     assert (told["type"], told["regarding"]["name"]) == ("Warning", "demo")
     assert told["note"] == "trainer 0 failed in attempt 1, exit code 1: out of memory"

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from rljob_operator.cluster.resources import JOBS
-from waiting import until
 
 from .kubelet import Kubelet
-from .places import Place
+from .places import Place, condition
 
 TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
-
-
-def reason(place: Place, kind: str) -> str:
-    return str(place.condition(kind).get("reason", ""))
 
 
 def test_a_job_past_its_deadline_fails_and_is_deleted_after_its_time_to_live(
@@ -23,11 +18,11 @@ def test_a_job_past_its_deadline_fails_and_is_deleted_after_its_time_to_live(
     place.wait_for_pods(TRAINER, ROLLOUT)
     kubelet.run(TRAINER, ROLLOUT)
     place.edit({"activeDeadlineSeconds": 1})
-    until(lambda: place.condition("FailureTarget").get("status") == "True", place.told)
-    assert reason(place, "FailureTarget") == "DeadlineExceeded"
-    assert place.condition("Failed")["status"] == "False"
+    told = place.until_status(lambda status: condition(status, "FailureTarget").get("status") == "True")
+    assert condition(told, "FailureTarget")["reason"] == "DeadlineExceeded"
+    assert condition(told, "Failed")["status"] == "False"
     kubelet.remove(TRAINER)
-    until(lambda: place.api.get(JOBS.path(place.namespace, "demo")).code == 404, place.told)
+    place.until(lambda: place.api.get(JOBS.path(place.namespace, "demo")).code == 404)
 
 
 def test_a_job_of_another_manager_is_left_alone(place: Place) -> None:
@@ -45,12 +40,12 @@ def test_a_quota_is_told_and_pods_come_when_it_is_raised(place: Place) -> None:
     allow(place, f"{quotas}/small", "1")
     place.operator()
     place.submit()
-    until(lambda: reason(place, "PodsReady") == "QuotaExceeded", place.told)
-    assert "exceeded quota: small" in place.status()["message"]
-    assert place.condition("Accepted")["status"] == "True"
+    told = place.until_reason("PodsReady", "QuotaExceeded")
+    assert "exceeded quota: small" in told["message"]
+    assert condition(told, "Accepted")["status"] == "True"
     allow(place, f"{quotas}/small", "9")
     place.wait_for_pods(TRAINER, ROLLOUT)
-    until(lambda: reason(place, "PodsReady") != "QuotaExceeded", place.told)
+    place.until(lambda: place.condition("PodsReady")["reason"] != "QuotaExceeded")
 
 
 def allow(place: Place, quota: str, pods: str) -> None:

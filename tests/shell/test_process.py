@@ -15,14 +15,13 @@ from builders import a_progress
 from rljob_api.progress import Progress, TrainPhase
 from rljob_operator import names
 from rljob_operator.__main__ import EXIT_MISTAKE, main
-from waiting import until
 
 from .kubelet import Kubelet
 from .places import Place
 from .proxy import Asked, Fate
 
 TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
-ADDRESS = "127.0.77.1"
+ADDRESS, METRICS_PORT = "127.0.77.1", 18081
 
 
 @contextmanager
@@ -50,7 +49,7 @@ def rank_0(told: Progress) -> Iterator[None]:
 
 
 def test_what_rank_0_tells_reaches_the_status_and_the_metrics(place: Place, kubelet: Kubelet) -> None:
-    place.operator("--http-host", ADDRESS, "--http-port", "18081")
+    place.operator("--http-host", ADDRESS, "--http-port", str(METRICS_PORT))
     place.submit()
     place.wait_for_pods(TRAINER, ROLLOUT)
     with rank_0(a_progress(step=3, phase=TrainPhase.GENERATE, metrics={"reward": 0.5})):
@@ -58,9 +57,16 @@ def test_what_rank_0_tells_reaches_the_status_and_the_metrics(place: Place, kube
         status = place.wait_for_phase("Training")
     assert status["progress"]["display"] == "3/10"
     assert status["progress"]["metrics"] == [{"name": "reward", "value": "0.5"}]
-    told = urllib.request.urlopen(f"http://{ADDRESS}:18081/metrics").read().decode()
-    assert 'rljob_jobs{phase="Training"} 1.0' in told
+    # The operator may hear of its own write later than we read it.
+    told = place.until(lambda: metrics_with('rljob_jobs{phase="Training"} 1.0'))
     assert 'rljob_operator_api_requests_total{verb="POST"}' in told
+
+
+def metrics_with(line: str) -> str:
+    """What the operator tells if the line is in it, else nothing."""
+    with urllib.request.urlopen(f"http://{ADDRESS}:{METRICS_PORT}/metrics", timeout=30) as answer:
+        told = str(answer.read().decode())
+    return told if line in told else ""
 
 
 def test_every_line_of_the_log_is_json_and_names_the_job_it_is_about(place: Place) -> None:
@@ -68,7 +74,7 @@ def test_every_line_of_the_log_is_json_and_names_the_job_it_is_about(place: Plac
     place.api.delete(account)
     operator = place.operator()
     uid = place.submit()["metadata"]["uid"]
-    until(lambda: operator.says("refused"), place.told)
+    place.until(lambda: operator.says("refused"))
     operator.stop()
     refusal = next(line for line in operator.lines() if "refused" in line["message"])
     about = {"job": "demo", "namespace": place.namespace, "uid": uid, "attempt": 1}

@@ -19,28 +19,33 @@ ADDRESS, PORT = "127.0.77.2", 18082
 
 
 class DyingShell(Shell):
-    """Its kopf dies at once, as the real one does where the user has no name; `deaths` counts."""
+    """Its kopf dies so many times at once, as the real one does where the user has no name, and then lives."""
 
-    deaths = 0
+    def __init__(self, deaths: int) -> None:
+        super().__init__(Configuration(), [])
+        self.left = deaths
+        self.lives = threading.Event()
 
     async def _operator(self, stop: threading.Event) -> None:
-        self.deaths += 1
-        raise KeyError("getpwuid(): uid not found")
+        if self.left > 0:
+            self.left -= 1
+            raise KeyError("getpwuid(): uid not found")
+        self.lives.set()
+        await asyncio.to_thread(stop.wait)
 
 
 def answer(path: str) -> int:
     with contextlib.suppress(urllib.error.HTTPError):
-        return int(urllib.request.urlopen(f"http://{ADDRESS}:{PORT}{path}", timeout=10).status)
+        return int(urllib.request.urlopen(f"http://{ADDRESS}:{PORT}{path}", timeout=60).status)
     return 503
 
 
 async def answers_after(deaths: int) -> tuple[int, int]:
-    """Of /healthz and /readyz, once kopf died so often."""
-    shell = DyingShell(Configuration(), [])
+    """Of /healthz and /readyz, after kopf died so often."""
+    shell = DyingShell(deaths)
     async with serving(ADDRESS, PORT, lambda: shell.well):
         running = asyncio.create_task(shell.run(lambda kind, job: None))
-        while shell.deaths <= deaths:
-            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(shell.lives.wait, 60)
         answers = await asyncio.gather(*(asyncio.to_thread(answer, path) for path in ("/healthz", "/readyz")))
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -6,7 +6,6 @@ import pytest
 
 from kube.api import Manifest
 from rljob_operator.cluster.resources import JOBS
-from waiting import until
 
 from .kubelet import Kubelet
 from .places import Place
@@ -16,6 +15,8 @@ TRAINERS = ("demo-trainer-0-1", "demo-trainer-1-1")
 ROLLOUT = "demo-rollout-0-0"
 SPEC: Manifest = {"trainer": {"numNodes": 2}}
 QUICK_LEASE = ("--lease-seconds", "3")
+LONG_LEASE = ("--lease-seconds", "30")
+"""Whoever waits for it must not get it because this machine stood still."""
 
 
 @pytest.mark.parametrize("last", ["status", "secrets", "pods", "configmaps"])
@@ -27,15 +28,20 @@ def test_an_operator_killed_after_a_write_is_followed_by_one_that_makes_nothing_
         kill_after(proxy, place, last)
         first = place.operator(*QUICK_LEASE, proxy=proxy)
         place.submit(**SPEC)
-        until(lambda: first.process.poll() is not None, place.told)
+        place.until(lambda: first.process.poll() is not None)
         before = {name: pod["metadata"]["uid"] for name, pod in place.pods().items()}
         place.operator(*QUICK_LEASE)
         place.wait_for_pods(*TRAINERS, ROLLOUT)
-        until(lambda: place.status().get("trainer", {}).get("replicas") == 2, place.told)
+        place.until_status(lambda status: status.get("trainer", {}).get("replicas") == 2)
     after = {name: pod["metadata"]["uid"] for name, pod in place.pods().items()}
     assert before.items() <= after.items()
     assert place.status()["attempt"]["number"] == 1
     assert place.status()["restarts"] == 0
+
+
+def all_ready(status: Manifest) -> bool:
+    ready = [status.get(role, {}).get("ready") for role in ("trainer", "rollout")]
+    return ready == ["2/2", "1/1"]
 
 
 def kill_after(proxy: Proxy, place: Place, last: str) -> None:
@@ -54,19 +60,19 @@ def test_a_leader_that_slept_does_no_harm_and_steps_down(place: Place, kubelet: 
         place.submit(**SPEC)
         place.wait_for_pods(*TRAINERS, ROLLOUT)
         kubelet.run(*TRAINERS, ROLLOUT)
-        place.wait_for_phase("Starting")
+        place.until_status(all_ready)  # then it has nothing left to write
         sleeper.freeze()
-        other = place.operator(*QUICK_LEASE)
-        until(lambda: place.lease_holder() == other.name, place.told)
+        other = place.operator(*LONG_LEASE)
+        place.until(lambda: place.lease_holder() == other.name)
         place.edit({"suspend": True})
         kubelet.reap_all(*TRAINERS, ROLLOUT)
         place.wait_for_phase("Suspended")
         before = len(proxy.writes)
         sleeper.thaw()
-        until(lambda: sleeper.says("the lease is lost"), place.told)
+        place.until(lambda: sleeper.says("the lease is lost"))
         assert place.lease_holder() == other.name
         place.edit({"suspend": False})
-        until(lambda: "demo-trainer-1-2" in place.pods(), place.told)
+        place.until(lambda: "demo-trainer-1-2" in place.pods())
         # An Event of what it did before it slept may still come: that is told late, and changes nothing.
         assert [one for one in proxy.writes[before:] if "events" not in one.path] == []
     assert place.status()["attempt"]["number"] == 2
@@ -77,7 +83,7 @@ def test_a_status_that_is_out_of_date_is_not_written(place: Place) -> None:
     place.operator()
     place.submit()
     place.wait_for_pods("demo-trainer-0-1", ROLLOUT)
-    until(lambda: place.status().get("attempt"), place.told)
+    place.until_status(lambda status: status.get("attempt"))
     old = place.job()
     place.edit({"logging": {"tensorboard": False}})
     answer = place.api.put(JOBS.path(place.namespace, "demo", "status"), old)
@@ -94,7 +100,7 @@ def test_what_happens_while_a_watch_is_broken_is_not_missed(
         place.submit(**SPEC)
         place.wait_for_pods(*TRAINERS, ROLLOUT)
         kubelet.run(*TRAINERS, ROLLOUT)
-        place.wait_for_phase("Starting")
+        place.until_status(all_ready)
         proxy.refuse_watch = {"expired": status(410, "Expired"), "error": status(500, "InternalError")}.get(
             trouble
         )
@@ -102,8 +108,8 @@ def test_what_happens_while_a_watch_is_broken_is_not_missed(
         proxy.cut_watches()  # before the deletion, which no open watch may tell
         kubelet.remove(ROLLOUT)
         operator.thaw()
-        until(lambda: proxy.refuse_watch is None, "the watch was refused")
-        until(lambda: ROLLOUT in place.pods(), place.told)
+        place.until(lambda: proxy.refuse_watch is None)
+        place.until(lambda: ROLLOUT in place.pods())
     assert place.status()["attempt"]["number"] == 1
 
 
@@ -121,7 +127,7 @@ def test_a_job_deleted_while_nobody_watched_is_forgotten(place: Place, kubelet: 
         proxy.cut_watches()
         proxy.refuse_watch_of, proxy.refuse_watch = "/rljobs", status(410, "Expired")
         operator.thaw()
-        until(lambda: proxy.refuse_watch is None, "the watch of jobs is told to list anew")
+        place.until(lambda: proxy.refuse_watch is None)
         kubelet.remove("demo-trainer-0-1")
         place.submit("other")
         place.wait_for_pods(ROLLOUT, "other-trainer-0-1", "other-rollout-0-0")
@@ -135,7 +141,7 @@ def test_an_error_in_the_stream_of_jobs_kills_kopf_and_not_the_operator(place: P
         place.wait_for_pods("demo-trainer-0-1", ROLLOUT)
         proxy.refuse_watch_of, proxy.refuse_watch = "/rljobs", status(500, "InternalError")
         proxy.cut_watches()
-        until(lambda: operator.says("is started again"), place.told)
+        place.until(lambda: operator.says("is started again"))
         place.submit("other")
-        until(lambda: "other-trainer-0-1" in place.pods(), place.told)
+        place.until(lambda: "other-trainer-0-1" in place.pods())
     assert operator.process.poll() is None
