@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -35,7 +35,8 @@ from waiting import until
 HOST = "127.0.0.31"
 GROUP = 4
 PROMPTS = 6
-DEADLINE_SECONDS = 90.0
+DEADLINE_SECONDS = 240.0
+"""For an attempt from its start: on a machine that others use a gang has taken 150 s to come."""
 REWARD = "def score(prompt, completion, answer, item):\n    return float(int(completion) % 3)\n"
 
 
@@ -51,6 +52,7 @@ class Server:
     asked: list[int] = field(default_factory=list)
     """Seeds of the groups that were asked for, warm-up aside."""
     answered: int = 0
+    _held: int = 0
     _version: str = "default"
     _background: Background = field(default_factory=Background)
     _runner: web.AppRunner | None = None
@@ -70,14 +72,22 @@ class Server:
         body = await request.json()
         if body["n"] == GROUP:
             self.asked.append(body["seed"])
-            while self.hold_after is not None and self.answered >= self.hold_after:
-                await asyncio.sleep(0.01)
+            await self._hold()
             self.answered += 1
         choices = [self._choice(number, body["seed"] + number) for number in range(body["n"])]
         if body["n"] == 1 and self.aborted_proofs:
             self.aborted_proofs -= 1
             choices[0]["finish_reason"] = "abort"
         return self._told({"choices": choices})
+
+    async def _hold(self) -> None:
+        """Until there is an answer to be given, or who asked is gone."""
+        self._held += 1
+        try:
+            while self.hold_after is not None and self.answered >= self.hold_after:
+                await asyncio.sleep(0.01)
+        finally:
+            self._held -= 1
 
     def _choice(self, number: int, seed: int) -> dict[str, Any]:
         draw = random.Random(f"{self._version.split('.')[-1]}/{seed}")
@@ -102,6 +112,12 @@ class Server:
 
     def serve(self) -> None:
         self._background.submit(self._start()).result()
+
+    def begin_anew(self, hold_after: int | None = None) -> None:
+        """For the next attempt, once the questions of the one before have gone with it: else they were answered now."""
+        until(lambda: self._held == 0, "nobody is held")
+        self.hold_after = hold_after
+        self.asked.clear()
 
     def end(self) -> None:
         self.hold_after = None
@@ -188,10 +204,12 @@ class Job:
 
     def kill(self) -> None:
         """Leave nothing behind, whatever the test came to."""
-        if self.process is None or self.process.exitcode is not None:
+        if self.process is None or self.process.pid is None:
             return
-        for pid in self.ranks():
-            os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, FileNotFoundError):  # it has ended
+            os.kill(self.process.pid, signal.SIGSTOP)  # it buries no rank before that is killed
+            for pid in self.ranks():
+                os.kill(pid, signal.SIGKILL)
         self.process.kill()
         self.process.join()
 

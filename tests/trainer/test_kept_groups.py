@@ -12,7 +12,7 @@ from rljob_api.status import Exactness
 from trainer.answering import PROMPTS, Job, Server, a_model, answering, job_beside
 from trainer.test_checkpoint_verify import truncate
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HELD = 4
 """Groups of the second step that are answered before the gang is ended."""
@@ -42,8 +42,7 @@ def straight(folder: Path) -> Results:
 
 def goes_on(server: Server, job: Job) -> Resumed:
     """The next attempt, to its end; what it says of its resume."""
-    server.hold_after = None
-    server.asked.clear()
+    server.begin_anew()
     job.start()
     words = job.finish()
     assert words.ending is Ending.COMPLETE, words.message
@@ -68,7 +67,7 @@ def test_all_attempts_that_were_ended_in_the_same_step_count(folder: Path, strai
     with answering(PROMPTS + 2) as server, job_beside(server, folder / "twice") as job:
         job.start()
         assert job.end_at(1, 2, signal.SIGTERM).ending is Ending.PREEMPTED
-        server.hold_after = PROMPTS + 4
+        server.begin_anew(PROMPTS + 4)
         job.start()
         words = job.end_at(1, 4, signal.SIGTERM, rank=1)
         assert words.ending is Ending.PREEMPTED, words.message

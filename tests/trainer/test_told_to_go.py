@@ -15,13 +15,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rljob_api.progress import Ending
 from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.checkpoint.state import LoopState
-from trainer.answering import GROUP, PROMPTS, Job, a_model, answering, job_beside
+from trainer.answering import DEADLINE_SECONDS, GROUP, PROMPTS, Job, a_model, answering, job_beside
 from waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-START_SECONDS = 150.0
-"""Longest wait for a gang to come so far, on a machine that others use, too."""
 HELD_OUT = 24
 """Prompts of an evaluation."""
 
@@ -30,10 +28,12 @@ import time
 from pathlib import Path
 
 def score(prompt, completion, answer, item):
-    with Path("held_out" if item.get("heldOut") else "trained_on").open("a") as calls:
+    which = "held_out" if item.get("heldOut") else "trained_on"
+    with Path(which).open("a") as calls:
         calls.write("x")
-    if Path("slow").exists():
-        time.sleep(0.5)
+        calls.flush()
+        if Path(f"slow_{which}").exists() and calls.tell() > int(Path(f"slow_{which}").read_text()):
+            time.sleep(2)
     return float(int(completion) % 3)
 """
 
@@ -67,19 +67,19 @@ def calls(job: Job, which: str) -> int:
 
 
 @contextmanager
-def slow_job(folder: Path, name: str) -> Iterator[Job]:
-    """A job beside its server; not slow yet."""
+def started(folder: Path, name: str, slow_after: dict[str, int]) -> Iterator[Job]:
+    """A job beside its server, whose reward is slow after so many samples of a kind."""
     with answering() as server, job_beside(server, folder / name, **a_job(folder)) as job:
         (job.folder / "slow_reward.py").write_text(REWARD)
+        for which, samples in slow_after.items():
+            (job.folder / f"slow_{which}").write_text(str(samples))
         job.start()
         yield job
 
 
 def told_in_the_second_batch(job: Job, which: str, batch: int) -> None:
     """Rank 1 is told, while rank 0 scores; the gang leaves with the step that it has finished."""
-    until(lambda: calls(job, which) >= batch, "the first batch is scored", START_SECONDS)
-    (job.folder / "slow").touch()
-    until(lambda: calls(job, which) > batch, "the second one has begun", START_SECONDS)
+    until(lambda: calls(job, which) > batch, "the second batch has begun", DEADLINE_SECONDS)
     words = job.end(signal.SIGTERM, rank=1)
     assert words.ending is Ending.PREEMPTED, words.message
     assert calls(job, which) < 2 * batch, "it did not wait for the rest"
@@ -88,8 +88,9 @@ def told_in_the_second_batch(job: Job, which: str, batch: int) -> None:
 
 
 def test_a_slow_reward_does_not_use_up_the_time_to_leave(folder: Path) -> None:
-    with slow_job(folder, "rewards") as job:
-        told_in_the_second_batch(job, "trained_on", PROMPTS * GROUP)
+    batch = PROMPTS * GROUP
+    with started(folder, "rewards", {"trained_on": batch}) as job:
+        told_in_the_second_batch(job, "trained_on", batch)
 
 
 def curve(job: Job) -> list[tuple[int, float]]:
@@ -100,11 +101,11 @@ def curve(job: Job) -> list[tuple[int, float]]:
 
 def test_an_evaluation_that_was_cut_short_is_done_by_the_next_attempt(folder: Path) -> None:
     """The curve, and the best of it, are those of a job that nothing interrupts."""
-    with slow_job(folder, "straight") as straight:
+    with started(folder, "straight", {}) as straight:
         assert straight.finish().ending is Ending.COMPLETE
-    with slow_job(folder, "evaluation") as job:
+    with started(folder, "evaluation", {"held_out": HELD_OUT}) as job:
         told_in_the_second_batch(job, "held_out", HELD_OUT)
-        (job.folder / "slow").unlink()
+        (job.folder / "slow_held_out").unlink()
         job.start()
         assert job.finish().ending is Ending.COMPLETE
     assert [step for step, _ in curve(straight)] == [0, 1, 2]
