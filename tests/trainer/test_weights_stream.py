@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -65,6 +66,13 @@ def pair() -> Iterator[tuple[Group, Group]]:
         receiver = pool.submit(join, other, 1, 2, wire="gloo", device=CPU, timeout=timeout)
         sender = join(store, 0, 2, wire="gloo", device=CPU, timeout=timeout)
         yield sender, receiver.result()
+
+
+def test_the_meeting_point_is_at_rank_0s_own_address_alone() -> None:
+    store = open_store("127.0.0.1")
+    socket.create_connection(("127.0.0.1", store.port)).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", store.port))
 
 
 @pytest.mark.parametrize("limit", [1, 100, 1 << 20])

@@ -47,10 +47,10 @@ class GroupCarrier:
     """Broadcast from rank 0, by gloo or NCCL."""
 
     def __init__(
-        self, wire: Wire, host: str, tensor_parallel: int, timeout: timedelta, limit: int = BUCKET_BYTES
+        self, wire: Wire, address: str, tensor_parallel: int, timeout: timedelta, limit: int = BUCKET_BYTES
     ) -> None:
         self._wire: Wire = wire
-        self._host = host
+        self._address = address
         self._ranks_each = tensor_parallel
         self._timeout = timeout
         self._limit = limit
@@ -64,9 +64,9 @@ class GroupCarrier:
         self.disconnect()
         rounds.leave(servers)
         world = 1 + self._ranks_each * len(servers)
-        store = open_store(self._host)
+        store = open_store(self._address)
         meeting = {
-            "host": self._host,
+            "host": self._address,
             "port": store.port,
             "world_size": world,
             "wire": self._wire,

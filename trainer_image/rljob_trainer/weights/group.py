@@ -173,9 +173,27 @@ def _wire_errors() -> Iterator[None]:
         raise WireError(str(error)) from error
 
 
-def open_store(host: str) -> TCPStore:
-    """Rank 0's end of the meeting point, on a free port."""
-    return TCPStore(host, 0, is_master=True, timeout=RENDEZVOUS_TIMEOUT, wait_for_workers=False)
+def address_of(host: str) -> str:
+    """What its name stands for now. A pod keeps its address, while names cannot be looked up when DNS is out.
+
+    Raises `OSError`.
+    """
+    return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+
+
+def open_store(address: str) -> TCPStore:
+    """Rank 0's end of the meeting point, on a free port of its own address alone. Raises `WireError`."""
+    listener = socket.create_server((address, 0))
+    port = listener.getsockname()[1]
+    with _wire_errors():
+        return TCPStore(
+            address,
+            port,
+            is_master=True,
+            timeout=RENDEZVOUS_TIMEOUT,
+            wait_for_workers=False,
+            master_listen_fd=listener.detach(),  # the store closes it
+        )
 
 
 def join(

@@ -25,7 +25,7 @@ from rljob_trainer.errors import Mistake
 from rljob_trainer.rollout.client import ReplicaError, Seen
 from rljob_trainer.rollout.fleet import Fleet, Poll, wire_version
 from rljob_trainer.weights.carriers import Carrier, DiskCarrier, GroupCarrier, chosen_transport
-from rljob_trainer.weights.group import WireError
+from rljob_trainer.weights.group import WireError, address_of
 from rljob_trainer.weights.rounds import Rounds, SeveralFailedError
 
 T = TypeVar("T")
@@ -166,8 +166,8 @@ def carrier_of(run: Run, transport: Transport) -> Carrier:
         case Transport.DISK:
             return DiskCarrier(Storage.of(run))
         case Transport.GLOO:
-            return GroupCarrier("gloo", run.master_addr, each, timeout)
+            return GroupCarrier("gloo", address_of(run.master_addr), each, timeout)
         case Transport.NCCL:
-            return GroupCarrier("nccl", run.master_addr, each, timeout)
+            return GroupCarrier("nccl", address_of(run.master_addr), each, timeout)
         case Transport.AUTO:
             raise ValueError("auto is chosen before")
