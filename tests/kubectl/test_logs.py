@@ -15,7 +15,7 @@ from kubectl.fake_api_server import JOB, Asked, FakeApiServer, served
 from rljob_api.failure import RoleName
 from rljob_api.status import ConditionType
 
-pytestmark = pytest.mark.timeout(90)
+WITHIN_S = 120
 PROGRAM = Path(sys.executable).with_name("kubectl-rljob")
 
 
@@ -43,7 +43,7 @@ def logs(kubeconfig: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     with process:
         try:
             yield process
-            process.wait(timeout=60)
+            process.wait(timeout=WITHIN_S)
         finally:
             process.kill()
 
@@ -62,7 +62,7 @@ def test_each_line_comes_after_its_pods_name_and_trainers_come_first(
     for rank in ranks:
         api.say(rank, "step 1", "step 2", None)
     with logs(kubeconfig, "--tail", "7") as process:
-        said, trouble = process.communicate(timeout=60)
+        said, trouble = process.communicate(timeout=WITHIN_S)
     told = [f"[{rank}] step {step}" for rank in ranks for step in (1, 2)]
     assert (said.splitlines(), trouble) == ([*told, f"[{server}] up"], "")
     assert api.asked[0] == Asked(ranks[0], "trainer", "7")
@@ -110,7 +110,7 @@ def test_a_pod_that_is_gone_before_it_is_read_is_said_and_the_others_are_shown(
     del api.logs[gone]
     api.say(stays, "still here", None)
     with logs(kubeconfig) as process:
-        said, trouble = process.communicate(timeout=60)
+        said, trouble = process.communicate(timeout=WITHIN_S)
     assert (said, process.returncode) == (f"[{stays}] still here\n", 0)
     assert trouble.startswith(f"[{gone}] there is no `{gone}` in namespace default")
 
@@ -119,5 +119,5 @@ def test_only_the_role_that_is_asked_for_is_shown(api: FakeApiServer, kubeconfig
     for role in RoleName:
         api.say(api.start(role, 0), f"I am a {role.value}", None)
     with logs(kubeconfig, "--role", "rollout") as process:
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=WITHIN_S)
     assert said == f"[{JOB}-rollout-0] I am a rollout\n"
