@@ -106,7 +106,8 @@ def patient() -> Iterator[Patient]:
 
 
 def probed(patient: Patient, *kinds: str) -> Health:
-    spec = {"httpGet": {"path": "/", "port": patient.port}, "periodSeconds": 1, "failureThreshold": 3}
+    get = {"path": "/", "port": patient.port}
+    spec = {"httpGet": get, "periodSeconds": 1, "timeoutSeconds": 60, "failureThreshold": 3}
     return health({f"{kind}Probe": spec for kind in kinds}, now=0)
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,16 +119,18 @@ def test_a_port_in_use_is_said_in_a_sentence(toys: Toys) -> None:
 
 
 def test_two_jobs_run_side_by_side(toys: Toys, tmp_path: Path) -> None:
-    other = Toys(tmp_path / "other")
-    other.folder.mkdir()
-    toys.start_ready()
-    other.start_ready()
-    assert toys.complete() == other.complete() == 0
+    with closing(Toys(tmp_path / "other")) as other:
+        other.folder.mkdir()
+        toys.start_ready()
+        other.start_ready()
+        assert toys.complete() == other.complete() == 0
 
 
 def test_a_work_directory_is_used_by_one_run_at_a_time(toys: Toys) -> None:
     toys.start_ready()
-    again = subprocess.run(toys.process.args, capture_output=True, text=True, timeout=30, check=False)
+    again = subprocess.run(
+        toys.process.args, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+    )
     assert again.returncode == 2
     assert f"already run by process {toys.process.pid}" in again.stderr
     assert toys.complete() == 0

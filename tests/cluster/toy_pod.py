@@ -82,8 +82,10 @@ def serve(port: int) -> None:
 
 
 def order() -> str:
-    path = STORAGE / f"{HOSTNAME}.do"
-    return path.read_text().strip() if path.exists() else ""
+    try:
+        return (STORAGE / f"{HOSTNAME}.do").read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def fork_a_hermit() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from rljob_operator.cluster.addresses import addresses
 from rljob_operator.cluster.workdir import WorkDir
 from waiting import until
 
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 120.0
 QUICK = {"backoffSeconds": {"initial": 0, "max": 0}}
 
 
@@ -90,6 +89,12 @@ class Toys:
         _, said = self.process.communicate(timeout=DEADLINE_SECONDS)
         return self.process.returncode, said
 
+    def close(self) -> None:
+        """End what still runs."""
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
@@ -138,7 +143,4 @@ def limit_files(limit_bytes: int) -> None:
 def toys(tmp_path: Path) -> Iterator[Toys]:
     job = Toys(tmp_path)
     yield job
-    for process in job.processes:
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
+    job.close()
