@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -91,17 +92,33 @@ class TensorboardLog:
     """Event files; after a resume from `start`, later steps of earlier attempts are purged, not doubled."""
 
     def __init__(self, directory: Path, start: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from rljob_trainer.event_file import EventFile
 
-        self._writer = SummaryWriter(str(directory), purge_step=start + 1)
+        self._file = EventFile(directory, purge_from=start + 1)
+        self._refused = False
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            self._writer.add_scalar(name.replace(":", "/"), value, step)
-        self._writer.flush()
+        """What the volume refuses is told once, and written when it takes it."""
+        self._file.add(step, {name.replace(":", "/"): value for name, value in metrics.items()})
+        try:
+            self._file.flush()
+        except OSError as error:
+            if not self._refused:
+                logging.warning(
+                    "Writing the curves of step %d failed: %s. Training goes on; they are kept in memory, and written"
+                    " when the volume takes them.",
+                    step,
+                    error,
+                )
+            self._refused = True
+        else:
+            if self._refused:
+                logging.info("The curves are written again, with those of the steps between")
+            self._refused = False
 
     def close(self) -> None:
-        self._writer.close()
+        """Raises `OSError` if some could not be written to the end."""
+        self._file.flush()
 
 
 class WandbLog:
