@@ -7,8 +7,9 @@ import time
 import pytest
 
 from kube.processes import Failure
+from waiting import until
 
-from .job import Job
+from .job import WITHIN_S, Job
 
 OUTAGE_SECONDS = 60
 """Longer than the operators' leases and than a node counts as alive; half of it longer than names are remembered."""
@@ -23,9 +24,7 @@ def test_training_goes_on_without_names(job: Job) -> None:
     with job.cluster.frozen("coredns"):
         time.sleep(OUTAGE_SECONDS / 2)
         before = job.step()
-        job.wait_for(
-            lambda: job.step() > before + 3, "steps go on although names are forgotten", OUTAGE_SECONDS
-        )
+        job.wait_for(lambda: job.step() > before + 3, "steps go on although names are forgotten")
     before = job.step()
     job.wait_for(lambda: job.step() > before + 2, "steps go on afterwards")
     assert (job.containers(""), job.attempt()) == (pods, attempt)
@@ -35,10 +34,10 @@ def test_training_goes_on_without_an_api_server_and_nothing_is_lost(job: Job) ->
     ask, before, servers = job.asking(), job.step(), job.containers("rollout")
     with job.cluster.frozen("kube-apiserver"):
         time.sleep(OUTAGE_SECONDS)
+        until(lambda: ask() > before + 3, "steps go on", WITHIN_S)
         trained = ask()
         with pytest.raises(Failure):
             job.cluster.kubectl("get", "rljobs", "--request-timeout=1s")
-    assert trained > before + 3
     job.wait_for(lambda: job.step() > trained + 2, "the status catches up, and steps go on")
     assert job.last_attempt().get("lostSteps", 0) == 0
     assert job.containers("rollout") == servers
