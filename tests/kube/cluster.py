@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from waiting import until
+
 from .api import Api
 from .network import NodeNetwork
 from .places import Place
@@ -120,10 +122,13 @@ class Cluster:
     def _process(self, argument: str) -> int:
         """Id of the one that was started with it, as this machine numbers it."""
         mark = argument.encode()
-        (pid,) = (
-            int(each.parent.name) for each in Path("/proc").glob("[0-9]*/cmdline") if mark in _words(each)
-        )
-        return pid
+
+        def marked() -> list[int]:
+            """Also one that it has just forked, until that becomes another program."""
+            lines = Path("/proc").glob("[0-9]*/cmdline")
+            return [int(each.parent.name) for each in lines if mark in _words(each)]
+
+        return until(lambda: found if len(found := marked()) == 1 else [], f"one process has {argument}")[0]
 
     def import_image(self, archive: Path) -> None:
         """Put the image of an OCI archive onto every real node, under the name that the archive gives it.

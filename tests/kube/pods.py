@@ -74,6 +74,17 @@ def is_in_phase(*phases: str) -> Callable[[Manifest], bool]:
     return lambda pod: pod.get("status", {}).get("phase") in phases
 
 
+def is_unplaceable(pod: Manifest) -> bool:
+    """The scheduler said that no node has room for it."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any(one.get("reason") == "Unschedulable" for one in conditions)
+
+
+def is_ready(pod: Manifest) -> bool:
+    conditions = pod.get("status", {}).get("conditions", [])
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
+
+
 def finished(api: Api, pod: Manifest) -> Manifest:
     """The status of the pod's container after it ended: exitCode, message ... The pod is gone afterwards."""
     name = create(api, pod)

@@ -11,7 +11,19 @@ import pytest
 
 from kube.api import Api, Manifest
 from kube.cluster import Cluster
-from kube.pods import NOBODY, PODS, busybox, create, delete, eventually, finished, is_in_phase, wait_for
+from kube.pods import (
+    NOBODY,
+    PODS,
+    busybox,
+    create,
+    delete,
+    eventually,
+    finished,
+    is_in_phase,
+    is_ready,
+    is_unplaceable,
+    wait_for,
+)
 from kube.processes import Failure, run
 from kube.small_images import write_small_image
 from kube.storage import STORAGE_CLASS
@@ -47,9 +59,12 @@ def test_a_pod_has_a_name(cluster: Cluster) -> None:
 
 
 def test_an_evicted_pod_has_last_words(cluster: Cluster) -> None:
-    script = "trap 'echo saved > /dev/termination-log; exit 3' TERM; while true; do sleep 0.1; done"
-    name = create(cluster.api, busybox("leaves", script, terminationGracePeriodSeconds=30))
-    wait_for(cluster.api, name, is_in_phase("Running"))
+    on_term = "trap 'echo saved > /dev/termination-log; exit 3' TERM; touch /tmp/trapped"
+    script = f"{on_term}; while true; do sleep 0.1; done"
+    trapped = {"readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/trapped"]}, "periodSeconds": 1}}
+    pod = busybox("leaves", script, container=trapped, terminationGracePeriodSeconds=30)
+    name = create(cluster.api, pod)
+    wait_for(cluster.api, name, is_ready)  # one that merely runs would not notice SIGTERM yet
     finalizer = {"metadata": {"finalizers": ["rljob.io/test"]}}  # else it may be gone before we look
     assert cluster.api.merge(f"{PODS}/{name}", finalizer).code == 200
     eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
@@ -85,8 +100,7 @@ def _with_data(name: str, script: str) -> Manifest:
 def test_a_pod_that_wants_gpus_waits_until_the_node_has_them(cluster: Cluster) -> None:
     wanting = {"resources": {"limits": {"nvidia.com/gpu": 4}}}
     name = create(cluster.api, busybox("wants", "true", container=wanting))
-    wait_for(cluster.api, name, lambda pod: "conditions" in pod["status"])
-    assert cluster.api.get(f"{PODS}/{name}").body["status"]["conditions"][0]["reason"] == "Unschedulable"
+    wait_for(cluster.api, name, is_unplaceable)
     cluster.give_gpus("node0", 8)
     wait_for(cluster.api, name, is_in_phase("Succeeded"))
     delete(cluster.api, name)

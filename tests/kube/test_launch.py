@@ -153,7 +153,7 @@ def test_a_cluster_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         cluster_of(nodes=2).__enter__()
     own = own_namespaces(cluster.pid)
     assert "the cluster is down" in kube("down")
-    assert traces(cluster.place, own) == {}
+    eventually(lambda: traces(cluster.place, own) == {}, "nothing is left, once init has taken notice")
     assert kube("down") == ""
     monkeypatch.setenv("KUBECONFIG", "mine.yaml")
     assert "KUBECONFIG names a cluster already (mine.yaml)" in kube("up")

@@ -11,8 +11,7 @@ from kube.api import Manifest
 from kube.cluster import Cluster
 from kube.fixtures import install_crd
 from kube.small_images import BUSYBOX
-from shell.places import Place
-from waiting import until
+from shell.places import Place, condition
 
 NOTHING = "nowhere"
 """The name of what is not there."""
@@ -55,11 +54,10 @@ def test_what_is_missing_is_named(place: Place, name: str, trainer: Manifest, re
     began = time.monotonic()
     place.submit(name, trainer={"image": BUSYBOX} | trainer, rollout={"image": BUSYBOX})
 
-    def named() -> bool:
-        why = place.condition("PodsReady", name).get("reason")
-        return why == reason and NOTHING in place.status(name)["message"]
+    def named(status: Manifest) -> bool:
+        return condition(status, "PodsReady").get("reason") == reason and NOTHING in status["message"]
 
-    until(named, lambda: place.told(name))
+    place.until_status(named, name)
     print(f"{name}: told after {time.monotonic() - began:.1f} s")
 
 
@@ -69,15 +67,10 @@ def test_gpus_that_are_missing_are_named_and_the_gang_starts_once_a_node_has_the
     accelerator = {"resourceName": "example.com/gpu"}
     trainer = {"image": BUSYBOX, "gpusPerNode": 2}
     place.submit("gpus", trainer=trainer, rollout={"image": BUSYBOX}, accelerator=accelerator)
-    until(
-        lambda: place.condition("PodsReady", "gpus").get("reason") == "Unschedulable",
-        lambda: place.told("gpus"),
-    )
-    assert "example.com/gpu" in place.status("gpus")["message"]
+    told = place.until_reason("PodsReady", "Unschedulable", "gpus")
+    assert "example.com/gpu" in told["message"]
     cluster.give_gpus("node0", 8, "example.com/gpu")
-    until(
-        lambda: place.status("gpus").get("restarts", 0) > 0, lambda: place.told("gpus")
-    )  # busybox ends at once
+    place.until_status(has_restarted, "gpus")  # busybox ends at once
     cluster.give_gpus("node0", 0, "example.com/gpu")
 
 
@@ -85,7 +78,9 @@ def test_a_secret_that_comes_later_is_enough(place: Place) -> None:
     """The pod starts by itself: what it runs here ends at once, which is all that a busybox can do for a job."""
     secret = {"metadata": {"name": NOTHING}, "stringData": {"token": "t"}}
     place.made(f"/api/v1/namespaces/{place.namespace}/secrets", secret)
-    until(
-        lambda: place.status("secret-variable").get("restarts", 0) > 0, lambda: place.told("secret-variable")
-    )
-    assert place.condition("Accepted", "secret-variable")["status"] == "True"
+    told = place.until_status(has_restarted, "secret-variable")
+    assert condition(told, "Accepted")["status"] == "True"
+
+
+def has_restarted(status: Manifest) -> bool:
+    return bool(status.get("restarts", 0) > 0)
