@@ -25,7 +25,7 @@ from trainer.ranks import REPOSITORY, context, run_ranks
 from waiting import until
 
 SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "head_dim": 8, "vocab_size": 67}
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 150.0
 
 
 def conversion_run(folder: Path, model: Path, ranks: int = 2, stall_seconds: int = 600, **cut: int) -> Run:

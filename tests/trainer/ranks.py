@@ -80,7 +80,7 @@ def run_ranks(
             theirs.close()
             processes.append(process)
             ends[ours] = rank
-        return cast("list[T]", _collect(ends, time.monotonic() + deadline))
+        return cast("list[T]", collect(ends, time.monotonic() + deadline))
     finally:
         for process in processes:
             process.kill()
@@ -95,7 +95,8 @@ def context() -> ForkServerContext:
     return forks
 
 
-def _collect(ends: dict[Connection, int], deadline: float) -> list[Any]:
+def collect(ends: dict[Connection, int], deadline: float) -> list[Any]:
+    """What each rank sends, by rank, until that time. Raises `RankFailedError`."""
     results: dict[int, Any] = {}
     while len(results) < len(ends):
         waiting = [end for end, rank in ends.items() if rank not in results]

@@ -155,9 +155,9 @@ def test_a_second_process_waits_with_a_heartbeat_and_then_finds_the_model(tmp_pa
         fcntl.flock(lock, fcntl.LOCK_EX)
         asker = threading.Thread(target=ask)
         asker.start()
-        assert waiting.wait(30)
+        assert waiting.wait(120)
         assert not made
-    asker.join(30)
+    asker.join(120)
     assert made == [directory]
 
 

@@ -53,4 +53,4 @@ def test_verify_answers_programs_too(tmp_path: Path) -> None:
 
 def test_ls_does_not_import_torch() -> None:
     code = "import rljob_cli.checkpoint, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=180).returncode == 0

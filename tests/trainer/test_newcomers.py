@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from rljob_trainer.rollout import newcomers as newcoming
 from rljob_trainer.rollout.newcomers import PERIOD_SECONDS, Newcomers, resolves
 
 
@@ -54,5 +55,6 @@ def test_on_one_machine_nobody_comes() -> None:
 
 
 @pytest.mark.parametrize(("host", "there"), [("localhost", True), ("no-such-name.invalid", False)])
-def test_names_are_looked_up_for_real(host: str, there: bool) -> None:
+def test_names_are_looked_up_for_real(host: str, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(newcoming, "PATIENCE_SECONDS", 60.0)
     assert asyncio.run(resolves(host)) is there

@@ -37,7 +37,7 @@ class Clock:
 
 
 def get(port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=120) as answer:
         text: str = answer.read().decode()
     return text
 
@@ -63,7 +63,7 @@ def test_who_leaves_before_the_answer_is_not_told_of_as_an_error(
 
     def when_they_have_left() -> Progress:
         asked.set()
-        assert left.wait(30)
+        assert left.wait(120)
         return told
 
     port = board.serve("127.0.0.1", 0)
@@ -72,11 +72,12 @@ def test_who_leaves_before_the_answer_is_not_told_of_as_an_error(
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CLOSE_BY_A_RESET)
             client.sendall(b"GET /progress HTTP/1.0\r\n\r\n")
-            assert asked.wait(30)
+            assert asked.wait(120)
         left.set()
         until(
             lambda: not any("process_request" in thread.name for thread in enumerate_threads()),
             "it is served",
+            120,
         )
     assert "Traceback" not in capfd.readouterr().err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,18 @@ import reasoning_gym
 from math_verify.errors import TimeoutException
 
 from rljob_api.job import JobSpec
+from rljob_trainer import rewards
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.errors import Mistake
 from rljob_trainer.evaluate import evaluate
 from rljob_trainer.rewards import Reward, load_reward, score
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may take long to compare; what is tried here is what is found."""
+    monkeypatch.setattr(rewards, "MATH_TIMEOUT_SECONDS", 120)
 
 
 def spec(reward: dict[str, Any], source: str = "builtin:addition") -> JobSpec:
@@ -173,6 +181,7 @@ def test_what_cannot_be_imported_is_told_at_the_start(
     with pytest.raises(Mistake, match="has no attribute 'yours'"):
         python_reward(tmp_path, monkeypatch, "return 1", name="yours")
     (tmp_path / "broken_reward.py").write_text("def f(:\n")
+    importlib.invalidate_caches()  # the folder's time may be that of its last change, too
     with pytest.raises(Mistake, match=r"importing 'broken_reward' .*SyntaxError"):
         load_reward(spec({"python": {"module": "broken_reward", "function": "f"}}))
     with pytest.raises(Mistake, match=r"must take \(prompt, completion, answer, item\)"):

@@ -19,11 +19,11 @@ from rljob_trainer.rollout.client import Client, ReplicaError
 from rljob_trainer.weights import sender as senders
 from rljob_trainer.weights.group import Group, WireError, join, open_store
 
-PATIENCE = timedelta(seconds=60)
+PATIENCE = timedelta(seconds=200)
 """Of the group itself: what ends long before it does not end because of it."""
-LONG_SECONDS = 30.0
-LARGE = torch.ones(64 << 20)
-"""More than fits into what two sockets hold."""
+LONG_SECONDS = 100.0
+LARGE = 64 << 20
+"""Numbers; more than fits into what two sockets hold."""
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_sender_that_gives_up_does_not_wait_for_who_takes_nothing(pair: tuple[
     Timer(1, sender.give_up).start()
     began = time.monotonic()
     with pytest.raises(WireError, match="were not waited for"):
-        sender.send([("large", LARGE)])
+        sender.send([("large", torch.ones(LARGE))])
     assert time.monotonic() - began < LONG_SECONDS
     with pytest.raises(WireError):
         list(receiver.receive())
@@ -94,7 +94,8 @@ def test_who_takes_connections_may_think_for_as_long_as_it_likes(monkeypatch: py
 
 
 async def asked(*, answers: bool) -> str:
-    """A call that takes two seconds, to a server that hears of nothing else, or of no connection any more."""
+    """A call that takes two seconds, to a server that hears of nothing else; or that takes for ever, to one that takes
+    no connection any more."""
     held: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda _reader, writer: held.append(writer), "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
@@ -102,7 +103,7 @@ async def asked(*, answers: bool) -> str:
     async def call() -> str:
         if not answers:
             server.close()
-        await asyncio.sleep(2)
+        await asyncio.sleep(2 if answers else 3600)
         return "done"
 
     async with server, aiohttp.ClientSession() as session:

@@ -312,7 +312,7 @@ def test_a_server_that_hangs_loses_no_prompt_and_is_reported_to_be_replaced(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGSTOP: it takes connections, and says nothing. Nothing but a new process is trusted in its place."""
-    monkeypatch.setattr(client, "PROBE_SECONDS", 2.0)
+    monkeypatch.setattr(client, "PROBE_SECONDS", 6.0)
     monkeypatch.setattr(dispatch, "WATCH_SECONDS", 1.0)
     world.train_and_push(seed=14)
     prompts = some_prompts(8, seed=2)
