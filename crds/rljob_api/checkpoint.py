@@ -62,7 +62,9 @@ class KeepTopK(Spec):
     count: int = Field(ge=1, le=1000)
     """How many."""
     metric: str = Field("val:accuracy", pattern=r"^(val|train):[A-Za-z0-9_/]+$", max_length=128)
-    """What best means (higher is better): `val:accuracy`, or `train:` and the name of a training metric."""
+    """What best means (higher is better): `val:accuracy`, or `train:` and the name of a training metric. A checkpoint
+    without it is not ranked, and stays as one of the newest only. One that was saved before its evaluation, when pods
+    were told to go, has it once the restart evaluates, which it does first."""
 
 
 class OnPreemption(Spec):

@@ -34,6 +34,7 @@ from trainer.vllm_server import a_run
 
 RANKS = 2
 STEPS = 5
+VALIDATED = {name: {"source": "builtin:addition"} for name in ("train", "validation")}
 Change = Callable[[ResumePlan], ResumePlan]
 
 
@@ -49,15 +50,17 @@ class Told:
     skipped: list[str]
 
 
-def a_job(folder: Path, backend: BackendName, attempt: int = 1) -> Run:
+def a_job(folder: Path, backend: BackendName, attempt: int = 1, *, validated: bool = False) -> Run:
     """Its model lies in `folder`'s parent, so that the jobs beside it train the same."""
     grpo = {"maxSteps": STEPS, "promptsPerStep": 4, "generationsPerPrompt": 4, "learningRate": 1e-3}
     sections: dict[str, Any] = {"backend": backend, backend: {"attentionDropout": 0.1}}
+    if validated:
+        sections["data"] = VALIDATED
     return a_run(
         folder,
         attempt=attempt,
         model={"source": str(folder.parent / "model")},
-        algorithm={"grpo": grpo | {"validationPeriod": 0}, "sampling": {"maxNewTokens": 8}},
+        algorithm={"grpo": grpo | {"validationPeriod": int(validated)}, "sampling": {"maxNewTokens": 8}},
         trainer={"numProcPerNode": RANKS},
         checkpoint={"savePeriod": 1, "keepLatest": 2},
         **sections,
@@ -65,7 +68,8 @@ def a_job(folder: Path, backend: BackendName, attempt: int = 1) -> Run:
 
 
 def trained(run: Run, *, stop: int | None = None, change: Change | None = None) -> Told:
-    """One attempt: to the end, or told to go after step `stop`. `change` is made to what it goes on from."""
+    """One attempt: to the end, or told to go after step `stop` and before its evaluation. `change` is made to what it
+    goes on from."""
     return run_ranks(RANKS, attempt, run, stop, change)[0]
 
 
@@ -92,7 +96,8 @@ class Going:
             raise Interrupted
 
     def poll(self) -> None:
-        """Nobody is interrupted in what rank 0 does alone."""
+        if self.board.progress().step == self.stop:
+            raise Interrupted
 
 
 def _met(run: Run, rank: int, local_rank: int, waiting: Any) -> Ranks:
@@ -129,6 +134,7 @@ class Answers:
     def generate(
         self, prompts: list[Prompt], n: int, _: object, *, seed_of: Callable[[Prompt], int], **about: Any
     ) -> list[Sample]:
+        about["poll"]()
         return [
             _sample(prompt, number, seed_of(prompt), about["step"])
             for prompt in prompts
@@ -141,7 +147,7 @@ class Answers:
 
 def _sample(prompt: Prompt, number: int, seed: int, step: int) -> Sample:
     """The right answer in every other case."""
-    draw = random.Random(f"{seed + number}/{prompt.text}")
+    draw = random.Random(f"{seed + number}/{step}/{prompt.text}")
     tokens = [draw.randrange(3, 512) for _ in range(draw.randrange(1, 5))]
     text = prompt.answer if draw.random() < 0.5 else "no idea"
     logprobs = [-10 * draw.random() for _ in tokens]

@@ -15,6 +15,7 @@ from rljob_trainer.advantages import advantages
 from rljob_trainer.batch import Batch, Prompt, Sample, collate
 from rljob_trainer.checkpoint.directory import Storage
 from rljob_trainer.checkpoint.durable import dispensable
+from rljob_trainer.checkpoint.evaluation import add_evaluation
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.data import Prompts
 from rljob_trainer.evaluate import evaluate
@@ -96,6 +97,8 @@ class Leader:
         metrics = {"val:accuracy": result.accuracy}
         with dispensable(f"Writing the evaluation of step {state.step}"):
             self.log.write(state.step, metrics)
+        with dispensable(f"Noting the evaluation with the checkpoint of step {state.step}"):
+            add_evaluation(self.storage, state.step, metrics)
         return metrics
 
     def finished(self, step: int, metrics: Metrics) -> None:

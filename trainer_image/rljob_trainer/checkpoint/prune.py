@@ -9,7 +9,8 @@ from contextlib import suppress
 from rljob_api.checkpoint import Checkpoint, KeepTopK
 
 from .directory import Storage
-from .verify import BrokenCheckpointError, read_manifest
+from .evaluation import metrics_of
+from .verify import BrokenCheckpointError
 
 
 def prune(storage: Storage, knobs: Checkpoint, proved: Collection[int] = ()) -> None:
@@ -17,7 +18,7 @@ def prune(storage: Storage, knobs: Checkpoint, proved: Collection[int] = ()) -> 
     whole: dict[int, dict[str, float]] = {}
     for step in storage.steps():
         with suppress(BrokenCheckpointError):
-            whole[step] = read_manifest(storage.checkpoint(step)).metrics
+            whole[step] = metrics_of(storage.checkpoint(step))
     for step in steps_to_remove(whole, knobs.keep_latest, knobs.keep_top_k, proved):
         storage.remove_checkpoint(step)
 
