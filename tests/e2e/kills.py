@@ -7,8 +7,9 @@ import signal
 
 from e2e.local_job import LocalJob
 from e2e.volume import differences
-from pids import parent
+from pids import alive, parent
 from rljob_api.progress import Progress, TrainPhase
+from waiting import until
 
 LAUNCHER = -1
 """In place of a rank: the first process of their pod, from which they are forked."""
@@ -20,7 +21,7 @@ def kill_rank(job: LocalJob, how: signal.Signals, phase: TrainPhase, rank: int, 
     ranks = job.ranks()
     done = step(job)
     os.kill(parent(ranks[0]) if rank == LAUNCHER else ranks[rank], how)
-    job.wait_for(lambda: ranks[rank] not in job.ranks())
+    job.wait_for(lambda: not any(map(alive, ranks)))  # all of them: one that is going still answers
     return done
 
 
@@ -51,12 +52,7 @@ def kill_command(job: LocalJob) -> None:
     done = step(job)
     job.wait_for(lambda: step(job) > done)
     job.kill()
-    end = job.pods
-    for _ in range(500):
-        if not end():
-            break
-        signal.sigtimedwait([], 0.02)
-    assert end() == {}, "children outlived their parent"
+    until(lambda: job.pods() == {}, "no child outlives its parent")
     job.start()
 
 

@@ -17,12 +17,15 @@ from typing import Any
 
 import builders
 from e2e.volume import Volume
-from pids import parent
+from pids import age_order, parent
+from rljob_api.job import RLJob
 from rljob_api.progress import Progress
 from rljob_api.status import Status
 
 PROGRESS_PORT = 29401
 POLL_SECONDS = 0.01
+WITHIN_S = 400
+"""Several times what anything here takes on two idle cores."""
 
 
 def addition(max_steps: int, **changes: Any) -> dict[str, Any]:
@@ -68,7 +71,7 @@ class LocalJob:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=own)
         return self
 
-    def finish(self, deadline: float = 240) -> int:
+    def finish(self, deadline: float = WITHIN_S) -> int:
         """Wait for the end; the exit code."""
         assert self.process is not None
         return self.process.wait(deadline)
@@ -77,7 +80,7 @@ class LocalJob:
         """As Ctrl-C does."""
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
-        return self.finish(60)
+        return self.finish()
 
     def kill(self) -> None:
         """Leave nothing behind, whatever the test came to."""
@@ -92,13 +95,16 @@ class LocalJob:
         except (FileNotFoundError, ValueError):
             return None
 
-    def wait_for(self, what: Callable[[], bool], deadline: float = 180) -> None:
+    def wait_for(self, what: Callable[[], bool], deadline: float = WITHIN_S) -> None:
         """Until `what()`; fails with the job's own words when it ends or does not come."""
         end = time.monotonic() + deadline
         assert self.process is not None
-        while not what():
-            assert self.process.poll() is None, f"rljob ended early:\n{self.words()}"
-            assert time.monotonic() < end, f"this did not come:\n{self.words()}"
+        while True:
+            ended, late = self.process.poll() is not None, time.monotonic() > end
+            if what():  # looked at last: it may be true by now
+                return
+            assert not ended, f"rljob ended early:\n{self.words()}"
+            assert not late, f"this did not come:\n{self.words()}"
             time.sleep(POLL_SECONDS)
 
     def words(self) -> str:
@@ -112,17 +118,20 @@ class LocalJob:
     def pods(self) -> dict[str, list[int]]:
         """Pod name → its processes, the oldest first."""
         found: dict[str, list[int]] = {}
-        for pid in sorted(int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
+        for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
             environment = _environment(pid)
             if environment.get("RLJOB_RUN_FILE", "").startswith(str(self.work_dir)):
                 found.setdefault(environment.get("POD_NAME", ""), []).append(pid)
-        return found
+        return {name: sorted(pids, key=age_order) for name, pids in found.items()}
 
     def ranks(self) -> list[int]:
-        """Processes of the training ranks, by rank: children of the pod's `rljob_trainer train`."""
+        """Processes of the training ranks, by rank: children of the pod's `rljob_trainer train`.
+
+        Its oldest: it also forks one that writes to the volume, and ends at once.
+        """
         pids = [pid for name, pids in self.pods().items() if "-trainer-" in name for pid in pids]
-        forked = [pid for pid in pids if _program(pid) == _program(parent(pid))]
-        return [pid for pid in forked if "shim.py" not in _program(pid)]  # the pod's own guard forks as well
+        trainer = RLJob.parse(self.manifest).spec.trainer
+        return [pid for pid in pids if _is_forked(pid)][: trainer.num_nodes * trainer.ranks_per_node]
 
     def servers(self) -> dict[int, int]:
         """Replica → process of its vLLM server."""
@@ -157,6 +166,12 @@ class LocalJob:
         return Volume(self.storage)
 
 
+def _is_forked(pid: int) -> bool:
+    """From a program that goes on as another process; the pod's own guard forks as well, and is not meant."""
+    program = _program(pid)
+    return program != "" and program == _program(parent(pid)) and "shim.py" not in program
+
+
 def _environment(pid: int) -> dict[str, str]:
     try:
         text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
@@ -166,6 +181,7 @@ def _environment(pid: int) -> dict[str, str]:
 
 
 def _program(pid: int) -> str:
+    """Empty for one that has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except (FileNotFoundError, ProcessLookupError):

@@ -20,9 +20,9 @@ from e2e.kills import LAUNCHER, assert_same, kill_command, kill_rank, kill_serve
 from e2e.local_job import LocalJob, addition
 from rljob_api.progress import TrainPhase
 from rljob_api.samples import SampleRecord
-from rljob_api.status import Exactness, Phase
+from rljob_api.status import AttemptStatus, Exactness, Phase
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STEPS = 80
 """Enough for twenty kills: catching a phase of a tenth of a second takes a step or two."""
@@ -121,13 +121,12 @@ def _stop(job: LocalJob) -> None:
 
 def _assert_exact(job: LocalJob) -> None:
     """The status says that nothing was lost."""
+    told: list[AttemptStatus] = []
 
-    def told() -> bool:
+    def is_told() -> bool:
         now = job.status()
-        return now is not None and now.attempt is not None and now.attempt.exactness is not None
+        told[:] = [now.attempt] if now and now.attempt and now.attempt.exactness else []
+        return bool(told)
 
-    job.wait_for(told)
-    now = job.status()
-    assert now is not None
-    assert now.attempt is not None
-    assert (now.attempt.exactness, now.attempt.lost_steps) == (Exactness.EXACT, 0)
+    job.wait_for(is_told)
+    assert (told[0].exactness, told[0].lost_steps) == (Exactness.EXACT, 0)

@@ -14,7 +14,7 @@ from e2e.local_job import LocalJob, addition
 from rljob_api.progress import TrainPhase
 from rljob_api.status import Phase
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 STEPS = 16
 PHASES = [TrainPhase.GENERATE, TrainPhase.TRAIN, TrainPhase.SYNC, TrainPhase.SAVE]

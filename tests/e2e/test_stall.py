@@ -16,7 +16,14 @@ from rljob_api.reasons import Reason
 from rljob_api.status import ConditionType, Phase, Status
 from rljob_operator.status_reading import condition
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+STEPS = 30
+"""Most are left when the engine hangs, however late that is done."""
+LIMITS = {"generate": 20, "reward": 15}
+"""Seconds; far longer than a busy machine takes for either."""
+PAUSE = {"initial": 5, "max": 5}
+"""Long enough to be seen: the status says only so long that the job stalled."""
 
 REWARD = """
 import pathlib, time
@@ -30,13 +37,12 @@ def score(prompt, completion, answer, item):
 
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[LocalJob]:
-    limits = {"generate": 10, "reward": 6}
     manifest = addition(
-        10,
+        STEPS,
         reward={"python": {"module": "hanging_reward", "function": "score"}},
-        stall={"phaseTimeoutSeconds": limits},
+        stall={"phaseTimeoutSeconds": LIMITS},
         checkpoint={"savePeriod": 1},
-        failurePolicy={"maxRestarts": 1, "backoffSeconds": {"initial": 1, "max": 1}},
+        failurePolicy={"maxRestarts": 1, "backoffSeconds": PAUSE},
     )
     one = LocalJob(manifest, tmp_path)
     (tmp_path / "hanging_reward.py").write_text(REWARD.format(folder=str(tmp_path)))
@@ -50,7 +56,7 @@ def test_each_hang_is_told_apart_and_costs_the_step_at_most(job: LocalJob, tmp_p
     assert job.finish() == 0
     status = told(job)
     assert (status.phase, status.restarts, status.restarts_count_towards_max) == (Phase.COMPLETE, 1, 1)
-    assert sorted(job.volume.losses()) == list(range(1, 11))
+    assert sorted(job.volume.losses()) == list(range(1, STEPS + 1))
     assert status.goodput is not None
     assert float(status.goodput.shares.stalled) > 0
     assert float(status.goodput.percent) > 0
@@ -81,7 +87,7 @@ def hang_in_the_engine(job: LocalJob) -> None:
 
 
 HOW_IT_IS_FOUND = (
-    "it has prompts in hand and has answered none for 10 s",
+    f"it has prompts in hand and has answered none for {LIMITS['generate']} s",
     "it takes connections, and has answered nothing for 30 s",
 )
 """The second if it stops just before it is asked."""
