@@ -78,12 +78,24 @@ class Leader:
         self._sure_until = 0.0
         LEADING.set(0)
         try:
-            lease = await self._get()
-            if lease is not None and lease["spec"].get("holderIdentity") == self._terms.holder:
-                lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
-                await self._client.send("PUT", self._path(), lease)
+            while not await self._is_given_back():
+                continue  # a renewal that was under way came in between
         except ApiError as error:
             log.info("the lease was not released, it will run out: %s", error)
+
+    async def _is_given_back(self) -> bool:
+        """Also if it is another's. False if it changed before our answer to it."""
+        lease = await self._get()
+        if lease is None or lease["spec"].get("holderIdentity") != self._terms.holder:
+            return True
+        lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1}
+        try:
+            await self._client.send("PUT", self._path(), lease)
+        except ApiError as error:
+            if error.code != HTTPStatus.CONFLICT:
+                raise
+            return False
+        return True
 
     async def _try(self) -> bool:
         """Take or renew the lease; whether it is ours now."""

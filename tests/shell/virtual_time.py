@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import selectors
 from collections.abc import Coroutine
 from datetime import UTC, datetime
@@ -66,7 +67,8 @@ CLOCK = Clock()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """What the coroutine gives."""
+    """What the coroutine gives: the same each time, for the operator's own pauses are random."""
+    random.seed(0)
     with asyncio.Runner(loop_factory=lambda: _Loop(_Selector())) as runner:
         return runner.run(work)
 
