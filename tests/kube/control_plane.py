@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 from ports import free_ports
@@ -137,5 +138,5 @@ def wait_until_ready(api: Api, process: subprocess.Popen[bytes], log: Path) -> N
 def _is_ready(api: Api) -> bool:
     try:
         return api.get("/readyz").code == 200
-    except OSError:
+    except (OSError, HTTPException):  # while it starts it may hang up in the middle of an answer
         return False
