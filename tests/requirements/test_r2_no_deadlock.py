@@ -71,6 +71,7 @@ def save_with_a_dead_rank(run: Run, ranks: Ranks) -> int:
 
 
 def save_with_a_stopped_rank(run: Run, ranks: Ranks) -> int:
+    lose_patience(SHORT)
     return save_where_rank_1(run, ranks, lambda: os.kill(os.getpid(), signal.SIGSTOP))
 
 
@@ -87,7 +88,7 @@ def test_a_rank_that_dies_in_the_save_is_named_at_once(tmp_path: Path) -> None:
 
 
 def test_a_rank_that_stands_still_in_the_save_is_named_within_the_timeout(tmp_path: Path) -> None:
-    told = said(a_gang(tmp_path, 2), range(2), save_with_a_stopped_rank, SHORT, speakers=[0])
+    told = said(a_gang(tmp_path, 2), range(2), save_with_a_stopped_rank, LONG, speakers=[0])
     assert told == {
         0: "AbsentRankError: Saving a checkpoint failed: rank 1 did not come within 5 s. If it is only slow, "
         "raise distributedTimeoutMinutes."
