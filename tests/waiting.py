@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def until(
-    condition: Callable[[], T], what: str | Callable[[], str], within_s: float = 30.0, pause_s: float = 0.02
+    condition: Callable[[], T], what: str | Callable[[], str], within_s: float = 120.0, pause_s: float = 0.02
 ) -> T:
     """What `condition` gives once it gives something; `what` says so in words.
 
