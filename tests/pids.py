@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 
@@ -18,6 +19,36 @@ def parent(pid: int) -> int:
 def age_order(pid: int) -> tuple[int, int]:
     """Sorts processes, the oldest first: numbers alone do not, for the kernel begins again with the lowest."""
     return int(_after_its_name(pid)[STARTED]), pid
+
+
+def program(pid: int) -> str:
+    """Its command line; empty for one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def environment(pid: int) -> dict[str, str]:
+    """What it was started with; nothing for one that has ended, or is not ours to ask."""
+    try:
+        text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return {}
+    return dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
+
+
+def is_forked(pid: int) -> bool:
+    """From a program that goes on as another process; the guard of a local pod also forks, and is not meant."""
+    own = program(pid)
+    return own != "" and own == program(parent(pid)) and "shim.py" not in own
+
+
+def pending(pid: int, number: signal.Signals) -> bool:
+    """Whether this signal was sent and has not reached it, as to a process that is stopped."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    (sent,) = (line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(sent, 16) >> (number - 1) & 1)
 
 
 STARTED = 19

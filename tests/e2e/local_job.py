@@ -17,7 +17,7 @@ from typing import Any
 
 import builders
 from e2e.volume import Volume
-from pids import age_order, parent
+from pids import age_order, environment, is_forked, program
 from rljob_api.job import RLJob
 from rljob_api.progress import Progress
 from rljob_api.status import Status
@@ -119,9 +119,9 @@ class LocalJob:
         """Pod name → its processes, the oldest first."""
         found: dict[str, list[int]] = {}
         for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
-            environment = _environment(pid)
-            if environment.get("RLJOB_RUN_FILE", "").startswith(str(self.work_dir)):
-                found.setdefault(environment.get("POD_NAME", ""), []).append(pid)
+            known = environment(pid)
+            if known.get("RLJOB_RUN_FILE", "").startswith(str(self.work_dir)):
+                found.setdefault(known.get("POD_NAME", ""), []).append(pid)
         return {name: sorted(pids, key=age_order) for name, pids in found.items()}
 
     def ranks(self) -> list[int]:
@@ -131,14 +131,14 @@ class LocalJob:
         """
         pids = [pid for name, pids in self.pods().items() if "-trainer-" in name for pid in pids]
         trainer = RLJob.parse(self.manifest).spec.trainer
-        return [pid for pid in pids if _is_forked(pid)][: trainer.num_nodes * trainer.ranks_per_node]
+        return [pid for pid in pids if is_forked(pid)][: trainer.num_nodes * trainer.ranks_per_node]
 
     def servers(self) -> dict[int, int]:
         """Replica → process of its vLLM server."""
         found = {}
         for name, pids in self.pods().items():
             if "-rollout-" in name:
-                servers = [pid for pid in pids if "api_server" in _program(pid)]
+                servers = [pid for pid in pids if "api_server" in program(pid)]
                 if servers:
                     found[int(name.split("-rollout-")[1].split("-")[0])] = servers[0]
         return found
@@ -158,31 +158,9 @@ class LocalJob:
 
     def _addresses(self) -> set[str]:
         trainers = [pid for name, pids in self.pods().items() if "-trainer-" in name for pid in pids]
-        return {address for pid in trainers if (address := _environment(pid).get("POD_IP"))}
+        return {address for pid in trainers if (address := environment(pid).get("POD_IP"))}
 
     @property
     def volume(self) -> Volume:
         """What it has left so far."""
         return Volume(self.storage)
-
-
-def _is_forked(pid: int) -> bool:
-    """From a program that goes on as another process; the pod's own guard forks as well, and is not meant."""
-    program = _program(pid)
-    return program != "" and program == _program(parent(pid)) and "shim.py" not in program
-
-
-def _environment(pid: int) -> dict[str, str]:
-    try:
-        text = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return {}
-    return dict(entry.split("=", 1) for entry in text.split("\0") if "=" in entry)
-
-
-def _program(pid: int) -> str:
-    """Empty for one that has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""

@@ -113,11 +113,15 @@ class Job:
 
     def asking(self) -> Callable[[], int]:
         """What asks rank 0 itself for its last finished step, from beside it on its node, without the API server."""
-        pod = self.pods()[self.trainer()]
-        url = f"http://{pod['status']['podIP']}:{names.PROGRESS_PORT}{names.PROGRESS_URL_PATH}"
-        asked = ["-c", f"import urllib.request as r; print(r.urlopen({url!r}, timeout=60).read().decode())"]
-        run = partial(self.cluster.run, sys.executable, *asked, node=pod["spec"]["nodeName"])
+        code = f"import urllib.request as r; print(r.urlopen({self.progress_url()!r}, timeout=60).read().decode())"
+        node = self.nodes("trainer")[self.trainer()]
+        run = partial(self.cluster.run, sys.executable, "-c", code, node=node)
         return lambda: int(json.loads(run())["step"])
+
+    def progress_url(self) -> str:
+        """Where rank 0 tells, for who is on its node."""
+        address = self.pods()[self.trainer()]["status"]["podIP"]
+        return f"http://{address}:{names.PROGRESS_PORT}{names.PROGRESS_URL_PATH}"
 
     def rollout(self) -> Manifest:
         """What the status says of the servers."""
