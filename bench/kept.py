@@ -19,7 +19,7 @@ from rljob_api.checkpoint import FinishedRollouts
 from rljob_api.status import Exactness
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.checkpoint.directory import open_storage
-from rljob_trainer.checkpoint.plan import ResumePlan
+from rljob_trainer.checkpoint.resume import ResumePlan
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.rollout.group import Group
 from rljob_trainer.rollout.kept import KeptRollouts, kept_rollouts

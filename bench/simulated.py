@@ -21,7 +21,7 @@ from rljob_api.status import Exactness
 from rljob_operator.decide import Decision, PodStart, decide
 from rljob_operator.observed import Observed, Pod, PodPhase
 from rljob_operator.status import status
-from rljob_trainer.checkpoint.plan import ResumePlan
+from rljob_trainer.checkpoint.resume import ResumePlan
 from rljob_trainer.progress import ProgressBoard
 
 GPUS_PER_NODE = 8

@@ -20,7 +20,7 @@ from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.protocol import Backend
 from rljob_trainer.checkpoint.directory import Past
 from rljob_trainer.checkpoint.facts import model_name, result_facts, run_hash
-from rljob_trainer.checkpoint.plan import ResumePlan, decide
+from rljob_trainer.checkpoint.resume import ResumePlan, decide
 from rljob_trainer.errors import Mistake
 from trainer.checkpoints import VERSIONS
 from trainer.ranks import run_ranks

@@ -14,7 +14,8 @@ from rljob_api.base import Manifest
 from rljob_api.run import Run
 from rljob_trainer.backend.protocol import Written
 from rljob_trainer.checkpoint.directory import Storage, open_storage
-from rljob_trainer.checkpoint.plan import ResumePlan, plan_resume
+from rljob_trainer.checkpoint.plan import plan_resume
+from rljob_trainer.checkpoint.resume import ResumePlan
 from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.shards import write_shards
 from rljob_trainer.checkpoint.state import LoopState

@@ -25,7 +25,8 @@ from rljob_api.run import Run
 from rljob_trainer import train
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.batch import Prompt, Sample
-from rljob_trainer.checkpoint.plan import ResumePlan, plan_resume
+from rljob_trainer.checkpoint.plan import plan_resume
+from rljob_trainer.checkpoint.resume import ResumePlan
 from rljob_trainer.distributed import Ranks
 from rljob_trainer.progress import ProgressBoard
 from trainer.conversions import converted

@@ -15,7 +15,7 @@ from rljob_api.status import Exactness
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.checkpoint.directory import open_storage
 from rljob_trainer.checkpoint.fence import FencedError
-from rljob_trainer.checkpoint.plan import ResumePlan
+from rljob_trainer.checkpoint.resume import ResumePlan
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.rollout.group import HEAD, Group, bodies, decoded, encoded, record
 from rljob_trainer.rollout.kept import KeptRollouts, KeptStep, kept_rollouts

@@ -29,7 +29,7 @@ from rljob_trainer.metrics import BoardCollector
 from rljob_trainer.stall.pulse import Pulse
 
 if TYPE_CHECKING:  # it imports torch, for which a conversion that is found would wait seconds
-    from rljob_trainer.checkpoint.plan import ResumePlan
+    from rljob_trainer.checkpoint.resume import ResumePlan
 
 STEP_WINDOW = 25
 """Steps that the running median of step times looks back on."""

@@ -16,7 +16,7 @@ from rljob_api.job import JobSpec
 from rljob_api.manifest import Layout, Versions
 
 from .durable import write_durably
-from .facts import ORDER, Facts, changed, differences, result_facts
+from .facts import Facts, changes, result_facts
 from .reshard import same_spread
 
 BASIS_FILE = "basis.json"
@@ -38,7 +38,7 @@ class Basis(Record):
         """Why steps do not come out as under this basis, as parts of a sentence."""
         return [
             *self.layout_doubts(now),
-            *differences(self.facts, spec),
+            *(change.told for change in changes(self.facts, spec)),
             *version_doubts(self.versions, versions),
             *gpu_doubts(spec),
         ]
@@ -49,7 +49,7 @@ class Basis(Record):
 
     def keeps_order(self, spec: JobSpec) -> bool:
         """Whether the prompts that come next are those that would have come."""
-        return not any(path.startswith(ORDER) for path in changed(self.facts, spec))
+        return not any(change.of_order for change in changes(self.facts, spec))
 
 
 def version_doubts(then: Versions, now: Versions) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,6 +25,7 @@ GROWING = ("algorithm.", "dtensor.", "megatron.", "parallelism.", "rollout.vllm.
 """Sections in which a later version may have new fields."""
 ORDER = ("data.", "algorithm.grpo.seed", "algorithm.grpo.promptsPerStep")
 """What decides which prompts a step asks. Validation too: what it asks is left out of training."""
+ABSENT = "absent"
 Facts = dict[str, str]
 """Dotted path in the spec → value as JSON."""
 
@@ -106,23 +108,34 @@ def run_hash(spec: JobSpec) -> str:
     return hashlib.sha256(facts_text(result_facts(spec)).encode()).hexdigest()
 
 
-def changed(then: Facts, spec: JobSpec) -> list[str]:
-    """Paths in the spec whose value was another.
+@dataclass(frozen=True)
+class Change:
+    """Of a fact, since it was noted."""
 
-    A field that did not exist then had its default.
-    """
+    path: str
+    """In the spec."""
+    was: str
+    """As JSON, or `absent`."""
+    now: str
+
+    @property
+    def of_order(self) -> bool:
+        """Whether other prompts come next than would have come."""
+        return self.path.startswith(ORDER)
+
+    @property
+    def told(self) -> str:
+        more = ", which changes what prompts come next" if self.of_order else ""
+        return f"spec.{self.path} was {self.was} and is {self.now}{more}"
+
+
+def changes(then: Facts, spec: JobSpec) -> list[Change]:
+    """What is another now, by path. A field that did not exist then had its default."""
     now, was = result_facts(spec), _defaults(spec) | then
-    return [path for path in sorted(then.keys() | now.keys()) if was.get(path) != now.get(path)]
-
-
-def differences(then: Facts, spec: JobSpec) -> list[str]:
-    """What changed since, as `spec.<path> was <value> and is <value>`, and whether that is more than another value."""
-    now, was = result_facts(spec), _defaults(spec) | then
-    return [
-        f"spec.{path} was {was.get(path, 'absent')} and is {now.get(path, 'absent')}"
-        f"{', which changes what prompts come next' if path.startswith(ORDER) else ''}"
-        for path in changed(then, spec)
-    ]
+    pairs = (
+        (path, was.get(path, ABSENT), now.get(path, ABSENT)) for path in sorted(then.keys() | now.keys())
+    )
+    return [Change(path, before, after) for path, before, after in pairs if before != after]
 
 
 def _defaults(spec: JobSpec) -> Facts:

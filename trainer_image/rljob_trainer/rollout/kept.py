@@ -30,7 +30,7 @@ from rljob_trainer.checkpoint.directory import Storage
 from rljob_trainer.checkpoint.durable import storage_errors, sync_directory
 from rljob_trainer.checkpoint.facts import run_hash
 from rljob_trainer.checkpoint.fence import FencedError
-from rljob_trainer.checkpoint.plan import ResumePlan
+from rljob_trainer.checkpoint.resume import ResumePlan
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.rollout.group import Group, bodies, decoded, encoded, record
 
