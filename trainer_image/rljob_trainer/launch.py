@@ -179,7 +179,7 @@ def _ended(gang: Gang, pid: int, code: int) -> None:
 
 def _leave(words: LastWords, storage: Path) -> None:
     """In the termination message, and on the volume unless that hangs: a child tries, which may be given up."""
-    within(STORAGE_SECONDS, lambda: write_last_words(words, storage))
+    within(STORAGE_SECONDS, "The last words", lambda: write_last_words(words, storage))
 
 
 def _last_words(run: Run, gang: Gang, reports: Path, leader: int) -> LastWords:

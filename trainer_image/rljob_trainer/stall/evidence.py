@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from .stacks import Stack
@@ -37,12 +38,13 @@ def write(folder: Path, stacks: Mapping[int, Stack], story: str) -> None:
 def keep(folder: Path, storage: Path, attempt: int, node: int) -> str:
     """Copy `folder` to the volume; where it is below `storage`, empty if the volume did not take it."""
     place = f"{FOLDER}/attempt-{attempt}-node-{node}"
-    taken = within(STORAGE_SECONDS, lambda: _copy(folder, storage / place, f"attempt-*-node-{node}"))
+    copy = partial(_copy, folder, storage / place, f"attempt-*-node-{node}")
+    taken = within(STORAGE_SECONDS, "What tells of the hang", copy)
     return place if taken else ""
 
 
-def within(seconds: float, act: Callable[[], None]) -> bool:
-    """Do `act` in a child process, which is killed when it takes longer; whether it was done."""
+def within(seconds: float, what: str, act: Callable[[], None]) -> bool:
+    """Keep `what`, in words, by `act` in a child process, which is killed when it takes longer; whether it was done."""
     child = os.fork()
     if not child:
         code = 1
@@ -50,7 +52,7 @@ def within(seconds: float, act: Callable[[], None]) -> bool:
             act()
             code = 0
         except OSError as error:
-            os.write(2, f"The records of the hang could not be kept: {error}\n".encode())
+            os.write(2, f"{what} could not be kept on the volume: {error}\n".encode())
         finally:
             os._exit(code)
     deadline = time.monotonic() + seconds

@@ -40,7 +40,7 @@ class Keeper:
         grown = any(seconds > GROWN * self._known.get(phase, 0.0) for phase, seconds in history.items())
         if grown and now >= self._due:
             self._due, self._known = now + KEEP_SECONDS, dict(history)
-            within(KEEP_SECONDS / 6, lambda: _write(self._path, history))
+            within(KEEP_SECONDS / 6, "How long phases took", lambda: _write(self._path, history))
 
 
 def _write(path: Path, history: History) -> None:

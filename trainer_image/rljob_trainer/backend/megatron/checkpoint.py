@@ -30,7 +30,7 @@ from torch import distributed as dist
 
 from rljob_api.checkpoint import Checkpoint, OptimizerSharding
 from rljob_api.manifest import FileEntry
-from rljob_trainer.backend.megatron import cpu
+from rljob_trainer.backend.megatron import common, cpu
 from rljob_trainer.backend.protocol import Written
 from rljob_trainer.checkpoint.shards import write_shards
 
@@ -98,7 +98,7 @@ class InProcessSave(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # mega
         state = mcore_to_pyt_state_dict(named, False)
         planner = MCoreSavePlanner(dedup_replicated_tensors=False, flatten_state_dict=False)
         self.written = write_shards(state, checkpoint_dir, planner, self.group, background=self.background)
-        return AsyncRequest(None, (), [self.written])
+        return AsyncRequest(None, (), [])
 
 
 def save(
@@ -109,20 +109,22 @@ def save(
     if options.fully_parallel_save:
         strategy = FullyParallelSaveStrategyWrapper(strategy, _replicas())
     cpu.adapt()
+    common.adapt()
     with cpu.stand_in():
-        request = dist_checkpointing.save(
+        dist_checkpointing.save(
             state, str(directory), strategy, async_sharded_save=True, content_metadata=options.metadata
         )
+    alike = common.taken()
 
     def wait() -> list[FileEntry]:
-        for finish in request.finalize_fns:
-            finish()
-        return ours.written()
+        written = ours.written()
+        common.write(alike, directory)
+        return written
 
     if background:
         return wait
-    wait()
-    return ours.written
+    entries = wait()
+    return lambda: entries
 
 
 def load(template: State, directory: Path, options: CheckpointOptions) -> State:
