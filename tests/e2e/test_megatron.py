@@ -17,8 +17,14 @@ from rljob_api.status import Phase
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 STEPS = 16
-PHASES = [TrainPhase.GENERATE, TrainPhase.TRAIN, TrainPhase.SYNC, TrainPhase.SAVE]
-HOW = [(signal.SIGKILL, 0), (signal.SIGTERM, 1), (signal.SIGKILL, 1), (signal.SIGTERM, 0)]
+KILLS = [
+    (TrainPhase.GENERATE, signal.SIGKILL, 0),
+    (TrainPhase.TRAIN, signal.SIGTERM, 1),
+    (TrainPhase.SYNC, signal.SIGKILL, 1),
+    (TrainPhase.SAVE, signal.SIGTERM, 0),
+]
+"""When, how, and which rank."""
+EXPERTS = "builtin:addition-moe"
 
 
 @pytest.fixture
@@ -37,24 +43,32 @@ def begin(jobs: list[LocalJob], folder: Path, parallelism: dict[str, int], **che
         megatron={"attentionDropout": 0.1},
         parallelism=parallelism,
         checkpoint=checkpoint,
+        **({"model": {"source": EXPERTS}} if "expert" in parallelism else {}),
     )
     jobs.append(LocalJob(manifest, folder).start())
     return jobs[-1]
 
 
-@pytest.mark.parametrize("parallelism", [{"tensor": 2}, {"pipeline": 2}], ids=["tensor", "pipeline"])
-def test_kills_in_each_phase_change_nothing(
-    tmp_path: Path, jobs: list[LocalJob], parallelism: dict[str, int]
+@pytest.mark.parametrize(
+    ("parallelism", "kills"),
+    [({"tensor": 2}, KILLS), ({"pipeline": 2}, KILLS[::2]), ({"expert": 2}, KILLS[1::2])],
+    ids=["tensor", "pipeline", "expert"],
+)
+def test_kills_change_nothing(
+    tmp_path: Path,
+    jobs: list[LocalJob],
+    parallelism: dict[str, int],
+    kills: list[tuple[TrainPhase, signal.Signals, int]],
 ) -> None:
     straight = begin(jobs, tmp_path / "straight", parallelism, savePeriod=STEPS)
     assert straight.finish() == 0, straight.words()
     job = begin(jobs, tmp_path / "killed", parallelism, savePeriod=1)
     before = -1
-    for phase, (how, rank) in zip(PHASES, HOW, strict=True):
+    for phase, how, rank in kills:
         before = kill_rank(job, how, phase, rank, before)
     assert job.finish() == 0, job.words()
     status = job.status()
     assert status is not None
-    assert (status.phase, status.restarts) == (Phase.COMPLETE, len(PHASES))
+    assert (status.phase, status.restarts) == (Phase.COMPLETE, len(kills))
     assert max(straight.volume.curve("mismatch_max").values()) < 1e-4
     assert_same(job, straight)
