@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import builders
 from kube.api import Answer, Manifest
 from kube.cluster import Cluster
 from kube.processes import Command, Failure, run
+from kube.storage import VOLUMES
 from rljob_api.base import GROUP
 from rljob_operator import names
 from waiting import until
@@ -21,6 +23,7 @@ from waiting import until
 NAMESPACE = "default"
 JOBS = f"/apis/{GROUP}/v1alpha1/namespaces/{NAMESPACE}/rljobs"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
 BUILTIN = "builtin:addition"
 POLL_S = 0.2
 ENDED = ("Succeeded", "Failed")
@@ -34,7 +37,7 @@ def addition(name: str, max_steps: int, **changes: Any) -> Manifest:
     own: Manifest = {
         "checkpoint": {
             "savePeriod": 5,
-            "storage": {"size": "1Gi"},
+            "storage": {"size": "512Mi"},
             "onPreemption": {"gracePeriodSeconds": 60},
         },
         "failurePolicy": {"backoffSeconds": {"initial": 0, "max": 0}},
@@ -123,6 +126,12 @@ class Job:
         address = self.pods()[self.trainer()]["status"]["podIP"]
         return f"http://{address}:{names.PROGRESS_PORT}{names.PROGRESS_URL_PATH}"
 
+    def volume(self) -> Path:
+        """What is mounted for its claim, as the cluster sees it."""
+        claim = self.cluster.api.get(f"{CLAIMS}/{names.claim(self.name)}").body
+        volume = self.cluster.api.get(f"{VOLUMES}/{claim['spec']['volumeName']}").body
+        return self.cluster.from_outside(Path(volume["spec"]["hostPath"]["path"]))
+
     def rollout(self) -> Manifest:
         """What the status says of the servers."""
         return dict(self.status().get("rollout", {}))
@@ -133,6 +142,10 @@ class Job:
     def is_back(self, after: int) -> bool:
         """Whether a later attempt trains than that one."""
         return self.attempt() > after and self.last_attempt().get("fromStep") is not None
+
+    def is_whole(self) -> bool:
+        """Whether the present attempt trains beside two servers that are ready."""
+        return self.last_attempt().get("fromStep") is not None and self.ready() == "2/2"
 
     def last_attempt(self) -> dict[str, int]:
         """What the status says of the present attempt."""

@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_drain_loses_no_finished_step(job: Job, phase: TrainPhase) -> None:
+    job.wait_for(job.is_whole, "it trains beside both servers")  # one may still come after another test
     before, servers = job.attempt(), job.containers("rollout")
     with drained_while(job, phase) as step:
         job.wait_for(lambda: job.is_back(after=before), "the gang is back")
@@ -45,8 +46,9 @@ def test_a_drain_loses_no_finished_step(job: Job, phase: TrainPhase) -> None:
 @contextmanager
 def drained_while(job: Job, phase: TrainPhase) -> Iterator[int]:
     """Their node takes no trainer until the block ends; gives the last step that was finished before they had to go."""
-    (node,) = job.nodes("trainer").values()
-    ranks = ranks_of(job.trainer())
+    leader = job.trainer()
+    node, ranks = job.nodes("trainer")[leader], ranks_of(leader)
+    assert len(ranks) == RANKS
     held = job.cluster.run(sys.executable, HOLD, job.progress_url(), phase, *map(str, ranks), node=node)
     with ThreadPoolExecutor() as pool:
         draining = pool.submit(job.cluster.kubectl, "drain", node, *trainers_of(job))
@@ -56,8 +58,10 @@ def drained_while(job: Job, phase: TrainPhase) -> Iterator[int]:
             for rank in ranks:
                 os.kill(rank, signal.SIGCONT)
         draining.result()
-    yield int(held)
-    job.cluster.kubectl("uncordon", node)
+    try:
+        yield int(held)
+    finally:
+        job.cluster.kubectl("uncordon", node)
 
 
 def trainers_of(job: Job) -> list[str]:

@@ -22,7 +22,7 @@ A_RANK_A_NODE = {
     "template": {"spec": {"affinity": None, "topologySpreadConstraints": [SPREAD]}},
 }
 """For the trainer: its two ranks in a pod each, on different nodes."""
-MORE_STEPS = 25
+MORE_STEPS = 50
 """After the resume: enough for a restart of the gang on the way."""
 COLUMNS = ["NAME", "BACKEND", "PHASE", "STEP", "REWARD", "CKPT", "TRAINERS", "ROLLOUTS", "RESTARTS", "AGE"]
 
@@ -52,6 +52,24 @@ def test_training_goes_on_while_a_killed_server_is_replaced(job: Job) -> None:
     assert job.containers("trainer") == trainers
     assert job.attempt() == attempt
     assert job.rollout()["restarts"] == restarts + 1
+
+
+def test_servers_go_and_come_while_training_goes_on(job: Job) -> None:
+    trainers, attempt = job.containers("trainer"), job.attempt()
+    resize(job, 1)
+    resize(job, 2)
+    assert (job.containers("trainer"), job.attempt()) == (trainers, attempt)
+
+
+def resize(job: Job, replicas: int) -> None:
+    """As a person or an autoscaler does, and until so many servers have weights."""
+    job.cluster.kubectl("scale", "rljob", job.name, f"--replicas={replicas}")
+    job.wait_for(
+        lambda: job.ready() == f"{replicas}/{replicas}" and len(job.nodes("rollout")) == replicas,
+        f"so many servers are there, {replicas}, and ready",
+    )
+    before = job.step()
+    job.wait_for(lambda: job.step() > before + 2, "steps go on")
 
 
 def test_a_killed_trainer_starts_again_from_its_checkpoint_beside_the_same_servers(job: Job) -> None:

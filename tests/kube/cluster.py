@@ -57,8 +57,7 @@ class Cluster:
 
         The process is otherwise like any of ours: same files, same process ids, ours to kill.
         """
-        namespace = Path("/proc", str(self.pid), "root", "run", "netns", node)
-        return ["nsenter", f"--net={namespace}", "--"]
+        return ["nsenter", f"--net={self.from_outside(Path('/run/netns', node))}", "--"]
 
     def on_node(self, node: str = "node0") -> Command:
         """Before a command: run it where the node's own programs run, with their mounts and process ids as well."""
@@ -78,6 +77,10 @@ class Cluster:
         Raises `Failure` with what it says on stderr when it fails.
         """
         return run(programs("kubectl")["kubectl"], "--kubeconfig", self.kubeconfig, *arguments)
+
+    def from_outside(self, path: Path) -> Path:
+        """Where a path inside the cluster's namespaces is found from here, with what is mounted there."""
+        return Path("/proc", str(self.pid), "root", path.relative_to("/"))
 
     def ctr(self, node: str = "node0") -> Command:
         """Before arguments of ctr, the client of the node's containerd."""

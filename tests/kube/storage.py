@@ -1,16 +1,18 @@
 """Shared storage of a test cluster: a volume, which any pod on any node may write, for each claim that waits for one.
 
 `boot.py` starts it beside the control plane. It stands in for what a real cluster has, an NFS or Lustre provisioner.
+Volumes are in memory, for the sake of their size: they are full when that is used up.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
+from kubernetes.utils import parse_quantity
+
 from .api import Api, Manifest
-from .processes import again_and_again
+from .processes import again_and_again, run
 
 STORAGE_CLASS = "shared"
 PROVISIONER = "rljob.io/test-storage"
@@ -44,13 +46,19 @@ def _make(api: Api, folder: Path, claim: Manifest) -> None:
     volume = _volume(folder, claim)
     path = Path(volume["spec"]["hostPath"]["path"])
     path.mkdir(parents=True, exist_ok=True)
-    path.chmod(0o777)  # as shared file systems are: fsGroup does not reach a hostPath
+    if not path.is_mount():
+        size = int(parse_quantity(volume["spec"]["capacity"]["storage"]))
+        # Open to all, as shared file systems are: fsGroup does not reach a hostPath.
+        run("mount", "-t", "tmpfs", "-o", f"size={size},mode=0777", "tmpfs", path)
     _create(api, VOLUMES, volume)
 
 
 def _remove(api: Api, volume: Manifest) -> None:
     if volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete":
-        shutil.rmtree(volume["spec"]["hostPath"]["path"], ignore_errors=True)
+        path = Path(volume["spec"]["hostPath"]["path"])
+        if path.is_mount():
+            run("umount", "--lazy", path)
+        path.rmdir()
         api.delete(f"{VOLUMES}/{volume['metadata']['name']}")
 
 

@@ -74,11 +74,13 @@ def test_an_evicted_pod_has_last_words(cluster: Cluster) -> None:
     cluster.api.merge(f"{PODS}/{name}", {"metadata": {"finalizers": None}})
 
 
-def test_a_claim_gets_storage_that_any_user_may_write(cluster: Cluster) -> None:
-    request = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}}
+def test_a_claim_gets_storage_of_its_size_that_any_user_may_write(cluster: Cluster) -> None:
+    request = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Mi"}}}
     claim = {"metadata": {"name": "data"}, "spec": {**request, "storageClassName": STORAGE_CLASS}}
     assert cluster.api.post(CLAIMS, claim).code == 201
-    assert finished(cluster.api, _with_data("writes", "echo 17 > /data/step"))["exitCode"] == 0
+    too_much = "! head -c 2000000 /dev/zero > /data/more && rm /data/more"
+    script = f"{too_much} && echo 17 > /data/step"
+    assert finished(cluster.api, _with_data("writes", script))["exitCode"] == 0
     read = finished(cluster.api, _with_data("reads", "cat /data/step > /dev/termination-log"))
     assert read["message"] == "17\n"
     volumes = cluster.folder / "volumes"
