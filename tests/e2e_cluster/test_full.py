@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import errno
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from .job import Job
+
+CHUNK = bytes(1 << 20)
+PAUSE_S = 0.01
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -28,12 +33,24 @@ def test_a_full_volume_costs_no_step(job: Job) -> None:
 
 @contextmanager
 def full(volume: Path) -> Iterator[None]:
-    """In the block nothing more fits onto it."""
-    file = volume / "something-large"
-    found = os.statvfs(volume)
-    try:
-        with file.open("wb") as large:
-            os.posix_fallocate(large.fileno(), 0, found.f_bavail * found.f_frsize)
-        yield
-    finally:
-        file.unlink()
+    """In the block nothing more fits onto it, also when something there is removed, as a draft of a save is."""
+    file, over = volume / "something-large", Event()
+    with ThreadPoolExecutor() as pool:
+        filling = pool.submit(_fill, file, over)
+        try:
+            yield
+        finally:
+            over.set()
+            filling.result()
+            file.unlink()
+
+
+def _fill(file: Path, over: Event) -> None:
+    with file.open("wb", buffering=0) as large:
+        while not over.is_set():
+            try:
+                large.write(CHUNK)  # as much of it as fits
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                over.wait(PAUSE_S)
