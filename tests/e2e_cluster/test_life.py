@@ -22,7 +22,7 @@ A_RANK_A_NODE = {
     "template": {"spec": {"affinity": None, "topologySpreadConstraints": [SPREAD]}},
 }
 """For the trainer: its two ranks in a pod each, on different nodes."""
-MORE_STEPS = 50
+MORE_STEPS = 35
 """After the resume: enough for a restart of the gang on the way."""
 COLUMNS = ["NAME", "BACKEND", "PHASE", "STEP", "REWARD", "CKPT", "TRAINERS", "ROLLOUTS", "RESTARTS", "AGE"]
 
