@@ -30,7 +30,8 @@ from torch import distributed as dist
 
 from rljob_api.checkpoint import Checkpoint, OptimizerSharding
 from rljob_api.manifest import FileEntry
-from rljob_trainer.backend.megatron import common, cpu
+from rljob_trainer.backend.megatron import cpu
+from rljob_trainer.backend.megatron.common import CommonLater
 from rljob_trainer.backend.protocol import Written
 from rljob_trainer.checkpoint.shards import write_shards
 
@@ -108,17 +109,16 @@ def save(
     strategy = ours = InProcessSave(group, background=background)
     if options.fully_parallel_save:
         strategy = FullyParallelSaveStrategyWrapper(strategy, _replicas())
+    common = CommonLater()
     cpu.adapt()
-    common.adapt()
     with cpu.stand_in():
         dist_checkpointing.save(
             state, str(directory), strategy, async_sharded_save=True, content_metadata=options.metadata
         )
-    alike = common.taken()
 
     def wait() -> list[FileEntry]:
         written = ours.written()
-        common.write(alike, directory)
+        common.write(directory, ours)
         return written
 
     if background:

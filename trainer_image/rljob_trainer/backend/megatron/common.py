@@ -12,44 +12,28 @@ from typing import Any
 
 import torch
 from megatron.core.dist_checkpointing.core import CheckpointingConfig, save_config
-from megatron.core.dist_checkpointing.strategies.base import StrategyAction, register_default_strategy
+from megatron.core.dist_checkpointing.strategies.base import (
+    SaveShardedStrategy,
+    StrategyAction,
+    register_default_strategy,
+)
 from megatron.core.dist_checkpointing.strategies.common import COMMON_STATE_FNAME, TorchCommonSaveStrategy
 from torch import distributed as dist
 
-FORMAT = CheckpointingConfig("torch_dist", 1)
-
 
 class CommonLater(TorchCommonSaveStrategy):  # type: ignore[misc]  # megatron-core has no types
-    """Takes what Megatron gives it, as bytes: training may go on and change it."""
+    """Takes what the next save of Megatron gives it, as bytes: training may go on and change it."""
 
     def __init__(self) -> None:
         super().__init__("torch", 1)
+        register_default_strategy(StrategyAction.SAVE_COMMON, self.backend, self.version, self)
         self._content = BytesIO()
 
     def save_common(self, common_state_dict: dict[str, Any], checkpoint_dir: Path | str) -> None:
-        self._content = BytesIO()
         torch.save(common_state_dict, self._content)
 
-    def taken(self) -> bytes:
-        """Of the last save."""
-        return self._content.getvalue()
-
-
-_LATER = CommonLater()
-
-
-def adapt() -> None:
-    """From here on Megatron's `save` gives it to us."""
-    register_default_strategy(StrategyAction.SAVE_COMMON, "torch", 1, _LATER)
-
-
-def taken() -> bytes:
-    """What the save that has just begun gave. Not collective."""
-    return _LATER.taken()
-
-
-def write(content: bytes, directory: Path) -> None:
-    """On rank 0, when the others wait for nothing. Raises `OSError`."""
-    if dist.get_rank() == 0:
-        (directory / COMMON_STATE_FNAME).write_bytes(content)
-        save_config(FORMAT, str(directory))
+    def write(self, directory: Path, sharded: SaveShardedStrategy) -> None:
+        """On rank 0, when the others wait for nothing; `sharded` wrote the rest. Raises `OSError`."""
+        if dist.get_rank() == 0:
+            (directory / COMMON_STATE_FNAME).write_bytes(self._content.getvalue())
+            save_config(CheckpointingConfig(sharded.backend, sharded.version), str(directory))
