@@ -14,7 +14,7 @@ from rich.table import Table
 from rljob_api.manifest import CheckpointManifest
 from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.checkpoint.durable import StorageError
-from rljob_trainer.checkpoint.evaluation import metrics_of
+from rljob_trainer.checkpoint.evaluation import added_metrics
 from rljob_trainer.checkpoint.verify import BrokenCheckpointError, read_manifest, verify
 from rljob_trainer.errors import Mistake
 
@@ -93,14 +93,14 @@ def _row(directory: Directory, step: int) -> dict[str, object]:
     """The manifest in short. Sizes are compared; checksums are `verify`'s."""
     path = directory.checkpoint(step)
     try:
-        manifest, metrics = read_manifest(path), metrics_of(path)
+        manifest = read_manifest(path)
     except BrokenCheckpointError as error:
         return {"step": step, "path": str(path), "problem": str(error)}
     facts = manifest.model_dump(mode="json", by_alias=True, exclude={"files", "versions", "layout"})
     return {
         **facts,
         "path": str(path),
-        "metrics": metrics,
+        "metrics": manifest.metrics | added_metrics(path),
         "bytes": manifest.bytes,
         "layout": manifest.layout.short,
         "problem": _misfit(path, manifest),

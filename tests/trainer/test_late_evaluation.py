@@ -11,7 +11,7 @@ from rljob_api.manifest import MANIFEST_FILE
 from rljob_api.parallelism import BackendName
 from rljob_api.run import Run
 from rljob_trainer.checkpoint.directory import Directory, Storage, open_storage
-from rljob_trainer.checkpoint.evaluation import EVALUATION_FILE, add_evaluation, metrics_of
+from rljob_trainer.checkpoint.evaluation import EVALUATION_FILE, add_evaluation, added_metrics
 from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.checkpoint.plan import plan_resume
 from rljob_trainer.checkpoint.verify import read_manifest, verify
@@ -25,6 +25,11 @@ KNOBS = {"keepLatest": 1, "keepTopK": {"count": 1}}
 
 def a_ranked_run(root: Path, attempt: int = 1) -> Run:
     return a_run(root, attempt, checkpoint=KNOBS, data=VALIDATED)
+
+
+def metrics_of(checkpoint: Path) -> dict[str, float]:
+    """All that is known of its step."""
+    return read_manifest(checkpoint).metrics | added_metrics(checkpoint)
 
 
 @pytest.fixture
@@ -67,7 +72,7 @@ def test_the_value_changes_nothing_that_was_saved(late: Storage) -> None:
     add_evaluation(late, 2, {NAME: 0.9})
     assert (checkpoint / MANIFEST_FILE).read_bytes() == before
     assert verify(checkpoint) == []
-    assert (read_manifest(checkpoint).metrics, metrics_of(checkpoint)) == ({}, {NAME: 0.9})
+    assert (read_manifest(checkpoint).metrics, added_metrics(checkpoint)) == ({}, {NAME: 0.9})
 
 
 def test_a_value_that_is_damaged_counts_as_none(late: Storage, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,6 @@ from rljob_api.base import Record
 
 from .directory import Storage
 from .durable import write_durably
-from .verify import read_manifest
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -37,12 +36,9 @@ def add_evaluation(storage: Storage, step: int, metrics: Mapping[str, float]) ->
         write_durably(checkpoint / EVALUATION_FILE, content.model_dump_json(by_alias=True))
 
 
-def metrics_of(checkpoint: Path) -> dict[str, float]:
-    """Of its step, by name. Raises what `read_manifest` does."""
-    return read_manifest(checkpoint).metrics | _added(checkpoint / EVALUATION_FILE)
-
-
-def _added(file: Path) -> dict[str, float]:
+def added_metrics(checkpoint: Path) -> dict[str, float]:
+    """Those that are not in the manifest, by name."""
+    file = checkpoint / EVALUATION_FILE
     if not file.exists():
         return {}
     try:

@@ -9,8 +9,8 @@ from contextlib import suppress
 from rljob_api.checkpoint import Checkpoint, KeepTopK
 
 from .directory import Storage
-from .evaluation import metrics_of
-from .verify import BrokenCheckpointError
+from .evaluation import added_metrics
+from .verify import BrokenCheckpointError, read_manifest
 
 
 def prune(storage: Storage, knobs: Checkpoint, proved: Collection[int] = ()) -> None:
@@ -18,7 +18,8 @@ def prune(storage: Storage, knobs: Checkpoint, proved: Collection[int] = ()) -> 
     whole: dict[int, dict[str, float]] = {}
     for step in storage.steps():
         with suppress(BrokenCheckpointError):
-            whole[step] = metrics_of(storage.checkpoint(step))
+            path = storage.checkpoint(step)
+            whole[step] = read_manifest(path).metrics | added_metrics(path)
     for step in steps_to_remove(whole, knobs.keep_latest, knobs.keep_top_k, proved):
         storage.remove_checkpoint(step)
 
