@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.distributed import Ranks
-from storage.test_full_volume import PAGE
+from storage.test_full_volume import BALLAST, with_bytes
 from storage.volumes import Volume
 from trainer.checkpoints import VERSIONS
 from trainer.test_megatron import make_model
@@ -43,22 +42,13 @@ def save_with_less_and_less_in_the_way(run: Run, ranks: Ranks, *, model: Path, b
             saver.save(LoopState(step=step), backend.rng_state())
 
     for step, room in enumerate(ROOMS, start=1):
-        ranks.from_leader(partial(fill, storage.root, room))
+        ranks.from_leader(partial(with_bytes, storage.root, Volume(storage.root), room))
         with pytest.raises(StorageError, match="is full"):
             save(step)
         dist.barrier()
-    ranks.from_leader(lambda: fill(storage.root, None))
+    ranks.from_leader((storage.root / BALLAST).unlink)
     save(len(ROOMS) + 1)
     return " ".join(sorted(path.name for path in (storage.root / "checkpoints").iterdir()))
-
-
-def fill(root: Path, room: int | None) -> None:
-    """Take all but so many pages of the volume; nothing, for None."""
-    ballast = root / "ballast"
-    ballast.unlink(missing_ok=True)
-    if room is not None:
-        with ballast.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, Volume(root).free_bytes - room * PAGE)
 
 
 @pytest.mark.parametrize("background", [False, True])

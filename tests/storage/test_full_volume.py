@@ -29,12 +29,13 @@ from trainer.ranks import run_ranks
 from trainer.tiny import make_batch
 
 PAGE = 4096
+BALLAST = "ballast"
 Fill = Callable[[Path, Volume, int], object]
 
 
 def with_bytes(ballast: Path, volume: Volume, room: int) -> None:
     """Take all but so many pages of it."""
-    with (ballast / "bytes").open("wb") as file:
+    with (ballast / BALLAST).open("wb") as file:  # what it took before is free again
         os.posix_fallocate(file.fileno(), 0, max(volume.free_bytes - room * PAGE, 1))
 
 
@@ -163,13 +164,12 @@ def two_ranks_save(root: Path) -> str:
     saver = a_saver(run, StateBackend(), Storage.of(run))
     saver.save(LoopState(step=1), rng=1)
     if dist.get_rank() == 0:
-        with (root / "ballast").open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, Volume(root).free_bytes - 20 * PAGE)
+        with_bytes(root, Volume(root), 20)
     with pytest.raises(StorageError) as told:
         saver.save(LoopState(step=2), rng=2)
     dist.barrier()
     if dist.get_rank() == 0:
-        (root / "ballast").unlink()
+        (root / BALLAST).unlink()
     dist.barrier()
     saver.save(LoopState(step=3), rng=3)
     return str(told.value)
