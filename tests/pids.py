@@ -21,6 +21,11 @@ def age_order(pid: int) -> tuple[int, int]:
     return int(_after_its_name(pid)[STARTED]), pid
 
 
+def all_pids() -> list[int]:
+    """Of this machine, as it was a moment ago."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
 def program(pid: int) -> str:
     """Its command line; empty for one that has ended."""
     try:

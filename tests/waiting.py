@@ -7,10 +7,15 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
+WITHIN_S = 120.0
+"""Far more than most things take, on a busy machine that stands still for a while."""
 
 
 def until(
-    condition: Callable[[], T], what: str | Callable[[], str], within_s: float = 120.0, pause_s: float = 0.02
+    condition: Callable[[], T],
+    what: str | Callable[[], str],
+    within_s: float = WITHIN_S,
+    pause_s: float = 0.02,
 ) -> T:
     """What `condition` gives once it gives something; `what` says so in words.
 

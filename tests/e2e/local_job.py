@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,10 +16,11 @@ from typing import Any
 
 import builders
 from e2e.volume import Volume
-from pids import age_order, environment, is_forked, program
+from pids import age_order, all_pids, environment, is_forked, program
 from rljob_api.job import RLJob
 from rljob_api.progress import Progress
 from rljob_api.status import Status
+from waiting import until
 
 PROGRESS_PORT = 29401
 POLL_SECONDS = 0.01
@@ -97,15 +97,15 @@ class LocalJob:
 
     def wait_for(self, what: Callable[[], bool], deadline: float = WITHIN_S) -> None:
         """Until `what()`; fails with the job's own words when it ends or does not come."""
-        end = time.monotonic() + deadline
-        assert self.process is not None
-        while True:
-            ended, late = self.process.poll() is not None, time.monotonic() > end
-            if what():  # looked at last: it may be true by now
-                return
-            assert not ended, f"rljob ended early:\n{self.words()}"
-            assert not late, f"this did not come:\n{self.words()}"
-            time.sleep(POLL_SECONDS)
+        process = self.process
+        assert process is not None
+
+        def comes() -> bool:
+            ended, came = process.poll() is not None, what()  # looked at last: it may be true by now
+            assert came or not ended, f"rljob ended early:\n{self.words()}"
+            return came
+
+        until(comes, lambda: f"this did not come:\n{self.words()}", deadline, POLL_SECONDS)
 
     def words(self) -> str:
         """The last of what the job and its pods said."""
@@ -118,7 +118,7 @@ class LocalJob:
     def pods(self) -> dict[str, list[int]]:
         """Pod name → its processes, the oldest first."""
         found: dict[str, list[int]] = {}
-        for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
+        for pid in all_pids():
             known = environment(pid)
             if known.get("RLJOB_RUN_FILE", "").startswith(str(self.work_dir)):
                 found.setdefault(known.get("POD_NAME", ""), []).append(pid)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from kube.processes import Command, Failure, run
 from kube.storage import VOLUMES
 from rljob_api.base import GROUP
 from rljob_operator import names
+from shell.places import condition
 from waiting import until
 
 NAMESPACE = "default"
@@ -160,8 +160,7 @@ class Job:
         return str(self.rollout().get("ready", ""))
 
     def condition(self, kind: str) -> Manifest:
-        found = (each for each in self.status().get("conditions", []) if each["type"] == kind)
-        return next(found, {})
+        return condition(self.status(), kind)
 
     def is_(self, condition: str) -> bool:
         return self.condition(condition).get("status") == "True"
@@ -218,15 +217,13 @@ class Job:
 
         Raises `AssertionError`, with what a user would look at, when it does not or the job fails.
         """
-        deadline = time.monotonic() + within_s
-        while True:
-            late = time.monotonic() > deadline
-            if happens():
-                return
-            failed = self.is_("Failed")
-            assert not failed, f"the job failed before this: {what}\n{self.story()}"
-            assert not late, f"not so within {within_s} s: {what}\n{self.story()}"
-            time.sleep(POLL_S)
+
+        def comes() -> bool:
+            came = bool(happens())
+            assert came or not self.is_("Failed"), f"the job failed before this: {what}\n{self.story()}"
+            return came
+
+        until(comes, lambda: f"{what}\n{self.story()}", within_s, POLL_S)
 
     def story(self) -> str:
         """What a user would look at when something is wrong."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pids import age_order, environment, is_forked, pending
+from pids import age_order, all_pids, environment, is_forked, pending
 from rljob_api.base import GROUP
 from rljob_api.progress import TrainPhase
 from waiting import until
@@ -72,6 +72,5 @@ def trainers_of(job: Job) -> list[str]:
 
 def ranks_of(pod: str) -> list[int]:
     """Process ids by rank."""
-    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
-    found = [pid for pid in pids if environment(pid).get("POD_NAME") == pod and is_forked(pid)]
+    found = [pid for pid in all_pids() if environment(pid).get("POD_NAME") == pod and is_forked(pid)]
     return sorted(found, key=age_order)[:RANKS]

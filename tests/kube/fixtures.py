@@ -24,7 +24,6 @@ from .programs import Unavailable
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 JOBS = f"/apis/{GROUP}/v1alpha1/{PLURAL}"
 """Of all namespaces."""
-WITHIN_S = 120
 
 
 @pytest.fixture(scope="session")
@@ -79,5 +78,5 @@ def wait_until_established(api: Api) -> Manifest:
         found.update(api.get(f"{CRDS}/{PLURAL}.{GROUP}").body)
         return conditions().get("Established", {}).get("status") == "True" and api.get(JOBS).code == 200
 
-    until(established, lambda: str(conditions()), WITHIN_S)
+    until(established, lambda: str(conditions()))
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from waiting import until
@@ -11,7 +10,7 @@ from .api import Api, Manifest
 from .small_images import BUSYBOX
 
 PODS = "/api/v1/namespaces/default/pods"
-WITHIN_S = 120
+PAUSE_S = 0.1
 NOBODY = {"runAsUser": 65532, "runAsNonRoot": True}
 
 
@@ -53,13 +52,14 @@ def wait_for(api: Api, name: str, happens: Callable[[Manifest], bool]) -> Manife
 
     Raises `AssertionError` with its status when that does not happen.
     """
-    deadline = time.monotonic() + WITHIN_S
-    while True:
-        pod = api.get(f"{PODS}/{name}").body
-        if happens(pod):
-            return pod
-        assert time.monotonic() < deadline, pod.get("status", pod)
-        time.sleep(0.1)
+    seen: list[Manifest] = []
+
+    def is_so() -> bool:
+        seen[:] = [api.get(f"{PODS}/{name}").body]
+        return happens(seen[0])
+
+    until(is_so, lambda: f"{name} is as asked for: {seen[0].get('status', seen[0])}", pause_s=PAUSE_S)
+    return seen[0]
 
 
 def eventually(happens: Callable[[], bool], what: str) -> None:
@@ -67,7 +67,7 @@ def eventually(happens: Callable[[], bool], what: str) -> None:
 
     Raises `AssertionError` when it does not.
     """
-    until(happens, what, WITHIN_S, 0.1)
+    until(happens, what, pause_s=PAUSE_S)
 
 
 def is_in_phase(*phases: str) -> Callable[[Manifest], bool]:

@@ -14,8 +14,8 @@ import pytest
 from kubectl.fake_api_server import JOB, Asked, FakeApiServer, served
 from rljob_api.failure import RoleName
 from rljob_api.status import ConditionType
+from waiting import WITHIN_S
 
-WITHIN_S = 120
 PROGRAM = Path(sys.executable).with_name("kubectl-rljob")
 
 

@@ -12,8 +12,6 @@ from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import PODS
 from waiting import until
 
-from .places import WITHIN_S
-
 
 @dataclass
 class Kubelet:
@@ -75,7 +73,7 @@ class Kubelet:
             gone.update(self.reap())
             return gone >= set(names)
 
-        until(reaped, lambda: f"{names} are asked to go; so far {gone}", WITHIN_S)
+        until(reaped, lambda: f"{names} are asked to go; so far {gone}")
 
     def remove(self, name: str) -> None:
         """At once, without a word."""

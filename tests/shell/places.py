@@ -21,7 +21,7 @@ from rljob_api.base import GROUP
 from rljob_api.crd import PLURAL
 from rljob_operator.cluster.resources import JOBS, LEASES, PODS
 from rljob_operator.cluster.rights import JOB_RIGHTS, LEASE_RIGHTS
-from waiting import until
+from waiting import WITHIN_S, until
 
 from .proxy import Proxy
 
@@ -29,9 +29,6 @@ T = TypeVar("T")
 
 ACCOUNT = "operator"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
-
-WITHIN_S = 120
-"""Far more than anything here takes, on a busy machine that stands still for a while."""
 
 BROKEN: Manifest = {"parallelism": {"tensor": 64}}
 """A spec that only a rule refuses."""
@@ -150,7 +147,7 @@ class Place:
 
     def until(self, happens: Callable[[], T]) -> T:
         """What it gives once it gives something."""
-        return until(happens, self.told, WITHIN_S)
+        return until(happens, self.told)
 
     def until_status(self, holds: Callable[[Manifest], object], name: str = "demo") -> Manifest:
         """The status of which that holds. Look at this one: the next may say something else."""
@@ -159,14 +156,14 @@ class Place:
             status = self.status(name)
             return [status] if holds(status) else []
 
-        return until(holding, lambda: self.told(name), WITHIN_S)[0]
+        return until(holding, lambda: self.told(name))[0]
 
     def until_reason(self, kind: str, reason: str, name: str = "demo") -> Manifest:
         """The status whose condition has that reason."""
         return self.until_status(lambda status: condition(status, kind).get("reason") == reason, name)
 
     def wait_for_pods(self, *names: str) -> None:
-        until(lambda: set(self.pods()) == set(names), lambda: f"{names}, but {self.told()}", WITHIN_S)
+        until(lambda: set(self.pods()) == set(names), lambda: f"{names}, but {self.told()}")
 
     def wait_for_phase(self, phase: str, name: str = "demo") -> Manifest:
         return self.until_status(lambda status: status.get("phase") == phase, name)
