@@ -12,14 +12,13 @@ from torch import Tensor
 from api.jobs import parsed
 from requirements.interrupted import Plan, a_model, a_spec, build, ran, saved, step
 from rljob_api.base import Manifest
-from rljob_api.checkpoint import Resume
 from rljob_api.job import JobSpec
 from rljob_api.manifest import CheckpointManifest
 from rljob_api.status import Exactness
 from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.protocol import Backend
-from rljob_trainer.checkpoint.directory import Past
 from rljob_trainer.checkpoint.facts import model_name, result_facts, run_hash
+from rljob_trainer.checkpoint.past import Past
 from rljob_trainer.checkpoint.resume import ResumePlan, decide
 from rljob_trainer.errors import Mistake
 from trainer.checkpoints import VERSIONS
@@ -39,8 +38,12 @@ FULLY = {"optimizerSharding": "FullyReshardable"}
         ({"data": 4}, {"data": 2}),
         ({"data": 2}, {"data": 4}),
         ({"tensor": 2, "data": 2}, {"pipeline": 2}),
+        ({"context": 2}, {}),
+        ({"pipeline": 2, "virtualPipeline": 2}, {"pipeline": 2}),
+        ({"expert": 2, "data": 2}, {}),
+        ({"expert": 2, "data": 2}, {"tensor": 2, "sequence": True}),
     ],
-    ids=["TP2-to-1", "TP1-to-2", "PP1-to-2", "PP2-to-1", "DP4-to-2", "DP2-to-4", "TP2xDP2-to-PP2"],
+    ids=lambda layout: "x".join(f"{name}{size}" for name, size in layout.items()) or "one",
 )
 def test_a_fully_reshardable_checkpoint_goes_on_under_another_layout(
     tmp_path: Path, before: Manifest, after: Manifest
@@ -54,9 +57,10 @@ def test_a_fully_reshardable_checkpoint_goes_on_under_another_layout(
             assert other.grad_norm == pytest.approx(one.grad_norm, rel=1e-4)
 
 
-def test_the_number_of_replicas_may_change_in_any_case(tmp_path: Path) -> None:
-    model, directory, straight = saved(tmp_path, a_spec(data=4))
-    resumed = ran(a_spec(data=2), model, Plan(first=3, load=directory, rng=False))
+@pytest.mark.parametrize("cut", [{}, {"expert": 2}], ids=str)
+def test_the_number_of_replicas_may_change_in_any_case(tmp_path: Path, cut: Manifest) -> None:
+    model, directory, straight = saved(tmp_path, a_spec(data=4, **cut))
+    resumed = ran(a_spec(data=2, **cut), model, Plan(first=3, load=directory, rng=False))
     for one, other in zip(straight[0].results[3:], resumed[0].results, strict=True):
         assert other.metrics == pytest.approx(one.metrics, abs=1e-6)
 
@@ -91,6 +95,8 @@ CUTS = [
     ({}, {"pipeline": 2}),
     ({"pipeline": 2}, {}),
     ({"tensor": 2}, {"pipeline": 2}),
+    ({"expert": 2, "data": 2}, {"data": 2}),
+    ({"data": 2}, {"expert": 2, "data": 2}),
 ]
 
 
@@ -140,20 +146,6 @@ def test_an_optimizer_that_is_not_there_is_missed_only_by_a_job_that_keeps_one()
         decided(a_spec(), a_spec(), has_optimizer=False)
     without = a_spec(checkpoint={"saveOptimizer": False})
     assert not decided(without, without, has_optimizer=False).load_optimizer
-
-
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
-def test_spread_experts_load_under_their_own_layout_only_or_without_optimizer(
-    before: int, after: int
-) -> None:
-    def experts(number: int, **spec: Any) -> JobSpec:
-        return a_spec(expert=number, data=2, checkpoint=FULLY, **spec)
-
-    with pytest.raises(Mistake, match="with expert parallelism it loads under the same layout only"):
-        decided(experts(before), experts(after))
-    fresh = experts(after).model_copy(update={"resume": Resume(load_optimizer=False)})
-    assert decided(experts(before), fresh).exactness is Exactness.BEST_EFFORT
-    assert decided(experts(before), experts(before)).exactness is Exactness.EXACT
 
 
 def logprobs_after_load(spec: JobSpec, model: Path, directory: Path) -> Tensor:

@@ -43,6 +43,7 @@ LAYOUTS: list[dict[str, Any]] = [
     {"expert": 2, "ranks": 4},
     {"expert": 2, "context": 2, "ranks": 2},
     {"expert": 2, "tensor": 2, "sequence": True, "ranks": 2},
+    {"tensor": 2, "sequence": True, "ranks": 2},
 ]
 
 

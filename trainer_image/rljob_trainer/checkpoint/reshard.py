@@ -60,16 +60,10 @@ def why_no_optimizer(found: CheckpointManifest, layout: Layout) -> str | None:
     then = found.layout
     if not found.has_optimizer:
         return f"the checkpoint of step {found.step} was saved without its optimizer"
-    moved = f"under {then.short}, and this attempt is {layout.short}"
-    # Experts have an optimizer of their own as soon as they are spread, with replicas of their own.
-    if {then.expert, layout.expert} != {1} and not same_spread(then, layout):
-        return (
-            f"the optimizer of step {found.step} was saved {moved}: with expert parallelism it loads under the"
-            " same layout only"
-        )
     if then.optimizer_sharding is OptimizerSharding.DP_RESHARDABLE and not same_cut(then, layout):
         return (
-            f"the optimizer of step {found.step} was saved as {then.optimizer_sharding} {moved}; only jobs with"
-            f" spec.checkpoint.optimizerSharding: {OptimizerSharding.FULLY_RESHARDABLE} save one that loads there"
+            f"the optimizer of step {found.step} was saved as {then.optimizer_sharding} under {then.short}, and"
+            f" this attempt is {layout.short}; only jobs with spec.checkpoint.optimizerSharding:"
+            f" {OptimizerSharding.FULLY_RESHARDABLE} save one that loads there"
         )
     return None

@@ -37,6 +37,8 @@ def wrap(
     chunks: list[GPTModel], config: TransformerConfig, *, check_for_nan: bool, overlap: bool
 ) -> list[DistributedDataParallel]:
     """Gradient buffers in float32, reduced over replicas once per update."""
+    for chunk in chunks:
+        _set_experts_apart(chunk)
     buffers = DistributedDataParallelConfig(
         use_distributed_optimizer=True,
         grad_reduce_in_fp32=True,
@@ -54,6 +56,17 @@ def wrap(
     config.no_sync_func = no_sync if len(wrapped) > 1 else no_sync[0]
     config.finalize_model_grads_func = sum_gradients
     return wrapped
+
+
+def _set_experts_apart(chunk: GPTModel) -> None:
+    """Sum the gradients of experts over the ranks that hold the same part of them, whatever the layout.
+
+    Megatron does so only for `expert` above 1. Else it sums them over those of the matrices of attention, which are
+    others wherever `expertTensor` is not `tensor`: each rank would keep a part of the sum, and update by that.
+    """
+    for name, parameter in chunk.named_parameters():
+        if ".experts." in name:
+            parameter.allreduce = False
 
 
 def _logged(check: Callable[..., None]) -> Callable[..., None]:
