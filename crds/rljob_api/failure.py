@@ -84,4 +84,5 @@ class FailurePolicy(Spec):
     """Pause before a restart."""
     rules: Annotated[list[FailureRule], BY_NAME] = Field([], max_length=20, json_schema_extra=BY_NAME_SCHEMA)
     """Exceptions, the first match decides. Exit code 2 (a mistake in the job itself) always fails the job; a pod that
-    the cluster ended (`DisruptionTarget`) is restarted without being counted unless a rule says otherwise."""
+    the cluster ended (`DisruptionTarget`), or whose volume was full or failing (exit code 5), is restarted without
+    being counted unless a rule says otherwise."""

@@ -119,6 +119,8 @@ class Ending(StrEnum):
     """The job itself is wrong; a restart would not help."""
     UNMET = "Unmet"
     """It cannot go on as `resume.exactness` asks; a person must choose."""
+    VOLUME_UNUSABLE = "VolumeUnusable"
+    """A volume is full or failing, so that it could not begin, or not end well; nothing is wrong with the job."""
     STALLED = "Stalled"
     """No rank showed a sign of life for longer than `spec.stall` allows; `hang` says more."""
     FAILED = "Failed"
@@ -168,5 +170,17 @@ EXIT_UNMET = 3
 """A resume cannot be as exact as `resume.exactness` asks: nothing was loaded, and a person must choose."""
 EXIT_STALLED = 4
 """No rank showed a sign of life for longer than `spec.stall` allows."""
+EXIT_VOLUME_UNUSABLE = 5
+"""A volume is full or failing: the next attempt may find room."""
 EXIT_PREEMPTED = 143
 """SIGTERM was obeyed (128 + 15), saved or not: the last words tell."""
+EXIT_CODES = {
+    Ending.COMPLETE: EXIT_COMPLETE,
+    Ending.PREEMPTED: EXIT_PREEMPTED,
+    Ending.MISTAKE: EXIT_MISTAKE,
+    Ending.UNMET: EXIT_UNMET,
+    Ending.VOLUME_UNUSABLE: EXIT_VOLUME_UNUSABLE,
+    Ending.STALLED: EXIT_STALLED,
+    Ending.FAILED: EXIT_FAILED,
+}
+"""Of a pod that ended so, and left words."""

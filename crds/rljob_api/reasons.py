@@ -35,6 +35,10 @@ class Reason(StrEnum):
     note says which, and what it said last."""
     POD_FAILED_IGNORED = "PodFailedIgnored"
     """The same, but a rule of `failurePolicy` exempts it from the count."""
+    VOLUME_UNUSABLE = "VolumeUnusable"
+    """The volume is full or answers errors, so an attempt could not begin, or not save when it left. It is tried again
+    after the pause of `failurePolicy.backoffSeconds`, without being counted, until there is room or a deadline of the
+    job has passed. The message says what to free or mend."""
     STALLED = "Stalled"
     """No trainer rank showed a sign of life for longer than `stall` allows; the gang restarts, counted towards
     `failurePolicy.maxRestarts`. The message names the phase and the late rank; stacks are on the volume."""
@@ -137,6 +141,7 @@ class Reason(StrEnum):
 IN_THE_RUNBOOK = (
     Reason.INVALID,
     Reason.STALLED,
+    Reason.VOLUME_UNUSABLE,
     Reason.NODE_LOST,
     Reason.QUOTA_EXCEEDED,
     Reason.UNSCHEDULABLE,

@@ -11,7 +11,7 @@ EXACTNESS = {
     Exactness.LOSSLESS: "not bit for bit",
     Exactness.BEST_EFFORT: "as well as could be",
 }
-FAILED = (Reason.POD_FAILED, Reason.POD_FAILED_IGNORED, Reason.STALLED)
+FAILED = (Reason.POD_FAILED, Reason.POD_FAILED_IGNORED, Reason.STALLED, Reason.VOLUME_UNUSABLE)
 """Reasons of an attempt whose cause is listed among the failures."""
 RESTARTS: dict[str, str] = {
     Reason.RESUMED: "it had been suspended or stopped",
@@ -20,6 +20,7 @@ RESTARTS: dict[str, str] = {
     Reason.POD_FAILED: "a trainer pod failed",
     Reason.POD_FAILED_IGNORED: "a trainer pod failed",
     Reason.STALLED: "no rank showed a sign of life",
+    Reason.VOLUME_UNUSABLE: "the volume was full or failing",
     Reason.QUOTA_EXCEEDED: "the quota had no room",
     Reason.UNSCHEDULABLE: "no node had room",
     Reason.EXACTNESS_UNMET: "it could not go on as exactly as asked",

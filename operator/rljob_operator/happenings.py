@@ -51,7 +51,15 @@ TELLINGS = (
     Telling(
         ConditionType.PROGRESSING,
         "Warning",
-        only=frozenset({Reason.GANG_STOPPING, Reason.NODE_LOST, Reason.BACK_OFF, Reason.STALLED}),
+        only=frozenset(
+            {
+                Reason.GANG_STOPPING,
+                Reason.NODE_LOST,
+                Reason.BACK_OFF,
+                Reason.STALLED,
+                Reason.VOLUME_UNUSABLE,
+            }
+        ),
     ),
     Telling(
         ConditionType.CHECKPOINT_READY,

@@ -87,6 +87,16 @@ def test_a_resume_that_is_not_exact_enough_ends_the_command_and_the_same_one_loo
     assert attempt(toys.status).number == 2
 
 
+def test_a_full_volume_is_tried_again_without_being_counted_until_there_is_room(toys: Toys) -> None:
+    toys.tell("trainer-0", "full")
+    toys.start(failurePolicy={"maxRestarts": 0, "backoffSeconds": {"initial": 0, "max": 0}})
+    now = toys.wait(lambda now: attempt(now).number > 2, "it is tried again and again")
+    assert now.restarts_count_towards_max == 0
+    assert {failure.message for failure in now.failures} == {"the volume is full"}
+    toys.tell("trainer-0", "complete")
+    assert toys.end()[0] == 0
+
+
 def test_a_failure_without_words_shows_the_end_of_the_log(toys: Toys) -> None:
     toys.tell("trainer-0", "silent")
     toys.start(failurePolicy={"maxRestarts": 0})

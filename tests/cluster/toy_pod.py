@@ -115,6 +115,8 @@ def obey(word: str) -> None:
             os._exit(3)
         case "mistake":
             end(2, "Mistake", "no such model")
+        case "full":
+            end(5, "VolumeUnusable", "the volume is full")
         case "unmet":
             end(3, "Unmet", "torch was 1 and is 2")
         case "leave":  # as a preempted node's pod: SIGTERM that nobody in the cluster sent

@@ -21,7 +21,7 @@ from builders import (
     seen,
     true,
 )
-from rljob_api.progress import Ending
+from rljob_api.progress import EXIT_VOLUME_UNUSABLE, Ending
 from rljob_api.status import ConditionType, Phase, ProgressStatus, Status
 from rljob_operator.decide import Decision, Ended, Goal, decide
 from rljob_operator.decide.verdict import first_to_end
@@ -312,6 +312,48 @@ def test_progress_does_not_matter_to_the_gang() -> None:
     observed = seen(a_trainer(), *STEADY, progress=a_progress())
     decision = decide(a_job(a_status()), observed, NOW)
     assert replace(decision, wake_at=None) == Decision(Goal.RUN, "")
+
+
+FULL = "Opening the job's directory failed: the volume at /jobs/demo is full"
+
+
+def found_no_room(index: int = 0, ago: float = 0.0, **facts: Any) -> Pod:
+    words = last_words(Ending.VOLUME_UNUSABLE, exit_code=EXIT_VOLUME_UNUSABLE, message=FULL)
+    return a_trainer(index, **failed(EXIT_VOLUME_UNUSABLE, ago, words), **facts)
+
+
+@pytest.mark.parametrize("disrupted", [False, True], ids=["when it began", "when it was told to go"])
+def test_a_full_volume_is_waited_for_and_never_counted(disrupted: bool) -> None:
+    status = Status(attempt=an_attempt(1, failures_in_a_row=30), restarts_count_towards_max=3)
+    waiting = after(status, found_no_room(ago=299, disrupted=disrupted))
+    assert (waiting.goal, waiting.reason, waiting.wake_at) == (Goal.RESTART, "VolumeUnusable", NOW + 1)
+    assert FULL in waiting.message
+    assert waiting.delete == (), "servers stay"
+    due = after(status, found_no_room(ago=300, disrupted=disrupted))
+    assert due.begin is not None
+    assert (due.begin.reason, due.ended) == ("VolumeUnusable", Ended.IGNORED)
+    assert [failure.message for failure in due.failures] == [FULL]
+
+
+def test_who_tells_of_the_full_volume_is_the_cause_even_if_others_died_of_it_first() -> None:
+    followed = a_trainer(1, **failed(1, 9, last_words(Ending.FAILED, message="a rank that leads failed")))
+    spec: dict[str, Any] = {"trainer": {"numNodes": 2}, "failurePolicy": {"maxRestarts": 0}}
+    assert after(a_status(), found_no_room(), followed, **spec).reason == "VolumeUnusable"
+    assert after(a_status(), followed, found_no_room(ago=9), **spec).reason == "VolumeUnusable"
+
+
+def test_a_full_volume_is_waited_for_until_a_deadline_of_the_job_or_a_rule_says_stop() -> None:
+    started = Status(attempt=an_attempt(1), start_time=to_text(NOW - 60))
+    late = after(started, found_no_room(), activeDeadlineSeconds=60)
+    assert (late.goal, late.reason) == (Goal.FAIL, "DeadlineExceeded")
+    rule = {"name": "full", "action": "FailJob", "onExitCodes": {"values": [EXIT_VOLUME_UNUSABLE]}}
+    refused = after(a_status(), found_no_room(), failurePolicy={"rules": [rule]})
+    assert (refused.goal, refused.reason) == (Goal.FAIL, "FailJobRule")
+
+
+def test_any_program_may_exit_with_that_code() -> None:
+    other = a_trainer(**failed(EXIT_VOLUME_UNUSABLE))
+    assert after(a_status(), other, failurePolicy={"maxRestarts": 0}).goal is Goal.FAIL
 
 
 UNMET = failed(3, words=last_words(Ending.UNMET, exit_code=3, message="torch was 1 and is 2"))

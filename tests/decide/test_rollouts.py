@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, a_job, a_progress, a_rollout, a_status, a_trainer, failed, seen
-from rljob_api.progress import BrokenReplica, Progress
+from builders import NOW, a_job, a_progress, a_rollout, a_status, a_trainer, failed, last_words, seen
+from rljob_api.progress import BrokenReplica, Ending, Progress
 from rljob_api.status import ProgressStatus, Replacement, RolloutStatus, Status
 from rljob_operator import times
 from rljob_operator.decide import Decision, Goal, decide
@@ -62,6 +62,14 @@ def test_too_many_failures_in_a_row_fail_the_job() -> None:
     decision = after(a_rollout(serial=3, **failed(1)), status=status)
     assert (decision.goal, decision.reason) == (Goal.FAIL, "MaxRestartsExceeded")
     assert [pod.name for pod in decision.delete] == ["demo-trainer-0-1"]
+
+
+def test_a_server_without_room_on_the_volume_is_tried_again_and_never_fails_the_job() -> None:
+    status = known(Replacement(index=0, serial=9, failures_in_a_row=9))
+    full = last_words(Ending.VOLUME_UNUSABLE, exit_code=5, message="the volume is full")
+    decision = after(a_rollout(serial=9, **failed(5, words=full)), status=status)
+    (replacement,) = decision.replacements
+    assert (decision.goal, replacement.not_before) == (Goal.RUN, times.to_text(NOW + 300))
 
 
 def test_a_preempted_server_comes_back_at_once_and_is_no_failure() -> None:

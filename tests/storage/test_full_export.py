@@ -15,7 +15,7 @@ from e2e.volume import Volume as Left
 from e2e.volume import differences
 from kube.fixtures import skipped_if_unavailable
 from rljob_api.parallelism import BackendName
-from rljob_api.progress import EXIT_FAILED, Ending
+from rljob_api.progress import EXIT_VOLUME_UNUSABLE, Ending
 from rljob_cli.checkpoint import app
 from rljob_cli.errors import UserMistake
 from storage.conftest import MIB
@@ -39,7 +39,7 @@ def volume(tmp_path: Path) -> Iterator[Volume]:
         yield volume
 
 
-def test_a_job_that_finds_no_room_for_its_export_fails_in_a_sentence_and_the_next_attempt_writes_it(
+def test_a_job_that_finds_no_room_to_begin_or_for_its_export_says_so_and_a_later_attempt_writes_it(
     tmp_path: Path, volume: Volume
 ) -> None:
     a_model(volume.path / "model")
@@ -48,14 +48,18 @@ def test_a_job_that_finds_no_room_for_its_export_fails_in_a_sentence_and_the_nex
     storage = job / "storage"
     shutil.copytree(storage, tmp_path / "before")
     shutil.rmtree(storage / "export")
-    with_bytes(ballast, volume, 200_000 // PAGE)
+    with_bytes(ballast, volume, 0)
     told = trained(a_job(job, BackendName.DTENSOR, attempt=2))
-    assert (told.ending, told.code) == (Ending.FAILED, EXIT_FAILED)
+    assert (told.ending, told.code) == (Ending.VOLUME_UNUSABLE, EXIT_VOLUME_UNUSABLE)
+    assert told.message.startswith(f"Opening the job's directory failed: the volume at {storage} is full")
+    with_bytes(ballast, volume, 200_000 // PAGE)
+    told = trained(a_job(job, BackendName.DTENSOR, attempt=3))
+    assert (told.ending, told.code) == (Ending.VOLUME_UNUSABLE, EXIT_VOLUME_UNUSABLE)
     assert_no_room(told.message, storage)
     assert told.stderr == f"{told.message}\n", "and no traceback"
     assert not list(storage.glob("export*"))
     empty(ballast)
-    assert trained(a_job(job, BackendName.DTENSOR, attempt=3)).ending is Ending.COMPLETE
+    assert trained(a_job(job, BackendName.DTENSOR, attempt=4)).ending is Ending.COMPLETE
     assert differences(Left(storage), Left(tmp_path / "before")) == []
 
 

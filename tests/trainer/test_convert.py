@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from rljob_api.progress import Ending
+from rljob_api.progress import EXIT_VOLUME_UNUSABLE, Ending
 from rljob_trainer.convert import cache
 from rljob_trainer.convert.cache import Entry, cache_root
 from rljob_trainer.convert.conversion import FACTS
@@ -339,7 +339,7 @@ def test_without_room_it_is_refused_with_both_numbers_before_any_work(tmp_path: 
     model = make_model(tmp_path / "model", vocab_size=4096)
     size = sum(tensor.nbytes for tensor in hf_tensors(model).values())
     step = convert(tmp_path, model, free_bytes=int(1.09 * size))
-    assert (step.end(), step.words().ending) == (1, Ending.FAILED)
+    assert (step.end(), step.words().ending) == (EXIT_VOLUME_UNUSABLE, Ending.VOLUME_UNUSABLE)
     assert f"The conversion needs {1.1 * size / 1e6:.1f} MB in {tmp_path}/cache" in step.words().message
     assert f"where {1.09 * size / 1e6:.1f} MB are free" in step.words().message
     assert (entries(tmp_path / "cache"), drafts(tmp_path / "cache")) == ([], [])

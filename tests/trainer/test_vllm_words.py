@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rljob_api.progress import Ending
 from rljob_trainer.weights.vllm_words import ENGINE_LOGGER, LastWordsOfTheEngine, keep_last_words
-from rljob_trainer.words import MAX_BYTES, TERMINATION_LOG_ENV
+from rljob_trainer.words import MAX_BYTES, TERMINATION_LOG_ENV, read_last_words
 
 
 @pytest.fixture
@@ -41,6 +43,21 @@ def test_the_engines_own_error_becomes_the_termination_message(engine: logging.L
     keep_last_words()
     _fail(engine, "no room for\n  one request")
     assert message.read_text() == "vLLM's engine failed: ValueError: no room for one request"
+
+
+def test_of_a_full_volume_it_tells_as_a_trainer_does(engine: logging.Logger, message: Path) -> None:
+    keep_last_words()
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as full:
+            raise RuntimeError("compilation failed") from full
+    except RuntimeError:
+        engine.exception("EngineCore failed to start.")
+    words = read_last_words(message)
+    assert words is not None
+    assert (words.ending, words.role) == (Ending.VOLUME_UNUSABLE, "rollout")
+    assert words.message == "vLLM's engine failed: RuntimeError: compilation failed"
 
 
 def test_the_first_error_stays(engine: logging.Logger, message: Path) -> None:

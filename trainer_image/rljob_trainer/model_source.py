@@ -7,16 +7,19 @@ from pathlib import Path
 
 from rljob_api.model import BUILTIN_ADDITION, BUILTIN_MODELS, Model
 from rljob_api.run import Run
+from rljob_trainer.checkpoint.durable import storage_errors
 from rljob_trainer.errors import Mistake
 
 
 def whole_model(run: Run, tell: Callable[[str], None]) -> Path:
-    """The model's directory with its weights, made or fetched if need be. Raises `Mistake`."""
+    """The model's directory with its weights, made or fetched if need be. Raises `Mistake`, and
+    `StorageError` without room for it."""
     source = run.spec.model.source
     if source in BUILTIN_MODELS:
         from rljob_trainer.builtin.addition import RECIPES, make_addition_model
 
-        return make_addition_model(Path(run.paths.cache), tell, RECIPES[source])
+        with storage_errors(Path(run.paths.cache), "Making the model"):
+            return make_addition_model(Path(run.paths.cache), tell, RECIPES[source])
     if run.spec.model.is_directory:
         return checked_directory(source)
     tell(f"fetching {source} at revision {run.spec.model.revision}")
@@ -36,13 +39,16 @@ def checked_directory(source: str) -> Path:
 
 
 def fetched(model: Model) -> Path:
-    """The local snapshot of a Hugging Face id, downloaded once into the hub's own cache."""
+    """The local snapshot of a Hugging Face id, downloaded once into the hub's own cache. Raises `Mistake`, and
+    `StorageError` if there is no room for it."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
     try:
-        return Path(snapshot_download(model.source, revision=model.revision, allow_patterns=patterns))
+        with storage_errors(Path(HF_HUB_CACHE), "Fetching the model"):
+            return Path(snapshot_download(model.source, revision=model.revision, allow_patterns=patterns))
     except RepositoryNotFoundError as error:
         raise Mistake(
             f"spec.model.source: the hub has no model {model.source!r} that you may read. Check the id; a gated model"

@@ -1,4 +1,5 @@
-"""What the containers of a pod run. A user's mistake ends as one sentence and exit code 2, never as a traceback."""
+"""What the containers of a pod run. A user's mistake ends as one sentence and exit code 2, never as a traceback; a
+volume without room likewise, with exit code 5."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rljob_api.progress import EXIT_MISTAKE, EXIT_PREEMPTED, Ending, LastWords
+from rljob_api.progress import EXIT_CODES, EXIT_PREEMPTED, Ending, LastWords
 from rljob_api.run import Run
+from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.errors import Mistake
 from rljob_trainer.words import write_last_words
 
@@ -51,17 +53,12 @@ def _guarded(role: str, index: int, start: Callable[[Run], int]) -> int:
     run = read_run()
     try:
         return start(run)
-    except Mistake as mistake:
-        sys.stderr.write(f"{mistake}\n")
-        write_last_words(
-            LastWords(
-                ending=Ending.MISTAKE,
-                role=role,
-                rank=index,
-                attempt=run.attempt,
-                exit_code=EXIT_MISTAKE,
-                message=str(mistake),
-            ),
-            None,
+    except (Mistake, StorageError) as told:
+        sys.stderr.write(f"{told}\n")
+        ending = Ending.MISTAKE if isinstance(told, Mistake) else Ending.VOLUME_UNUSABLE
+        code = EXIT_CODES[ending]
+        words = LastWords(
+            ending=ending, role=role, rank=index, attempt=run.attempt, exit_code=code, message=str(told)
         )
-        return EXIT_MISTAKE
+        write_last_words(words, None)
+        return code

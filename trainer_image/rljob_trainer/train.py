@@ -10,11 +10,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from rljob_api.progress import (
+    EXIT_CODES,
     EXIT_COMPLETE,
     EXIT_FAILED,
-    EXIT_MISTAKE,
     EXIT_PREEMPTED,
-    EXIT_UNMET,
     Ending,
     LastWords,
     TrainPhase,
@@ -50,6 +49,17 @@ from rljob_trainer.stall.pulse import Pulse
 from rljob_trainer.weights.sync import SyncFailedError, WeightSync
 from rljob_trainer.words import write_report
 
+ENDINGS: dict[type[Exception], Ending] = {
+    Mistake: Ending.MISTAKE,
+    Unmet: Ending.UNMET,
+    StorageError: Ending.VOLUME_UNUSABLE,
+    AbsentRanksError: Ending.FAILED,
+    FencedError: Ending.FAILED,
+    SaveError: Ending.FAILED,
+    SyncFailedError: Ending.FAILED,
+}
+"""Of errors with which nothing is wrong in the program: the sentence is worth more than where it was raised."""
+
 
 def main(run: Run, rank: int, local_rank: int, report: Path, pulse: Pulse) -> int:
     """Train; returns the rank's exit code and leaves its words in `report` for the parent, who watches `pulse`."""
@@ -80,15 +90,10 @@ def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[
         return _train(run, rank, local_rank, board)
     except Interrupted:
         return Ending.PREEMPTED, EXIT_PREEMPTED, "told to go before training began"
-    except (Mistake, Unmet) as told:
+    except tuple(ENDINGS) as told:
         sys.stderr.write(f"{told}\n")
-        mistaken = isinstance(told, Mistake)
-        ending, code = (Ending.MISTAKE, EXIT_MISTAKE) if mistaken else (Ending.UNMET, EXIT_UNMET)
-        return ending, code, str(told)
-    except (AbsentRanksError, StorageError, FencedError, SaveError, SyncFailedError) as error:
-        # Nothing is wrong with the program: the sentence is worth more than where it was raised.
-        sys.stderr.write(f"{error}\n")
-        return Ending.FAILED, EXIT_FAILED, str(error)
+        ending = next(ending for kind, ending in ENDINGS.items() if isinstance(told, kind))
+        return ending, EXIT_CODES[ending], str(told)
     except LeaderFailedError as failed:
         return Ending.FAILED, EXIT_FOLLOWED, f"a rank that leads failed: {failed}"
     except Exception as error:

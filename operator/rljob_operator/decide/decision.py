@@ -31,7 +31,7 @@ class Ended(StrEnum):
     COUNTED = "Counted"
     """A failure, towards `failurePolicy.maxRestarts`."""
     IGNORED = "Ignored"
-    """A failure that a rule exempts."""
+    """A failure that is not counted: a rule exempts it, or the volume is to blame."""
     PREEMPTED = "Preempted"
     """Told to go, or gone without a word."""
 

@@ -178,14 +178,22 @@ def _after_pause(job: RLJob, attempt: AttemptStatus, cause: Pod, found: Verdict,
     if now >= due:
         begin = next_attempt(job, stall.reason(cause, found.reason), now, in_a_row, cause)
         return replace(_again(found, begin), failures=noted, message=_why(job, cause))
+    unusable = found is Verdict.VOLUME_UNUSABLE
     message = f"The trainer gang restarts at {times.to_text(due)}: {stall.sentence(job, cause)}"
-    why = stall.reason(cause, Reason.BACK_OFF)
+    why = stall.reason(cause, found.reason if unusable else Reason.BACK_OFF)
     return Decision(Goal.RESTART, why, message, failures=noted, wake_at=due)
 
 
+ENDED = {
+    Verdict.PREEMPTED: Ended.PREEMPTED,
+    Verdict.IGNORED: Ended.IGNORED,
+    Verdict.VOLUME_UNUSABLE: Ended.IGNORED,
+}
+"""Verdicts that are not counted."""
+
+
 def _again(found: Verdict, begin: AttemptStatus) -> Decision:
-    ended = {Verdict.PREEMPTED: Ended.PREEMPTED, Verdict.IGNORED: Ended.IGNORED}.get(found, Ended.COUNTED)
-    return Decision(Goal.RESTART, begin.reason, begin=begin, ended=ended)
+    return Decision(Goal.RESTART, begin.reason, begin=begin, ended=ENDED.get(found, Ended.COUNTED))
 
 
 def _finished_a_step(job: RLJob, attempt: AttemptStatus) -> bool:

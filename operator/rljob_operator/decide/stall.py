@@ -11,15 +11,17 @@ from rljob_api.reasons import Reason
 from rljob_api.status import HungStep
 
 from ..observed import Pod
-from .verdict import first_to_end
+from .verdict import first_to_end, lacks_volume
 from .verdict import sentence as sentence_of
 
 SETTING_UP = (TrainPhase.CONVERT, TrainPhase.PREPARE, TrainPhase.LOAD)
 
 
 def cause_of(broken: list[Pod]) -> Pod:
-    """Who ended the attempt: one that tells of a hang before those that died of its end, else the first."""
-    return first_to_end([pod for pod in broken if hang_of(pod)] or broken)
+    """Who ended the attempt: one that tells of a hang or of its volume before those that died of its end, else the
+    first."""
+    telling = [pod for pod in broken if hang_of(pod)] or [pod for pod in broken if lacks_volume(pod)]
+    return first_to_end(telling or broken)
 
 
 def hang_of(pod: Pod | None) -> Hang | None:

@@ -1,4 +1,5 @@
-"""How one pod's end is judged: `spec.failurePolicy.rules`, exit code 2, preemption. Asked by both roles' policies."""
+"""How one pod's end is judged: exit code 2, `spec.failurePolicy.rules`, a full volume, preemption. Asked by both roles'
+policies."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ class Verdict(Enum):
     RULE_FAILS_JOB = Reason.FAIL_JOB_RULE
     COUNTED = Reason.POD_FAILED
     IGNORED = Reason.POD_FAILED_IGNORED
+    VOLUME_UNUSABLE = Reason.VOLUME_UNUSABLE
     PREEMPTED = Reason.PREEMPTED
 
     @property
@@ -35,12 +37,14 @@ class Verdict(Enum):
 
 
 def verdict(policy: FailurePolicy, pod: Pod) -> Verdict:
-    """Exit code 2 first, then the user's rules in their order, then preemption."""
+    """Exit code 2 first, then the user's rules in their order, then a volume without room, then preemption."""
     if is_mistake(pod):
         return Verdict.MISTAKE
     rule = next((rule for rule in policy.rules if _matches(rule, pod)), None)
     if rule is not None:
         return _by_rule(rule.action)
+    if lacks_volume(pod):
+        return Verdict.VOLUME_UNUSABLE
     return Verdict.PREEMPTED if _is_preempted(pod) else Verdict.COUNTED
 
 
@@ -52,6 +56,11 @@ def is_unmet(pod: Pod) -> bool:
     """It looked at the checkpoint and cannot go on as exactly as the job asks. Its words decide: any program may exit
     with 3."""
     return _said(pod, Ending.UNMET)
+
+
+def lacks_volume(pod: Pod) -> bool:
+    """Its volume was full or failing. Its words decide, as above."""
+    return _said(pod, Ending.VOLUME_UNUSABLE)
 
 
 def first_to_end(pods: list[Pod]) -> Pod:

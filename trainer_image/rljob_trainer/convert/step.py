@@ -15,7 +15,6 @@ from typing import NoReturn
 
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_PREEMPTED, Ending, LastWords, TrainPhase
 from rljob_api.run import Run
-from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.convert.once import convert_once
 from rljob_trainer.convert.world import ConversionError
 from rljob_trainer.progress import ProgressBoard
@@ -27,7 +26,8 @@ class ToldToGo(BaseException):
 
 
 def run_step(run: Run, node: int) -> int:
-    """Convert, or wait until another pod has; the exit code. Raises `Mistake` for a model that cannot be converted."""
+    """Convert, or wait until another pod has; the exit code. Raises `Mistake` for a model that cannot be converted,
+    and `StorageError` without room."""
     logging.basicConfig(level=logging.INFO, format="[convert] %(message)s", stream=sys.stdout)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # an image for GPUs may show them to every container
     signal.signal(signal.SIGTERM, _go)
@@ -40,7 +40,7 @@ def run_step(run: Run, node: int) -> int:
     except ToldToGo:
         _leave(run, node, board, Ending.PREEMPTED, "told to go while the model was converted")
         os._exit(EXIT_PREEMPTED)  # a download's threads would go on
-    except (ConversionError, StorageError) as error:
+    except ConversionError as error:
         sys.stderr.write(f"{error}\n")
         _leave(run, node, board, Ending.FAILED, str(error))
         return EXIT_FAILED

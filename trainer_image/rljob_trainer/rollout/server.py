@@ -17,6 +17,7 @@ from rljob_api.model import BUILTIN_MODELS
 from rljob_api.run import Run
 from rljob_trainer.builtin.addition.cache import skeleton_path
 from rljob_trainer.builtin.addition.recipe import RECIPES
+from rljob_trainer.checkpoint.durable import storage_errors
 from rljob_trainer.errors import Mistake
 from rljob_trainer.model_source import checked_directory
 from rljob_trainer.rollout.answers import MODEL
@@ -92,11 +93,13 @@ def environment(run: Run, model: str, inherited: Mapping[str, str]) -> dict[str,
 def model_of(run: Run) -> str:
     """What vLLM is told to serve: a local directory with config and tokenizer, or an id that vLLM resolves itself.
 
-    Raises `Mistake` when a directory holds no model.
+    Raises `Mistake` when a directory holds no model, and `StorageError` without room for what it needs.
     """
     source = run.spec.model.source
     if source in BUILTIN_MODELS:
-        return str(skeleton_path(Path(run.paths.cache), RECIPES[source]))
+        cache = Path(run.paths.cache)
+        with storage_errors(cache, "Making the model"):
+            return str(skeleton_path(cache, RECIPES[source]))
     return str(checked_directory(source)) if run.spec.model.is_directory else source
 
 

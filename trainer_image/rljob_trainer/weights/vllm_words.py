@@ -10,7 +10,9 @@ import logging
 import os
 from pathlib import Path
 
-from rljob_trainer.words import MAX_BYTES, TERMINATION_LOG_ENV
+from rljob_api.progress import EXIT_CODES, Ending, LastWords
+from rljob_trainer.checkpoint.durable import FULL
+from rljob_trainer.words import MAX_BYTES, TERMINATION_LOG_ENV, fitted
 
 ENGINE_LOGGER = "vllm.v1.engine.core"
 """Where vLLM logs, as an exception, what an engine fails of: at its start and later."""
@@ -27,8 +29,27 @@ class LastWordsOfTheEngine(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         if error is None or (self.path.exists() and self.path.stat().st_size):
             return
-        words = f"vLLM's engine failed: {type(error).__name__}: {error}"
-        self.path.write_bytes(" ".join(words.split()).encode()[:MAX_BYTES])
+        said = " ".join(f"vLLM's engine failed: {type(error).__name__}: {error}".split())
+        words = _of_a_full_volume(said) if _lacked_room(error) else said
+        self.path.write_bytes(words.encode()[:MAX_BYTES])
+
+
+def _lacked_room(error: BaseException | None) -> bool:
+    """Whether a full volume is at the bottom of it: servers write what they compile there."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _of_a_full_volume(said: str) -> str:
+    """As a trainer's pod tells it: the server is tried again, and not counted."""
+    ending = Ending.VOLUME_UNUSABLE
+    rank = int(os.environ.get("RLJOB_REPLICA", "0"))
+    return fitted(
+        LastWords(ending=ending, role="rollout", rank=rank, exit_code=EXIT_CODES[ending], message=said)
+    )
 
 
 def keep_last_words() -> None:
