@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from .algorithm import Algorithm
 from .base import Record, Spec
@@ -25,6 +25,9 @@ from .weights import WeightSync
 
 OPERATOR = "rljob.io/operator"
 """What `managedBy` calls this operator."""
+
+ACCEPTED = {"accepted": True}
+"""Validation context of a spec that was accepted when its job began: rules that came since stop nothing that runs."""
 
 MAX_NAME = 40
 """Longest name of a job: pods, services and config maps carry it with a suffix."""
@@ -81,8 +84,8 @@ class JobSpec(Spec):
     """Where curves go."""
 
     @model_validator(mode="after")
-    def _cross_field_rules(self) -> Self:
-        if broken := broken_rules(self):
+    def _cross_field_rules(self, info: ValidationInfo) -> Self:
+        if info.context is not ACCEPTED and (broken := broken_rules(self)):
             raise BrokenRulesError(broken, self)
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,11 @@ class BrokenRulesError(ValueError):
     """A spec whose fields are fine one by one, and not together."""
 
     def __init__(self, rules: list[Rule], spec: JobSpec) -> None:
-        super().__init__("; ".join(f"spec.{rule.path}: {rule.message}" for rule in rules))
+        super().__init__(sentences(rules))
         self.rules = rules
         self.spec = spec
+
+
+def sentences(broken: Iterable[Rule]) -> str:
+    """What is to be changed; empty if nothing is broken."""
+    return "; ".join(f"spec.{rule.path}: {rule.message}" for rule in broken)

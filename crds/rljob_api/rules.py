@@ -18,13 +18,22 @@ from .layout_rules import LAYOUT_RULES
 from .parallelism import BackendName
 from .pod_rules import POD_RULES
 from .reward import BuiltinReward
-from .rule import BrokenRulesError, EditRule, Rule
+from .rule import BrokenRulesError, EditRule, Rule, sentences
 from .weights import Transport
 
 if TYPE_CHECKING:
     from .job import JobSpec
 
-__all__ = ["EDIT_RULES", "RULES", "BrokenRulesError", "EditRule", "Rule", "broken_edit_rules", "broken_rules"]
+__all__ = [
+    "EDIT_RULES",
+    "RULES",
+    "BrokenRulesError",
+    "EditRule",
+    "Rule",
+    "broken_edit_rules",
+    "broken_rules",
+    "sentences",
+]
 
 
 def broken_rules(spec: JobSpec) -> list[Rule]:

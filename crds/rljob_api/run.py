@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from .base import Record
-from .job import JobSpec
+import json
+
+from pydantic import ValidatorFunctionWrapHandler, field_validator
+
+from .base import Manifest, Record
+from .job import ACCEPTED, JobSpec
 
 RUN_FILE = "run.json"
 
@@ -42,3 +46,11 @@ class Run(Record):
     trainer_image: str = ""
     """Image of the attempt's trainers, as it was referred to."""
     rollout_image: str = ""
+
+    @field_validator("spec", mode="wrap")
+    @classmethod
+    def _accepted(cls, spec: JobSpec | Manifest, _: ValidatorFunctionWrapHandler) -> JobSpec:
+        """Whoever made the run has judged the spec already, perhaps by older rules than ours."""
+        if isinstance(spec, JobSpec):
+            return spec
+        return JobSpec.model_validate_json(json.dumps(spec), context=ACCEPTED)

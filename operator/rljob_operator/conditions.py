@@ -11,6 +11,7 @@ from . import times
 from .decide import Decision, Goal
 from .decide.hindrance import LASTING, Hindrance, hindrance
 from .grace import too_short
+from .new_rules import broken_since
 from .observed import Observed
 from .status_reading import condition
 
@@ -26,7 +27,7 @@ def conditions(
     completes, fails = decision.goal is Goal.COMPLETE, decision.goal is Goal.FAIL
     still = bool(facts.completion_time)
     found = [
-        _accepted(job, in_the_way),
+        _accepted(job, decision, in_the_way),
         _pods_ready(job, facts, in_the_way),
         _progressing(decision),
         _checkpoint_ready(job, facts, observed.progress),
@@ -52,8 +53,10 @@ def _make(kind: ConditionType, holds: bool, reason: str, message: str = "") -> C
     return Condition(type=kind, status="True" if holds else "False", reason=reason, message=message)
 
 
-def _accepted(job: RLJob, in_the_way: Hindrance | None) -> Condition:
-    """Not if the cluster refuses what only a person can put right."""
+def _accepted(job: RLJob, decision: Decision, in_the_way: Hindrance | None) -> Condition:
+    """Not if it breaks a rule that came after it began, or if the cluster refuses what only a person can put right."""
+    if broken := broken_since(job, decision):
+        return _make(ConditionType.ACCEPTED, False, Reason.INVALID, broken[:MESSAGE_LIMIT])
     if in_the_way is not None and in_the_way.reason in LASTING:
         return _make(ConditionType.ACCEPTED, False, in_the_way.reason, in_the_way.message)
     return _make(ConditionType.ACCEPTED, True, Reason.VALID, job.spec.backend_choice)

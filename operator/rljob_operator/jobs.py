@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rljob_api.base import Manifest
 from rljob_api.goodput import Use
-from rljob_api.job import RLJob
+from rljob_api.job import ACCEPTED, RLJob
 
 from . import times
 from .queue import Key
@@ -41,8 +41,12 @@ class Stored:
     text: str
 
     def parse(self) -> RLJob:
-        """Raises `pydantic.ValidationError`."""
-        return RLJob.model_validate_json(self.text, by_alias=True, by_name=False)
+        """A job that has begun is not judged again by rules over several fields: an upgrade abandons nothing.
+
+        Raises `pydantic.ValidationError`.
+        """
+        context = ACCEPTED if self.attempt else None
+        return RLJob.model_validate_json(self.text, by_alias=True, by_name=False, context=context)
 
     @property
     def manifest(self) -> Manifest:

@@ -1,4 +1,4 @@
-"""The status of a job that cannot be read: it passed the rules of the API server, but not those of the models."""
+"""What is told of a job that passed the rules of the API server, but not those of the models."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from rljob_api.reasons import Reason
 from rljob_api.status import Condition, ConditionType, Status
 
 from .conditions import MESSAGE_LIMIT, dated
+from .status_reading import condition
 
 
 def refused(before: Status, generation: int, error: ValidationError, now: float) -> Status:
-    """What was known stays, as of this generation; equal to `before` if the job says so already."""
+    """The status of a job that cannot be read: what was known stays, as of this generation.
+
+    Equal to `before` if the job says so already.
+    """
     message = _sentences(error)[:MESSAGE_LIMIT]
     others = [one for one in before.conditions if one.type is not ConditionType.ACCEPTED]
     mistaken = Condition(type=ConditionType.ACCEPTED, status="False", reason=Reason.INVALID, message=message)
@@ -22,6 +26,14 @@ def refused(before: Status, generation: int, error: ValidationError, now: float)
             "conditions": [dated(before, one, generation, now) for one in (mistaken, *others)],
         }
     )
+
+
+def newly_refused(before: Status | None, after: Status) -> str:
+    """Why the job is not accepted, if it did not say so before."""
+    old, new = condition(before, ConditionType.ACCEPTED), condition(after, ConditionType.ACCEPTED)
+    if new is None or new.status == "True" or (old is not None and old.message == new.message):
+        return ""
+    return new.message
 
 
 def _sentences(error: ValidationError) -> str:

@@ -38,7 +38,7 @@ from .logs import about
 from .metrics import RECONCILE_ERRORS, RECONCILE_SECONDS
 from .queue import Key, Queue
 from .reconcile import Pass, reconcile
-from .refusal import refused
+from .refusal import newly_refused, refused
 from .settings import Settings
 from .watch import Scope, Sink, Watch
 
@@ -140,7 +140,7 @@ class Term:
             self._queue.done(key)
             return
         done = await reconcile(job, self._cluster, self._settings, time.time())
-        self._events.put(key, stored, happenings(job.status, done.status))
+        self._tell(key, stored, job.status, done.status)
         self._plan(key, job, done)
 
     def _plan(self, key: Key, job: RLJob, done: Pass) -> None:
@@ -161,9 +161,14 @@ class Term:
         before = Status.model_validate(manifest.get("status") or {})
         new = refused(before, int(manifest["metadata"].get("generation", 0)), error, time.time())
         if new != before:
-            log.warning("the job is not accepted: %s", new.message)
             await self._cluster.put_status(key, new, stored.version)
-            self._events.put(key, stored, happenings(before, new))
+            self._tell(key, stored, before, new)
+
+    def _tell(self, key: Key, stored: Stored, before: Status | None, after: Status) -> None:
+        """What came about between the two, as Events; and in the log, why a job is not accepted."""
+        if refusal := newly_refused(before, after):
+            log.warning("the job is not accepted: %s", refusal)
+        self._events.put(key, stored, happenings(before, after))
 
     def _forget(self, key: Key) -> None:
         self._queue.forget(key)

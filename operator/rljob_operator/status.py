@@ -25,6 +25,7 @@ from .decide import Decision, Ended, Goal
 from .decide.hindrance import hindrance
 from .decide.unheard import unheard
 from .goodput import account
+from .new_rules import broken_since
 from .observed import Observed, Pod
 from .time_use import seen
 
@@ -39,7 +40,7 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
     facts = before.model_copy(
         update={
             "observed_generation": job.metadata.generation,
-            "message": decision.message or _in_the_way(job, observed, now),
+            "message": decision.message or _in_the_way(job, observed, now) or broken_since(job, decision),
             "backend": job.spec.chosen_backend.value,
             "attempt": attempt,
             "trainer": _trainer(job, before, observed, decision),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
 from api.jobs import parsed
 from api.rule_cases import CASES, EDITS
-from rljob_api.job import JobSpec
+from rljob_api.job import ACCEPTED, JobSpec
 from rljob_api.rules import EDIT_RULES, RESERVED_VLLM_ARGS, RULES, BrokenRulesError, broken_edit_rules
 from rljob_api.run import Paths, Run
 from rljob_trainer.rollout.server import arguments
@@ -27,6 +29,14 @@ def test_the_bad_specs_break_this_rule_and_no_other(name: str) -> None:
         broken = error["ctx"]["error"]
         assert isinstance(broken, BrokenRulesError)
         assert [rule.name for rule in broken.rules] == [name]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_that_began_is_read_whatever_rules_came_since(name: str) -> None:
+    for bad in CASES[name].bad:
+        spec = JobSpec.model_validate_json(json.dumps(bad), context=ACCEPTED)
+        begun = run(0).model_copy(update={"spec": spec})
+        assert Run.model_validate_json(begun.model_dump_json(by_alias=True)) == begun
 
 
 def test_a_world_that_does_not_divide_is_told_with_its_numbers() -> None:

@@ -30,6 +30,10 @@ T = TypeVar("T")
 ACCOUNT = "operator"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
+OPERATOR: Command = ["-m", "rljob_operator"]
+STRICTER: Command = [Path(__file__).with_name("stricter.py")]
+"""Has one rule more, which every job breaks."""
+
 BROKEN: Manifest = {"parallelism": {"tensor": 64}}
 """A spec that only a rule refuses."""
 
@@ -76,12 +80,12 @@ class Place:
         file.write_text(json.dumps(kubeconfig(cluster, token)))
         return file
 
-    def operator(self, *words: str, proxy: Proxy | None = None) -> Operator:
+    def operator(self, *words: str, proxy: Proxy | None = None, program: Command = OPERATOR) -> Operator:
         """A new one, started."""
         name = f"operator-{len(self.operators)}"
         one = Operator(name, self.folder / f"{name}.log")
         account = str(self.kubeconfig(proxy.url if proxy else ""))
-        one.start(["--kubeconfig", account, "--namespace", self.namespace, *words], self.namespace)
+        one.start(program, ["--kubeconfig", account, "--namespace", self.namespace, *words], self.namespace)
         self.operators.append(one)
         return one
 
@@ -183,9 +187,9 @@ class Operator:
     log: Path
     process: subprocess.Popen[bytes] = field(init=False)
 
-    def start(self, words: list[str], namespace: str) -> None:
+    def start(self, program: Command, words: list[str], namespace: str) -> None:
         here = ["--http-host", "127.0.0.1", "--http-port", "0", "--lease-namespace", namespace]
-        command: Command = [sys.executable, "-m", "rljob_operator", "--identity", self.name, *here, *words]
+        command: Command = [sys.executable, *program, "--identity", self.name, *here, *words]
         self.process = start(command, self.log)
 
     def stop(self) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from kube.api import Manifest
+from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import JOBS
 
 from .kubelet import Kubelet
-from .places import Place
+from .places import STRICTER, Place
 from .proxy import WRITES, Asked, Proxy
 
 TRAINERS = ("demo-trainer-0-1", "demo-trainer-1-1")
@@ -145,3 +146,26 @@ def test_an_error_in_the_stream_of_jobs_kills_kopf_and_not_the_operator(place: P
         place.submit("other")
         place.until(lambda: "other-trainer-0-1" in place.pods())
     assert operator.process.poll() is None
+
+
+def test_an_upgrade_that_would_refuse_a_running_job_looks_after_it_to_its_end(
+    place: Place, kubelet: Kubelet
+) -> None:
+    """A rule that came later says what is wrong, and begins no new job; it abandons none."""
+    older = place.operator()
+    place.submit(failurePolicy={"backoffSeconds": {"initial": 0, "max": 0}})
+    place.wait_for_pods("demo-trainer-0-1", ROLLOUT)
+    kubelet.run("demo-trainer-0-1", ROLLOUT)
+    place.until_status(lambda status: status.get("trainer", {}).get("ready") == "1/1")
+    older.stop()
+    place.operator(program=STRICTER)
+    told = place.until_reason("Accepted", "Invalid")
+    assert told["message"] == "spec.model.source: name another model."
+    place.submit("late")
+    place.until_reason("Accepted", "Invalid", "late")
+    kubelet.end("demo-trainer-0-1", Ending.FAILED, 1)
+    place.until(lambda: "demo-trainer-0-2" in place.pods())
+    kubelet.run("demo-trainer-0-2")
+    kubelet.end("demo-trainer-0-2")
+    place.wait_for_phase("Complete")
+    assert [name for name in place.pods() if name.startswith("late")] == []
