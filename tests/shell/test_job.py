@@ -5,10 +5,12 @@ from __future__ import annotations
 from kube.api import Manifest
 from rljob_api.progress import Ending
 from rljob_api.status import ConditionType
+from rljob_operator.cluster.event_posts import NOTE_LIMIT
 from rljob_operator.cluster.resources import EVENTS, JOBS, METADATA_KINDS
 
 from .kubelet import Kubelet
 from .places import BROKEN, Place, condition
+from .proxy import Asked, Fate
 
 TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
 QUICK = {"backoffSeconds": {"initial": 0, "max": 0}}
@@ -188,17 +190,28 @@ def config_map(place: Place) -> bool:
     return place.api.get(METADATA_KINDS["ConfigMap"].path(place.namespace, "demo-run-1")).code == 200
 
 
-def test_events_tell_what_happened_once(place: Place, kubelet: Kubelet) -> None:
-    place.operator()
-    place.submit(failurePolicy=QUICK)
-    place.wait_for_pods(TRAINER, ROLLOUT)
-    kubelet.run(TRAINER, ROLLOUT)
-    place.until(lambda: "AllReady" in reasons(place))
-    kubelet.end(TRAINER, Ending.FAILED, 1, message="out of memory")
-    place.until(lambda: reasons(place).count("AttemptStarted") == 2)  # posted after the failure's
+def test_events_tell_what_happened_once_whatever_becomes_of_the_first_posts(
+    place: Place, kubelet: Kubelet
+) -> None:
+    fates = iter([Fate.FAILED, Fate.TOO_MANY, Fate.LOST])
+    long = "é" * 1024
+    with place.proxied() as proxy:
+        proxy.fate = lambda asked: next(fates, Fate.ANSWERED) if posts_event(asked) else Fate.ANSWERED
+        place.operator(proxy=proxy)
+        place.submit(failurePolicy=QUICK)
+        place.wait_for_pods(TRAINER, ROLLOUT)
+        kubelet.run(TRAINER, ROLLOUT)
+        place.until(lambda: "AllReady" in reasons(place))
+        kubelet.end(TRAINER, Ending.FAILED, 1, message=long)
+        place.until(lambda: reasons(place).count("AttemptStarted") == 2 and "PodFailed" in reasons(place))
     (told,) = (event for event in events(place) if event["reason"] == "PodFailed")
     assert (told["type"], told["regarding"]["name"]) == ("Warning", "demo")
-    assert told["note"] == "trainer 0 failed in attempt 1, exit code 1: out of memory"
+    start = "trainer 0 failed in attempt 1, exit code 1: "
+    assert told["note"] == f"{start}{long}"[: len(start) + (NOTE_LIMIT - len(start)) // 2]
+
+
+def posts_event(asked: Asked) -> bool:
+    return asked.method == "POST" and asked.path.endswith("/events")
 
 
 def events(place: Place) -> list[Manifest]:

@@ -1,4 +1,7 @@
-"""Posts happenings as Kubernetes Events, behind the passes: an Event that cannot be posted holds nothing up."""
+"""Posts happenings as Kubernetes Events, behind the passes: an Event that cannot be posted holds nothing up.
+
+One that the API server has no time for comes again, behind those that were put meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from rljob_api.base import API_VERSION, KIND, Manifest
@@ -17,35 +21,68 @@ from ..jobs import Stored
 from ..queue import Key
 from .client import ApiError, Client
 from .resources import EVENTS
+from .writer import is_temporary
 
 CONTROLLER = "rljob.io/operator"
 KEPT_BACK = 1000
 """Events that wait to be posted; more are thrown away."""
+TRIES = 8
+"""After which an Event is given up."""
+FIRST_PAUSE_SECONDS = 0.5
+"""Before the second try; doubles with each, so that all take a minute."""
 NOTE_LIMIT = 1024
+"""Bytes, as the API server counts."""
+INSTANCE_LIMIT = 128
+"""The same of `reportingInstance`."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Post:
+    manifest: Manifest
+    tries: int = 0
+    """That failed."""
 
 
 class EventPosts:
     def __init__(self, client: Client, instance: str) -> None:
         self._client = client
         self._instance = instance
-        self._waiting: asyncio.Queue[Manifest] = asyncio.Queue(KEPT_BACK)
+        self._waiting: asyncio.Queue[_Post] = asyncio.Queue(KEPT_BACK)
 
     def put(self, key: Key, stored: Stored, happenings: Iterable[Happening]) -> None:
         """`stored` is the job as it was before they happened."""
         for happening in happenings:
-            if not self._waiting.full():
-                self._waiting.put_nowait(event(key, stored, happening, self._instance, time.time()))
+            self._line_up(_Post(event(key, stored, happening, self._instance, time.time())))
 
     async def run(self) -> NoReturn:
         while True:
-            manifest = await self._waiting.get()
+            post = await self._waiting.get()
+            path = EVENTS.path(post.manifest["metadata"]["namespace"])
             try:
-                await self._client.send("POST", EVENTS.path(manifest["metadata"]["namespace"]), manifest)
+                await self._client.send("POST", path, post.manifest)
             except ApiError as error:
-                if error.reason != "AlreadyExists":  # else it was told before
-                    log.info("an event was not posted: %s", error)
+                self._failed(replace(post, tries=post.tries + 1), error)
+
+    def _line_up(self, post: _Post) -> None:
+        if not self._waiting.full():
+            self._waiting.put_nowait(post)
+
+    def _failed(self, post: _Post, error: ApiError) -> None:
+        """Later, if that can help."""
+        if error.reason == "AlreadyExists":  # it was told before
+            return
+        if post.tries == TRIES or not is_temporary(error):
+            log.warning("an event was not posted: %s", error)
+            return
+        pause = max(FIRST_PAUSE_SECONDS * 2.0 ** (post.tries - 1), error.retry_after or 0.0)
+        asyncio.get_running_loop().call_later(pause, self._line_up, post)
+
+
+def cut(text: str, limit: int) -> str:
+    """At most so many bytes of UTF-8, and no part of a character."""
+    return text.encode()[:limit].decode(errors="ignore")
 
 
 def event(key: Key, stored: Stored, happening: Happening, instance: str, now: float) -> Manifest:
@@ -67,8 +104,8 @@ def event(key: Key, stored: Stored, happening: Happening, instance: str, now: fl
         "type": happening.type,
         "reason": happening.reason,
         "action": happening.action,
-        "note": happening.note[:NOTE_LIMIT],
+        "note": cut(happening.note, NOTE_LIMIT),
         "eventTime": times.to_micro_text(now),
         "reportingController": CONTROLLER,
-        "reportingInstance": instance,
+        "reportingInstance": cut(instance, INSTANCE_LIMIT),
     }

@@ -23,6 +23,11 @@ FIELDS_OF_ANOTHER = "Apply failed with"
 """How the API server's answer begins when somebody else set a field to another value."""
 
 
+def is_temporary(error: ApiError) -> bool:
+    """Whether it says nothing about the object: the same request may be answered well later."""
+    return error.code in TEMPORARY or error.code >= 500 or error.reason == "Conflict"
+
+
 class RefusedError(Exception):
     """The API server does not want this object."""
 
@@ -51,7 +56,7 @@ class Writer:
                 return await self._create(manifest)
             return await self._apply(manifest, force=known)
         except ApiError as error:
-            if error.code in TEMPORARY or error.code >= 500 or error.reason == "Conflict":
+            if is_temporary(error):
                 raise
             raise RefusedError(manifest, error) from error
 
