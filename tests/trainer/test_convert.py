@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from rljob_api.progress import EXIT_VOLUME_UNUSABLE, Ending
 from rljob_trainer.convert import cache
@@ -291,10 +292,21 @@ def cut_a_file(model: Path) -> None:
 
 
 def lose_a_tensor(model: Path) -> None:
+    write_tensors(
+        model, {name: one for name, one in hf_tensors(model).items() if name != "model.norm.weight"}
+    )
+
+
+def add_a_tensor(model: Path) -> None:
+    """And two that nobody misses: a head that is tied, and what is computed anyway."""
+    change_config(tie_word_embeddings=True)(model)
+    more = {"self_attn.q_proj.bias": 16, "self_attn.rotary_emb.inv_freq": 4}
+    write_tensors(model, hf_tensors(model) | {f"model.layers.1.{n}": torch.ones(s) for n, s in more.items()})
+
+
+def write_tensors(model: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors.torch import save_file
 
-    tensors = hf_tensors(model)
-    del tensors["model.norm.weight"]
     save_file(tensors, model / "model.safetensors")
 
 
@@ -310,6 +322,10 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "a file": (lose_a_file, "1 of 3 weight files are missing in "),
     "half a file": (cut_a_file, "model.safetensors is not whole ("),
     "a tensor": (lose_a_tensor, "holds no tensor 'model.norm.weight', nor 0 others"),
+    "a tensor too many": (
+        add_a_tensor,
+        "holds a tensor 'model.layers.1.self_attn.q_proj.bias', and 0 others",
+    ),
     "architecture": (change_config(model_type="gpt_neox"), "no mapping for model type 'gpt_neox'"),
     "shape": (change_config(vocab_size=99), "has shape (67, 32), the model's configuration says (99, 32)"),
 }

@@ -40,6 +40,17 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}},
         "'linear'",
     ),
+    "half-rotary": (
+        "llama",
+        {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5, "rope_theta": 1e4}},
+        "in whole heads only, not in 0.5 of each",
+    ),
+    "biases": (
+        "llama",
+        {"attention_bias": True, "mlp_bias": True},
+        "'llama' without attention_bias and mlp_bias only",
+    ),
+    "bias": ("qwen3_moe", {"attention_bias": True}, "'qwen3_moe' without attention_bias only"),
     "window": ("mixtral", {"sliding_window": 16}, "not over a sliding window of 16"),
     "activation": ("llama", {"hidden_act": "gelu"}, "the activation 'silu' only, not 'gelu'"),
     "some-dense": ("qwen3_moe", {"mlp_only_layers": [1]}, "models whose layers all have experts, or none"),

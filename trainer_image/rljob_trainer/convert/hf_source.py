@@ -15,6 +15,8 @@ from rljob_trainer.errors import Mistake
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 FIELD = "spec.model.source"
+COMPUTED = ("rotary_emb.inv_freq",)
+"""Ends of names that old files keep and every library computes for itself."""
 
 
 class HfSource:
@@ -41,6 +43,15 @@ class HfSource:
             raise Mistake(
                 f"{FIELD}: {self.directory} holds no tensor {missing[0]!r}, nor {len(missing) - 1} others that its"
                 " configuration asks for; is the download complete?"
+            )
+
+    def refuse_beyond(self, names: Iterable[str]) -> None:
+        """Raises `Mistake` if there is a tensor that is not of `names` and matters: it would be left out of the model."""
+        if beyond := sorted(name for name in self.shapes.keys() - set(names) if not name.endswith(COMPUTED)):
+            raise Mistake(
+                f"{FIELD}: {self.directory} holds a tensor {beyond[0]!r}, and {len(beyond) - 1} others, that its"
+                " configuration does not ask for; training would leave them out. Does config.json belong to these"
+                " files?"
             )
 
     def read(self, name: str) -> Tensor:

@@ -29,7 +29,7 @@ from rljob_api.manifest import FileEntry
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.megatron.architecture import Architecture, read_architecture
 from rljob_trainer.backend.megatron.checkpoint import State
-from rljob_trainer.backend.megatron.mapping import name_in_table, placed_entries
+from rljob_trainer.backend.megatron.mapping import HEAD, name_in_table, placed_entries
 from rljob_trainer.backend.megatron.model import build_model, transformer_config
 from rljob_trainer.backend.megatron.parallel import Place
 from rljob_trainer.backend.megatron.saved import Slot
@@ -85,7 +85,9 @@ def write_model(
 def planned(architecture: Architecture, weights: HfSource, dtype: torch.dtype) -> list[Part]:
     """All of the model. Raises `Mistake` unless the files hold what the configuration says. Collective."""
     expected = _parameter_shapes(architecture, dtype)
-    weights.refuse_without(name for placed in placed_entries(architecture, 1) for name in placed.entry.hf)
+    names = {name for placed in placed_entries(architecture, 1) for name in placed.entry.hf}
+    weights.refuse_without(sorted(names))
+    weights.refuse_beyond({*names, *HEAD.hf})  # a file may hold a tied head once more
     everything = parts(architecture, weights.shapes, dtype)
     for part in everything:
         said = expected.pop(part.entry.megatron)

@@ -130,11 +130,15 @@ def _experts(config: Any) -> Experts:
 def _refuse_variants(config: Any) -> None:
     """Raises `Mistake` for what a known model type can be configured to and this backend does not compute."""
     rope = config.rope_parameters.get("rope_type", "default")
+    turned = config.rope_parameters.get("partial_rotary_factor", 1.0)
+    biased = [name for name in ("attention_bias", "mlp_bias") if getattr(config, name, False)]
     window = getattr(config, "sliding_window", None)
     dense = [*getattr(config, "mlp_only_layers", ()), getattr(config, "decoder_sparse_step", 1) - 1]
     one_expert = getattr(config, "num_experts_per_tok", 2) == 1 and getattr(config, "norm_topk_prob", True)
     for unknown, what in (
         (rope != "default", f"plain rotary positions only, not {rope!r}"),
+        (turned != 1, f"rotary positions in whole heads only, not in {turned} of each"),
+        (biased, f"models of type {config.model_type!r} without {' and '.join(biased)} only"),
         (window is not None, f"attention over the whole context only, not over a sliding window of {window}"),
         (config.hidden_act != "silu", f"the activation 'silu' only, not {config.hidden_act!r}"),
         (any(dense), "models whose layers all have experts, or none"),
