@@ -46,7 +46,7 @@ class HfSource:
             )
 
     def refuse_beyond(self, names: Iterable[str]) -> None:
-        """Raises `Mistake` if there is a tensor that is not of `names` and matters: it would be left out of the model."""
+        """Raises `Mistake` if there is a tensor beside `names` that matters: the model would be without it."""
         if beyond := sorted(name for name in self.shapes.keys() - set(names) if not name.endswith(COMPUTED)):
             raise Mistake(
                 f"{FIELD}: {self.directory} holds a tensor {beyond[0]!r}, and {len(beyond) - 1} others, that its"
