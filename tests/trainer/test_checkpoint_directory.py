@@ -58,6 +58,25 @@ def test_a_newer_attempt_that_comes_in_the_middle_of_a_save_fences_it(tmp_path: 
 
 
 @pytest.mark.parametrize("taken_over", [True, False])
+def test_an_older_attempt_removes_nothing_that_a_newer_one_may_go_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was paused between the name of its last checkpoint and the removal of the one before."""
+    alone()
+    run = a_run(tmp_path, 1, checkpoint={"keepLatest": 1})
+    old, publish = a_saver(run, FileBackend()), Storage.publish
+    old.save(LoopState(step=1), rng=0)
+
+    def paused(storage: Storage, step: int) -> None:
+        publish(storage, step)
+        open_storage(a_run(tmp_path, 2))
+
+    monkeypatch.setattr(Storage, "publish", paused)
+    with pytest.raises(FencedError):
+        old.save(LoopState(step=2), rng=0)
+    assert Storage.of(run).steps() == [1, 2]
+
+
 def test_a_newer_attempt_between_the_last_check_and_the_rename_still_fences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken_over: bool
 ) -> None:

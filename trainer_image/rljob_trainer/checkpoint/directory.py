@@ -139,6 +139,8 @@ class Storage(Directory):
 
     def note_step(self, step: int) -> None:
         """Remember the last finished step, so that the next attempt knows what was lost. Call at start and
+        """Raises `FencedError` if a newer attempt has taken the volume: it may go on from this one."""
+        self.check_fence()
         each step.
 
         Without fsync: it is worth a step's truth in a status, not a disk's latency in each step. The end of the line
