@@ -77,6 +77,30 @@ def test_what_is_damaged_is_named_and_put_aside_and_the_others_are_known_to_be_w
     assert Directory(tmp_path).steps() == sorted(scrub.proved) == [1, 3]
 
 
+def test_one_that_the_volume_refuses_keeps_nobody_from_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(tmp_path)
+    for saved in save(run, 1, 2, 3):
+        if saved.manifest.step > 1:
+            damage(saved.path)
+    move = Storage.quarantine_checkpoint
+
+    def refused(storage: Storage, step: int) -> Path:
+        if step == 3:
+            raise OSError(errno.EIO, "no")
+        return move(storage, step)
+
+    monkeypatch.setattr(Storage, "quarantine_checkpoint", refused)
+    told: list[str] = []
+    scrub = Scrub(open_storage(run), hear(told), AT_ONCE)
+    scrub.look()
+    assert (Directory(tmp_path).steps(), sorted(scrub.proved), len(told)) == ([1, 3], [1], 1)
+    monkeypatch.undo()
+    scrub.look()
+    assert (Directory(tmp_path).steps(), len(told)) == ([1], 2), "it was tried again"
+
+
 def test_one_that_has_its_time_while_it_is_read_is_not_called_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

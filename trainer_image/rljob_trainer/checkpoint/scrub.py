@@ -84,6 +84,7 @@ class Scrub:
         self._reader = reader or SlowReader(share_here())
         self._proved: set[int] = set()
         self._doubted: set[int] = set()
+        self._told: set[int] = set()
         self._awake = Event()
         self._thread = Thread(target=self._run, daemon=True, name="scrub")
         self.still = Lock()
@@ -102,6 +103,7 @@ class Scrub:
     def trust(self, step: int) -> None:
         """Another checkpoint of that step has taken the place of the one in doubt."""
         self._doubted.discard(step)
+        self._told.discard(step)
 
     def wake(self) -> None:
         """There may be a checkpoint that was not read back yet."""
@@ -119,10 +121,15 @@ class Scrub:
             self._reader.may_read.set()
 
     def look(self) -> None:
-        """Read all that were not read back yet, the newest first."""
+        """Read all that were not read back yet, the newest first. What the volume refuses of one is tried again at the
+        next look, and keeps nobody from the others.
+        """
         for step in reversed(self._storage.steps()):
-            if step not in self._proved:
-                self._examine(step)
+            try:
+                if step not in self._proved:
+                    self._examine(step)
+            except OSError as error:
+                logging.warning("The checkpoint of step %d cannot be read back now: %s", step, error)
 
     def _run(self) -> None:
         while self._awake.wait():
@@ -136,16 +143,21 @@ class Scrub:
 
     def _examine(self, step: int) -> None:
         path = self._storage.checkpoint(step)
-        read = path.stat().st_ino
+        try:
+            read = path.stat().st_ino
+        except FileNotFoundError:
+            return  # it had its time while another was read
         found = problems(path, self._reader.sha256_of, threads=1)
         with self.still:
             if not path.exists() or path.stat().st_ino != read:
                 return  # it had its time while it was read, or another took its place
             if not found:
                 self._proved.add(step)
-            elif step not in self._doubted:
-                self._doubted.add(step)
+                return
+            self._doubted.add(step)
+            if step not in self._told:
                 self._pass_over(step, self._sentence(step, found[0]))
+                self._told.add(step)
 
     def _sentence(self, step: int, problem: Problem) -> str:
         """What was wrong, and what was done."""
