@@ -19,6 +19,7 @@ from rljob_api.progress import Progress
 from rljob_api.run import Paths, Run
 from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.checkpoint.fence import fences
+from rljob_trainer.checkpoint.past import read_note
 
 POLL_SECONDS = 0.003
 DEADLINE_SECONDS = 300.0
@@ -72,12 +73,12 @@ class Job:
         return fences(self.directory.attempts)[-1].attempt if self.directory.attempts.exists() else 0
 
     def finished(self) -> int:
-        """Last step that any attempt finished."""
+        """Last step that the newest attempt finished, or went on from."""
         if not self.attempts():
             return 0
         newest = fences(self.directory.attempts)[-1]
-        note = (self.directory.attempts / newest.file).read_text().strip()
-        return int(note) if note.isdecimal() else self.saved()
+        note = read_note(self.directory.attempts / newest.file)
+        return note.step if note else self.saved()
 
     def saved(self) -> int:
         """Step of the newest checkpoint."""

@@ -22,12 +22,14 @@ from bench.rounds import ROUNDS, Seconds, ratio, take_turns, timed
 from rljob_api.checkpoint import Checkpoint
 from rljob_api.progress import TrainPhase
 from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.checkpoint.basis import Basis
 from rljob_trainer.checkpoint.directory import open_storage
+from rljob_trainer.checkpoint.past import StepNotes, read_past
 from rljob_trainer.checkpoint.scrub import SlowReader
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.samples import write_samples
 from rljob_trainer.stall.pulse import pulses
-from trainer.checkpoints import a_run
+from trainer.checkpoints import VERSIONS, a_run, finish, layout
 
 EARLY, STEPS = 250, 10_000
 """From `samples.KEEP_STEPS` on, the oldest samples make room for new ones."""
@@ -121,6 +123,7 @@ class Volume:
     def __init__(self, folder: Path) -> None:
         run = a_run(folder)
         self.storage, self.board = open_storage(run), ProgressBoard(run, pulse=pulses(1)[0])
+        self.notes = StepNotes(self.storage, Basis.of(run.spec, layout(), VERSIONS), furthest=0)
         self.step = 0
 
     @property
@@ -134,7 +137,7 @@ class Volume:
         self._signs_of_life()
         self.storage.check_fence()
         self.board.finish_step(self.step, {"step_seconds": 1.0, "loss": 0.1})
-        self.storage.note_step(self.step)
+        self.notes.finished(self.step)
         write_samples(self.storage.root, self.step, SAMPLE, [1.0] * SAMPLES, [0.0] * SAMPLES)
         return time.perf_counter() - began
 
@@ -153,11 +156,11 @@ class Volume:
 def _resumes(folder: Path, attempts: int) -> float:
     """Seconds that an attempt takes to open the volume after so many others."""
     for attempt in range(1, attempts + 1):
-        open_storage(a_run(folder, attempt)).note_step(attempt)
+        finish(a_run(folder, attempt), attempt)
     return median(_opened(folder, attempts + number) for number in range(1, 10))
 
 
 def _opened(folder: Path, attempt: int) -> float:
     began = time.perf_counter()
-    open_storage(a_run(folder, attempt)).past()
+    read_past(open_storage(a_run(folder, attempt)))
     return time.perf_counter() - began

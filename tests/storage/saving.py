@@ -13,7 +13,9 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from rljob_api.base import Manifest
 from rljob_api.run import Run
 from rljob_trainer.backend.protocol import Written
+from rljob_trainer.checkpoint.basis import Basis
 from rljob_trainer.checkpoint.directory import Storage, open_storage
+from rljob_trainer.checkpoint.past import StepNotes
 from rljob_trainer.checkpoint.plan import plan_resume
 from rljob_trainer.checkpoint.resume import ResumePlan
 from rljob_trainer.checkpoint.save import Saver
@@ -50,6 +52,7 @@ class SavingJob:
         alone()
         self.run: Run = a_run(root, attempt, **{"checkpoint": {"keepLatest": keep}} | spec)
         self.storage: Storage = open_storage(self.run)
+        self.notes = StepNotes(self.storage, Basis.of(self.run.spec, layout(), VERSIONS), furthest=0)
         self.saver: Saver = a_saver(self.run, StateBackend(), self.storage)
 
     def saved(self, step: int) -> int:

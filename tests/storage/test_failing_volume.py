@@ -86,7 +86,7 @@ def test_while_the_disk_is_slow_training_goes_on_and_nothing_is_told_too_soon(fa
     with failing.failing(Fault(deeds=(Deed.SYNC_FILE,), path="*.distcp", held=True)):
         job.begin(2)
         for step in (3, 4, 5):
-            job.storage.note_step(step)
+            job.notes.finished(step)
             assert job.saver.poll() is None
             assert job.saver.latest is not None
             assert job.saver.latest.manifest.step == 1

@@ -106,7 +106,7 @@ class TrainingJob(SavingJob):
         super().__init__(root, checkpoint=checkpoint, logging={"tensorboard": False})
         self.board, spec = ProgressBoard(self.run), self.run.spec
         log = MetricsLog(self.run, self.storage.tensorboard, 0)
-        leader = Leader(spec, nothing, nothing, nothing, self.storage, log, self.board, nothing)
+        leader = Leader(spec, nothing, nothing, nothing, self.storage, log, self.board, nothing, self.notes)
         backend: Any = SimpleNamespace(rng_state=lambda: self.board.progress().step + 1)
         ranks = (nothing, backend, nothing, nothing)
         self.loop = Loop(spec, *ranks, self.saver, self.board, leader, LoopState(), 0)

@@ -37,7 +37,7 @@ def record(volume: FailingVolume) -> list[Effect]:
     for step in STEPS:
         job.saved(step)
         (volume.path / TOLD / str(step)).mkdir()
-        job.storage.note_step(step)
+        job.notes.finished(step)
     return volume.effects()
 
 

@@ -17,7 +17,9 @@ from builders import a_job
 from rljob_api.manifest import FileEntry, Layout, Versions
 from rljob_api.run import Paths, Run
 from rljob_trainer.backend.protocol import Written
+from rljob_trainer.checkpoint.basis import Basis
 from rljob_trainer.checkpoint.directory import Storage, open_storage
+from rljob_trainer.checkpoint.past import StepNotes, read_past
 from rljob_trainer.checkpoint.save import Saved, Saver
 from rljob_trainer.checkpoint.state import LoopState
 
@@ -81,6 +83,14 @@ def save(run: Run, *steps: int, metrics: dict[str, float] | None = None, **backe
     alone()
     saver = a_saver(run, FileBackend(**backend))
     return [saver.save(LoopState(step=step, metrics=metrics or {}), rng=step) for step in steps]
+
+
+def finish(run: Run, *steps: int, world: int = 1, versions: Versions = VERSIONS) -> None:
+    """Note these steps, as the attempt does that finishes them."""
+    storage = open_storage(run)
+    notes = StepNotes(storage, Basis.of(run.spec, layout(world), versions), read_past(storage).furthest)
+    for step in steps:
+        notes.finished(step)
 
 
 def in_child(act: Callable[[], None]) -> int:

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from rljob_trainer.checkpoint.directory import FIRST, Past, Storage, open_storage
+from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.durable import StorageError, storage_errors
 from rljob_trainer.checkpoint.fence import FencedError
+from rljob_trainer.checkpoint.past import FIRST, Note, read_note, read_past
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.checkpoint.verify import verify
 from rljob_trainer.errors import Mistake
-from trainer.checkpoints import FileBackend, a_run, a_saver, alone, save
+from trainer.checkpoints import FileBackend, a_run, a_saver, alone, finish, save
 
 
 def test_a_reused_name_never_resumes_a_stranger(tmp_path: Path) -> None:
@@ -57,7 +58,6 @@ def test_a_newer_attempt_that_comes_in_the_middle_of_a_save_fences_it(tmp_path: 
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
-@pytest.mark.parametrize("taken_over", [True, False])
 def test_an_older_attempt_removes_nothing_that_a_newer_one_may_go_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +77,7 @@ def test_an_older_attempt_removes_nothing_that_a_newer_one_may_go_on_from(
     assert Storage.of(run).steps() == [1, 2]
 
 
+@pytest.mark.parametrize("taken_over", [True, False])
 def test_a_newer_attempt_between_the_last_check_and_the_rename_still_fences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken_over: bool
 ) -> None:
@@ -119,27 +120,33 @@ def test_what_older_attempts_left_half_written_is_cleared(tmp_path: Path) -> Non
     assert list(storage.trash.iterdir()) == []
 
 
-def test_the_last_finished_step_of_the_attempt_before_is_known(tmp_path: Path) -> None:
+def test_the_furthest_step_is_known_until_it_is_passed(tmp_path: Path) -> None:
+    """However many attempts go on from an older one and die; each says beside it how far it came itself."""
     first = open_storage(a_run(tmp_path, 1))
-    assert first.past() == FIRST
-    first.note_step(12)
-    second = open_storage(a_run(tmp_path, 2))
-    assert second.past() == Past(12)
-    second.note_step(10)
-    assert open_storage(a_run(tmp_path, 3)).past() == Past(10)
-    open_storage(a_run(tmp_path, 4))
-    assert open_storage(a_run(tmp_path, 5)).past() == Past(10), "those between did not begin to train"
+    assert read_past(first) == FIRST
+    for attempt, (step, furthest) in enumerate([(12, 12), (10, 12), (12, 12), (13, 13)], start=1):
+        run = a_run(tmp_path, attempt)
+        finish(run, step)
+        assert read_note(first.attempts / open_storage(run).mine.file) == Note(step, furthest)
+        assert read_past(open_storage(a_run(tmp_path, attempt + 1))).furthest == furthest
+    open_storage(a_run(tmp_path, 6))
+    assert read_past(open_storage(a_run(tmp_path, 7))).furthest == 13, "those between did not begin to train"
 
 
-@pytest.mark.parametrize("left", ["", "1", "\0\0\0"])
+def test_a_note_of_an_older_version_has_one_number(tmp_path: Path) -> None:
+    storage = open_storage(a_run(tmp_path))
+    (storage.attempts / storage.mine.file).write_text("12\n")
+    assert read_past(open_storage(a_run(tmp_path, 2))).furthest == 12
+
+
+@pytest.mark.parametrize("left", ["", "1", "12 1", "\0\0\0"])
 def test_a_note_that_a_power_cut_has_torn_hides_no_older_one(tmp_path: Path, left: str) -> None:
     """Else an attempt that had got far would count as one that had not begun."""
-    open_storage(a_run(tmp_path, 1)).note_step(4)
+    finish(a_run(tmp_path, 1), 4)
     second = open_storage(a_run(tmp_path, 2))
-    second.note_step(12)
     (second.attempts / second.mine.file).write_text(left)
-    past = open_storage(a_run(tmp_path, 3)).past()
-    assert (past.step, past.first, past.lost(4)) == (None, False, None)
+    past = read_past(open_storage(a_run(tmp_path, 3)))
+    assert (past.furthest, past.first, past.lost(4)) == (None, False, None)
 
 
 def test_a_directory_that_cannot_be_written_is_the_users_to_mend() -> None:

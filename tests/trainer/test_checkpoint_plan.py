@@ -15,7 +15,7 @@ from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.plan import plan_resume
 from rljob_trainer.checkpoint.resume import ResumePlan
 from rljob_trainer.errors import Mistake, Unmet
-from trainer.checkpoints import VERSIONS, a_run, layout, save
+from trainer.checkpoints import VERSIONS, a_run, finish, layout, save
 
 
 def plan(
@@ -41,10 +41,37 @@ def test_a_restart_goes_on_exactly(tmp_path: Path) -> None:
 
 def test_steps_after_the_checkpoint_are_counted_as_lost(tmp_path: Path) -> None:
     save(a_run(tmp_path), 2)
-    open_storage(a_run(tmp_path)).note_step(5)
+    finish(a_run(tmp_path), 3, 4, 5)
     again = plan(tmp_path)
     assert again.lost_steps == 3
     assert again.exactness is Exactness.EXACT, "they come back identical"
+
+
+OTHER = VERSIONS.model_copy(update={"trainer_image": "rljob@sha256:b"})
+
+
+def test_what_was_lost_stays_lost_however_many_attempts_die_on_the_way_there(tmp_path: Path) -> None:
+    """One dies while it loads, untold; the next has another image, and dies after a step."""
+    save(a_run(tmp_path), 2)
+    finish(a_run(tmp_path), 3, 4, 5)
+    assert plan(tmp_path, 2).lost_steps == 3
+    with pytest.raises(Unmet, match="would be BestEffort"):
+        plan(tmp_path, 3, versions=OTHER, resume={"exactness": "Lossless"})
+    third = plan(tmp_path, 4, versions=OTHER)
+    assert (third.lost_steps, third.furthest, third.exactness) == (3, 5, Exactness.BEST_EFFORT)
+    finish(a_run(tmp_path, 4), 3, versions=OTHER)
+    again = plan(tmp_path, 5)
+    assert (again.lost_steps, again.furthest, again.exactness) == (3, 5, Exactness.EXACT), "as they were"
+
+
+def test_steps_that_another_image_did_do_not_come_back_identical(tmp_path: Path) -> None:
+    """Though the checkpoint before them is of this one."""
+    save(a_run(tmp_path), 2)
+    assert plan(tmp_path, 2, versions=OTHER).exactness is Exactness.LOSSLESS
+    finish(a_run(tmp_path, 2), 3, versions=OTHER)
+    again = plan(tmp_path, 3)
+    assert (again.lost_steps, again.exactness) == (1, Exactness.BEST_EFFORT)
+    assert "trainer image was rljob@sha256:b and is rljob:1" in again.reason
 
 
 @pytest.mark.parametrize(
@@ -228,8 +255,7 @@ def test_over_several_gpu_nodes_exactness_is_called_unproven(tmp_path: Path) -> 
 def begun(path: Path, *steps: int, **spec: Any) -> None:
     """An attempt that begins at step 0, and finishes steps without saving one."""
     plan(path, attempt=1, **spec)
-    for step in steps:
-        Storage.of(a_run(path, 1, **spec)).note_step(step)
+    finish(a_run(path, 1, **spec), *steps)
 
 
 def test_steps_that_no_checkpoint_holds_come_back_identical_if_nothing_was_changed(tmp_path: Path) -> None:
@@ -253,8 +279,8 @@ def test_they_do_not_if_something_was(tmp_path: Path, change: dict[str, Any], be
     assert (again.step, again.lost_steps, again.exactness) == (0, 2, Exactness.BEST_EFFORT)
     assert "2 finished steps are done again, not bit for bit, because" in again.reason
     assert because in again.reason
-    exact = plan(tmp_path, 3, **change)
-    assert (exact.lost_steps, exact.exactness) == (0, Exactness.EXACT), "nothing was done since"
+    third = plan(tmp_path, 3, **change)
+    assert (third.lost_steps, third.exactness) == (2, Exactness.BEST_EFFORT), "nothing was done since"
 
 
 def test_a_job_that_asks_for_exactness_does_not_begin_again_as_another(tmp_path: Path) -> None:
@@ -297,7 +323,7 @@ def test_after_a_power_cut_that_tore_the_note_nobody_claims_to_know_what_was_los
 @pytest.mark.parametrize("wanted", ["Exact", "Lossless"])
 def test_a_resume_that_falls_short_of_what_was_asked_loads_nothing(tmp_path: Path, wanted: str) -> None:
     save(a_run(tmp_path), 2)
-    open_storage(a_run(tmp_path)).note_step(5)
+    finish(a_run(tmp_path), 3, 4, 5)
     less: dict[str, Any] = {"resume": {"loadOptimizer": False, "exactness": wanted}}
     with pytest.raises(Unmet) as unmet:
         plan(tmp_path, **less)

@@ -8,6 +8,8 @@ import pytest
 
 from rljob_api.goodput import Seconds
 from rljob_api.progress import TrainPhase
+from rljob_api.status import Exactness
+from rljob_trainer.checkpoint.resume import ResumePlan
 from rljob_trainer.ledger import Ledger
 from rljob_trainer.progress import ProgressBoard
 from trainer.checkpoints import a_run
@@ -24,6 +26,20 @@ def played(*phases: tuple[TrainPhase, float, int], repeats_until: int = 0) -> Se
         if finished:
             ledger.finish_step(finished, now)
     return ledger.spent(now)
+
+
+def test_no_step_is_productive_twice(tmp_path: Path) -> None:
+    """An attempt from step 2, while an earlier one had come to 5."""
+    now = 100.0
+    board = ProgressBoard(a_run(tmp_path), lambda: now)
+    board.resume(ResumePlan(2, None, True, True, Exactness.EXACT, "", lost_steps=3))
+    for step in (3, 4, 5, 6):
+        with board.phase(TrainPhase.TRAIN):
+            now += 1
+            board.finish_step(step, {"step_seconds": 1.0})
+    spent = board.progress().spent
+    assert spent is not None
+    assert (spent.recomputing, spent.productive) == (3, 1)
 
 
 STEP = [(TrainPhase.GENERATE, 4.0, 0), (TrainPhase.REWARD, 1.0, 0)]

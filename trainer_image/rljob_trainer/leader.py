@@ -16,6 +16,7 @@ from rljob_trainer.batch import Batch, Prompt, Sample, collate
 from rljob_trainer.checkpoint.directory import Storage
 from rljob_trainer.checkpoint.durable import dispensable
 from rljob_trainer.checkpoint.evaluation import add_evaluation
+from rljob_trainer.checkpoint.past import StepNotes
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.data import Prompts
 from rljob_trainer.evaluate import evaluate
@@ -51,6 +52,7 @@ class Leader:
     log: MetricsLog
     board: ProgressBoard
     poll: Callable[[], None]
+    notes: StepNotes
     kept: KeptRollouts | None = None
     """Finished groups on the volume, if the job keeps them."""
 
@@ -106,7 +108,7 @@ class Leader:
         with self.board.phase(TrainPhase.SAVE, "curves"):
             self._check_fence()
             with dispensable(f"Noting that step {step} is done"):
-                self.storage.note_step(step)
+                self.notes.finished(step)
             with dispensable(f"Writing the curves of step {step}"):
                 self.log.write(step, metrics)
 

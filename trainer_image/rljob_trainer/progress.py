@@ -104,9 +104,7 @@ class ProgressBoard:
 
     def resume(self, plan: ResumePlan) -> None:
         """What the attempt goes on from."""
-        self._ledger.repeat_until(
-            (plan.resumed.from_step + (plan.resumed.lost_steps or 0)) if plan.resumed else 0
-        )
+        self._ledger.repeat_until(plan.furthest or 0)
         self._set(
             step=plan.step,
             metrics=plan.loop.metrics,

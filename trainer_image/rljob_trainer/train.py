@@ -23,10 +23,12 @@ from rljob_trainer.backend.build import build_backend
 from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.checkpoint.architecture import refuse_other_architecture
+from rljob_trainer.checkpoint.basis import Basis
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.facts import versions_here
 from rljob_trainer.checkpoint.fence import FencedError
+from rljob_trainer.checkpoint.past import StepNotes
 from rljob_trainer.checkpoint.plan import plan_resume
 from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.team import SaveError
@@ -163,7 +165,8 @@ def prepare(
         log = open_things.enter_context(closing(MetricsLog(run, storage.tensorboard, plan.step)))
         if kept := kept_rollouts(run, storage, versions, plan):
             open_things.enter_context(closing(kept))
-        leader = Leader(spec, fleet, inputs, reward, storage, log, board, preemption.poll, kept)
+        notes = StepNotes(storage, Basis.of(spec, layout_of(spec), versions), plan.furthest)
+        leader = Leader(spec, fleet, inputs, reward, storage, log, board, preemption.poll, notes, kept)
     saver = None
     if spec.checkpoint.enabled:
         saver = Saver(run, storage, backend, versions, model, pass_over=board.pass_over)

@@ -1,7 +1,7 @@
 """What results depend on beside the state that a checkpoint holds, then and now, and what of it is another.
 
-Every checkpoint holds its own. The steps before the first one have theirs in the job's directory: so an attempt that
-begins at step 0 once more can tell whether they come back as they were.
+Every checkpoint holds its own. The furthest finished step has its in the job's directory: so an attempt that does steps
+again can tell whether they come back as they were (`past.py`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def gpu_doubts(spec: JobSpec) -> list[str]:
 
 
 def read_basis(root: Path) -> Basis | None:
-    """Of the steps that were done from step 0 on; None if that is not known."""
+    """Of the furthest finished step; None if that is not known."""
     try:
         return Basis.model_validate_json((root / BASIS_FILE).read_text())
     except (FileNotFoundError, ValidationError):
@@ -80,6 +80,6 @@ def read_basis(root: Path) -> Basis | None:
 
 
 def write_basis(root: Path, basis: Basis) -> None:
-    """Before the first of these steps."""
+    """Before the furthest step is noted that depends on it."""
     if read_basis(root) != basis:
         write_durably(root / BASIS_FILE, basis.model_dump_json(by_alias=True))

@@ -1,8 +1,8 @@
 """The job's directory on the checkpoint volume: its layout, whose it is, and who may write.
 
 job.json                 name and UID of the job: a reused name or a retained claim never resumes a stranger
-basis.json               what the steps from 0 on depended on (`basis.py`)
-attempts/000002-<token>  the fence (`fence.py`); in it the last step that the attempt finished
+basis.json               what the furthest finished step depended on (`basis.py`)
+attempts/000002-<token>  the fence (`fence.py`); in it how far the attempt, and any before it, came (`past.py`)
 checkpoints/step_40      whole and verified when written; step_60.tmp-2 is being written by attempt 2
 quarantine/              what did not verify, moved aside, for people
 rollouts/                finished groups of steps that are not saved yet (`rollout/kept.py`)
@@ -25,14 +25,13 @@ from rljob_api.run import Run
 from rljob_trainer.errors import Mistake
 
 from .durable import remove_tree, storage_errors, sync_directory, write_durably
-from .fence import NOTHING_YET, Fence, check_fence, fences, take_fence
+from .fence import Fence, check_fence, take_fence
 
 JOB_FILE = "job.json"
 STATE = "state"
 """Folder inside a checkpoint that belongs to the backend."""
 _STEP = re.compile(r"step_(\d+)")
 _DRAFT = re.compile(r"step_\d+\.tmp-(\d+)")
-_NOTE = re.compile(r"\d+\n")
 
 
 class Owner(Record):
@@ -40,23 +39,6 @@ class Owner(Record):
 
     name: str
     uid: str
-
-
-@dataclass(frozen=True)
-class Past:
-    """How far the attempts before came."""
-
-    step: int | None
-    """Last step that was finished; None if the note of it was torn by a power cut."""
-    first: bool = False
-    """None has begun to train before."""
-
-    def lost(self, step: int) -> int | None:
-        """Finished steps that are done again from `step` on; None if that is not known."""
-        return None if self.step is None else max(self.step - step, 0)
-
-
-FIRST = Past(0, first=True)
 
 
 @dataclass(frozen=True)
@@ -137,27 +119,6 @@ class Storage(Directory):
         """Raise `FencedError` unless this attempt may still write."""
         check_fence(self.attempts, self.mine)
 
-    def note_step(self, step: int) -> None:
-        """Remember the last finished step, so that the next attempt knows what was lost. Call at start and
-        """Raises `FencedError` if a newer attempt has taken the volume: it may go on from this one."""
-        self.check_fence()
-        each step.
-
-        Without fsync: it is worth a step's truth in a status, not a disk's latency in each step. The end of the line
-        tells one that a power cut has torn.
-        """
-        path = self.attempts / self.mine.file
-        draft = path.with_name(f".{path.name}")
-        draft.write_text(f"{step}\n")
-        draft.replace(path)
-
-    def past(self) -> Past:
-        """How far the attempts before this one came: what the newest of them noted that began to train."""
-        for fence in reversed(fences(self.attempts)):
-            if fence < self.mine and (note := (self.attempts / fence.file).read_text()) != NOTHING_YET:
-                return Past(int(note) if _NOTE.fullmatch(note) else None)
-        return FIRST
-
     def publish(self, step: int) -> None:
         """Give this attempt's draft its final name. Raises `FencedError` if a newer attempt has taken the volume."""
         self.check_fence()
@@ -178,6 +139,8 @@ class Storage(Directory):
         return aside
 
     def remove_checkpoint(self, step: int) -> None:
+        """Raises `FencedError` if a newer attempt has taken the volume: it may go on from this one."""
+        self.check_fence()
         remove_tree(self.checkpoint(step), self.trash)
 
 

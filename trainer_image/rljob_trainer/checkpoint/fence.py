@@ -2,7 +2,7 @@
 
 An attempt enters by creating a file whose *name* is its number and token. Creating a name is atomic and happens once,
 and the highest name wins, so the fence can only ever move forward; no lock and no read-then-write is needed. The file
-holds a note of the last finished step (`directory.py`).
+holds a note of the last finished step (`past.py`).
 """
 
 from __future__ import annotations

@@ -13,11 +13,12 @@ from rljob_api.run import Run
 from rljob_api.status import Exactness
 from rljob_trainer.errors import Mistake, Unmet
 
-from .basis import Basis, read_basis, write_basis
-from .directory import Past, Storage
+from .basis import Basis
+from .directory import Storage
 from .durable import StorageError, storage_errors
 from .facts import FACTS_FILE, Facts, versions_here
 from .initial import initial_checkpoint
+from .past import Past, StepNotes, read_past
 from .resume import UNKNOWN, ResumePlan, decide
 from .save import facts_of
 from .state import LoopState
@@ -34,21 +35,18 @@ def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions |
     """
     with storage_errors(storage.root, "Looking for a checkpoint"):
         own, skipped = _newest_whole(storage, run)
-        past = storage.past()
+        past = read_past(storage)
         now = versions or versions_here(run)
         path = own or initial_checkpoint(run)
         if path is None:
-            basis = Basis.of(run.spec, layout, now)
-            plan = _from_the_start(storage, run.spec, basis, past)
+            plan = _from_the_start(run.spec, past, past.doubts(0, run.spec, layout, now))
         else:
             found = read_manifest(path)
             then: Facts = json.loads((path / FACTS_FILE).read_text())
             spec = run.spec if own else _begins_with(run.spec)
             plan = _located(decide(found, then, spec, layout, now, past), path, found, run)
         _refuse_less(plan, run.spec)
-        if path is None:
-            write_basis(storage.root, basis)
-        storage.note_step(plan.step)
+        StepNotes(storage, Basis.of(run.spec, layout, now), plan.furthest).begin(plan.step)
     return replace(plan, skipped=tuple(skipped), checkpoint_count=len(storage.steps()))
 
 
@@ -119,7 +117,7 @@ def _located(plan: ResumePlan, path: Path, found: CheckpointManifest, run: Run) 
     )
 
 
-def _from_the_start(storage: Storage, spec: JobSpec, basis: Basis, past: Past) -> ResumePlan:
+def _from_the_start(spec: JobSpec, past: Past, doubts: list[str]) -> ResumePlan:
     if spec.checkpoint.load_rng and not past.first:
         raise Mistake(
             "spec.checkpoint.loadRng is true, but there is no checkpoint to load random states from. Leave it out to"
@@ -127,7 +125,6 @@ def _from_the_start(storage: Storage, spec: JobSpec, basis: Basis, past: Past) -
         )
     never = spec.resume.policy is ResumePolicy.NEVER
     why = "spec.resume.policy is Never" if never else "there is no checkpoint to go on from"
-    doubts = [] if past.step == 0 else _doubts_of_the_past(read_basis(storage.root), spec, basis)
     return ResumePlan(
         step=0,
         directory=None,
@@ -139,12 +136,6 @@ def _from_the_start(storage: Storage, spec: JobSpec, basis: Basis, past: Past) -
         lost_steps=None if past.first else past.lost(0),
         first=past.first,
     )
-
-
-def _doubts_of_the_past(then: Basis | None, spec: JobSpec, now: Basis) -> list[str]:
-    if then is None:
-        return ["it is not known what the steps before depended on"]
-    return then.doubts(spec, now.layout, now.versions)
 
 
 def _again(lost: int | None, doubts: list[str]) -> str:

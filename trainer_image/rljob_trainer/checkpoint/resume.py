@@ -12,8 +12,9 @@ from rljob_api.status import CheckpointFacts, Exactness
 from rljob_trainer.errors import Mistake
 
 from .basis import Basis
-from .directory import STATE, Past
+from .directory import STATE
 from .facts import Facts, model_name
+from .past import Past
 from .reshard import same_spread, why_no_optimizer, why_no_rng
 from .state import LoopState
 
@@ -36,7 +37,8 @@ class ResumePlan:
     """Everything that keeps it from being bit-exact, as parts of a sentence."""
     loop: LoopState = field(default_factory=LoopState)
     lost_steps: int | None = None
-    """Finished steps that are done again; None if no attempt came before, or if that is not known."""
+    """Steps that were finished before, by whichever attempt, and are done again; None if no attempt came before, or if
+    that is not known."""
     first: bool = False
     """No attempt has begun to train before."""
     skipped: tuple[str, ...] = ()
@@ -48,6 +50,13 @@ class ResumePlan:
     def state(self) -> Path | None:
         """What `Backend.load_checkpoint` takes."""
         return self.directory / STATE if self.directory else None
+
+    @property
+    def furthest(self) -> int | None:
+        """The furthest step that was ever finished; None if that is not known."""
+        if self.lost_steps is None:
+            return self.step if self.first else None
+        return self.step + self.lost_steps
 
     @property
     def resumed(self) -> Resumed | None:
@@ -74,7 +83,8 @@ def decide(  # noqa: PLR0917 - what was, what is, and how far it had come
     lost = past.lost(found.step)
     basis = Basis(facts=then, layout=found.layout, versions=found.versions)
     lacking = _lacking(found, layout, rng=rng, optimizer=optimizer)
-    doubts = [*lacking, *basis.doubts(spec, layout, versions)]
+    again = past.doubts(found.step, spec, layout, versions)
+    doubts = list(dict.fromkeys([*lacking, *basis.doubts(spec, layout, versions), *again]))
     restored = ["model", *(["optimizer"] if optimizer else []), *(["random states"] if rng else [])]
     told = f"Went on from step {found.step} with {', '.join(restored)}"
     how = f"; not bit for bit, because {'; '.join(doubts)}" if doubts else ", exactly"
