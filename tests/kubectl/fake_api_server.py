@@ -1,9 +1,13 @@
-"""A stand-in for the parts of an API server that `kubectl rljob logs` asks: an API server without nodes has no logs."""
+"""A stand-in for what `kubectl rljob` asks of an API server, where a real one will not do: without nodes that one has
+no logs, and it cuts no connection when a test wants it.
+"""
 
 from __future__ import annotations
 
 import json
 import queue
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +42,12 @@ class FakeApiServer:
     logs: dict[str, queue.Queue[str | None]] = field(default_factory=dict)
     """Lines by pod; None ends a log."""
     over: ConditionType | None = None
+    deleted: bool = False
     asked: list[Asked] = field(default_factory=list)
+    watches: list[queue.Queue[bool]] = field(default_factory=list)
+    """Each watch there was; True tells of a change, False cuts it in the middle of a line."""
+    refusals: int = 0
+    """So many of the next looks at the job are answered with 503."""
 
     def start(self, role: RoleName, index: int) -> str:
         """A pod that runs; its name."""
@@ -53,9 +62,15 @@ class FakeApiServer:
         for line in lines:
             self.logs[pod].put(line)
 
+    def finish(self, how: ConditionType) -> None:
+        self.over = how
+        for watch in self.watches:
+            watch.put(True)
+
     def job(self) -> Manifest:
         told = [{"type": self.over, "status": "True", "reason": "Because"}] if self.over else []
-        return {"metadata": {"name": JOB}, "spec": {}, "status": {"conditions": told}}
+        meta = {"name": JOB, "resourceVersion": "7"}
+        return {"metadata": meta, "spec": {}, "status": {"phase": "Training", "conditions": told}}
 
 
 @contextmanager
@@ -69,6 +84,8 @@ def served(api: FakeApiServer, folder: Path) -> Iterator[Path]:
     finally:
         for log in api.logs.values():
             log.put(None)
+        for watch in api.watches:
+            watch.put(False)
         server.shutdown()
         server.server_close()
         thread.join()
@@ -81,7 +98,12 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             url = urlsplit(self.path)
             match url.path.split("/"):
-                case [*_, "rljobs", str()]:
+                case [*_, "rljobs"]:
+                    self._watch()
+                case [*_, "rljobs", str()] if api.refusals:
+                    api.refusals -= 1
+                    self._answer(json.dumps({"message": "not now"}), 503)
+                case [*_, "rljobs", str()] if not api.deleted:
                     self._answer(json.dumps(api.job()))
                 case [*_, "pods"]:
                     self._answer(json.dumps({"items": api.pods}))
@@ -96,11 +118,30 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(text.encode())
 
-        def _log(self, pod: str, query: dict[str, str]) -> None:
-            api.asked.append(Asked(pod, query["container"], query.get("tailLines", "")))
+        def _watch(self) -> None:
+            watch: queue.Queue[bool] = queue.Queue()
+            self._open()
+            api.watches.append(watch)
+            while watch.get():
+                self._chunk(json.dumps({"type": "MODIFIED", "object": api.job()}).encode() + b"\n")
+            self._chunk(b'{"type": "MODI')
+            self._reset()
+
+        def _reset(self) -> None:
+            """Ends the connection as a load balancer does."""
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+
+        def _open(self) -> None:
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
+            self.wfile.flush()
+
+        def _log(self, pod: str, query: dict[str, str]) -> None:
+            api.asked.append(Asked(pod, query["container"], query.get("tailLines", "")))
+            self._open()
             while (line := api.logs[pod].get()) is not None:
                 self._chunk(f"{line}\n".encode())
             self._chunk(b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kubernetes import config
+from kubernetes import client, config
 from kubernetes.config.config_exception import ConfigException
 from yaml import YAMLError
 
@@ -28,6 +28,7 @@ def connect(context: str | None) -> str:
         raise UserMistake(
             f"the kubeconfig cannot be read: {reason}; check the file, or set KUBECONFIG"
         ) from error
+    _keep_alive()
     chosen = active if context is None else next(one for one in contexts if one["name"] == context)
     return str(chosen["context"].get("namespace") or "default")
 
@@ -37,4 +38,12 @@ def _connect_from_inside(error: ConfigException) -> str:
         config.load_incluster_config()
     except ConfigException:
         raise UserMistake(f"no cluster to talk to: {error}; set KUBECONFIG, or check --context") from error
+    _keep_alive()
     return ACCOUNT_NAMESPACE.read_text().strip()
+
+
+def _keep_alive() -> None:
+    """Connections on which the other end is asked now and then: of one that is gone a silent stream would not hear."""
+    known = client.Configuration.get_default_copy()
+    known.keep_alive = True
+    client.Configuration.set_default(known)

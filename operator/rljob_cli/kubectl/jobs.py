@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple, Protocol, cast
 
+import urllib3
 from kubernetes import client
+from kubernetes.client.exceptions import ApiException
 
 from rljob_api.base import GROUP, VERSION, Manifest
 from rljob_api.crd import PLURAL
 from rljob_operator import names
 
+from ..errors import UserMistake
 from .connect import connect
 from .refusals import told
 
 FIELD_MANAGER = "kubectl-rljob"
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
+IN_TIME = (CONNECT_SECONDS, READ_SECONDS)
+BROKEN_WATCH = (ApiException, urllib3.exceptions.HTTPError, json.JSONDecodeError)
+"""Refused, cut between two lines, cut within one. Whether the API server answers at all, the next look will tell."""
 FOR_EVER = 10 * 365 * 86400.0
 """A followed log may be silent for long."""
 
@@ -50,34 +57,44 @@ class Jobs:
 
     def get(self, name: str) -> Manifest:
         with told(name, self.namespace):
-            return cast("Manifest", self._custom.get_namespaced_custom_object(*self._kind, name))
+            answer = self._custom.get_namespaced_custom_object(
+                *self._kind, name, _preload_content=False, _request_timeout=IN_TIME
+            )
+            return _plain(answer)
 
     def names(self) -> list[str]:
         with told("jobs", self.namespace):
-            answer = self._custom.list_namespaced_custom_object(*self._kind, _preload_content=False)
-        return [job["metadata"]["name"] for job in _items(answer)]
+            answer = self._custom.list_namespaced_custom_object(
+                *self._kind, _preload_content=False, _request_timeout=IN_TIME
+            )
+            return [job["metadata"]["name"] for job in _items(answer)]
 
     def create(self, job: Manifest) -> None:
         with told(job["metadata"]["name"], self.namespace):
             self._custom.create_namespaced_custom_object(
-                *self._kind, job, field_manager=FIELD_MANAGER, field_validation="Strict"
+                *self._kind,
+                job,
+                field_manager=FIELD_MANAGER,
+                field_validation="Strict",
+                _request_timeout=IN_TIME,
             )
 
     def merge(self, name: str, change: Manifest) -> None:
         """A JSON merge patch."""
         with told(name, self.namespace):
             self._custom.patch_namespaced_custom_object(
-                *self._kind, name, change, field_manager=FIELD_MANAGER
+                *self._kind, name, change, field_manager=FIELD_MANAGER, _request_timeout=IN_TIME
             )
 
     def delete(self, name: str) -> None:
         with told(name, self.namespace):
-            self._custom.delete_namespaced_custom_object(*self._kind, name)
+            self._custom.delete_namespaced_custom_object(*self._kind, name, _request_timeout=IN_TIME)
 
     def changes(self, name: str, timeout: float) -> Iterator[Manifest]:
-        """The job now and after each change, until it is deleted or `timeout` seconds passed."""
+        """The job now and after each change, until it is deleted, `timeout` seconds passed, or the watch is refused or
+        cut: then the caller looks anew."""
         yield (job := self.get(name))
-        with told(name, self.namespace):
+        with suppress(*BROKEN_WATCH):
             answer = self._custom.list_namespaced_custom_object(
                 *self._kind,
                 field_selector=f"metadata.name={name}",
@@ -85,21 +102,24 @@ class Jobs:
                 watch=True,
                 timeout_seconds=max(1, int(timeout)),
                 _preload_content=False,
+                _request_timeout=(CONNECT_SECONDS, timeout + READ_SECONDS),
             )
             for line in lines(cast("Response", answer)):
                 event = json.loads(line)
-                if event["type"] in ("DELETED", "ERROR"):  # an error: too long ago; the caller looks anew
+                if event["type"] in ("DELETED", "ERROR"):  # an error: it began too long ago
                     return
                 yield event["object"]
 
     def pods(self, name: str) -> list[Manifest]:
         selector = names.selector(names.job_labels(name))
         with told(name, self.namespace):
-            return _items(
-                self._core.list_namespaced_pod(
-                    self.namespace, label_selector=selector, _preload_content=False
-                )
+            answer = self._core.list_namespaced_pod(
+                self.namespace,
+                label_selector=selector,
+                _preload_content=False,
+                _request_timeout=IN_TIME,
             )
+            return _items(answer)
 
     def events(self, name: str) -> list[Manifest]:
         """Of the job and of its pods, oldest first."""
@@ -125,11 +145,13 @@ class Jobs:
 
     def _events(self, selector: str) -> list[Manifest]:
         with told("events", self.namespace):
-            return _items(
-                self._core.list_namespaced_event(
-                    self.namespace, field_selector=selector, _preload_content=False
-                )
+            answer = self._core.list_namespaced_event(
+                self.namespace,
+                field_selector=selector,
+                _preload_content=False,
+                _request_timeout=IN_TIME,
             )
+            return _items(answer)
 
 
 def event_time(event: Manifest) -> str:
@@ -153,5 +175,16 @@ def lines(answer: Response) -> Iterator[str]:
 
 
 def _items(answer: object) -> list[Manifest]:
-    """Plain JSON: the client's own models cost more than the request."""
-    return cast("list[Manifest]", json.loads(cast("Response", answer).data)["items"])
+    return cast("list[Manifest]", _plain(answer)["items"])
+
+
+def _plain(answer: object) -> Manifest:
+    """Plain JSON: the client's own models cost more than the request.
+
+    Raises `UserMistake` for the page of something else than an API server.
+    """
+    try:
+        return cast("Manifest", json.loads(cast("Response", answer).data))
+    except ValueError as error:
+        host = client.Configuration.get_default_copy().host
+        raise UserMistake(f"what answers at {host} is no API server; check `kubectl cluster-info`") from error

@@ -13,13 +13,18 @@ from kubernetes.client.exceptions import ApiException
 from ..errors import UserMistake
 
 
+class Absent(UserMistake):
+    """The object that was asked for is not there."""
+
+
 @contextmanager
 def told(name: str, namespace: str) -> Iterator[None]:
     """`name`: the object that the request inside is about. Raises `UserMistake`."""
     try:
         yield
     except ApiException as refusal:
-        raise UserMistake(sentence(name, namespace, refusal)) from refusal
+        kind = Absent if _is_absent(refusal) else UserMistake
+        raise kind(sentence(name, namespace, refusal)) from refusal
     except urllib3.exceptions.HTTPError as error:
         host = client.Configuration.get_default_copy().host
         raise UserMistake(
@@ -30,12 +35,12 @@ def told(name: str, namespace: str) -> Iterator[None]:
 def sentence(name: str, namespace: str, refusal: ApiException) -> str:
     message = _message(refusal)
     match refusal.status:
-        case 404 if "the requested resource" in message or "page not found" in message:
+        case 404 if _is_absent(refusal):
+            return f"there is no `{name}` in namespace {namespace}; see `kubectl get rljobs -A`"
+        case 404:
             return (
                 "this cluster does not know RLJobs: install the chart first (`helm install`, see the README)"
             )
-        case 404:
-            return f"there is no `{name}` in namespace {namespace}; see `kubectl get rljobs -A`"
         case 409:
             return (
                 f"`{name}` is already there in namespace {namespace}; "
@@ -49,6 +54,13 @@ def sentence(name: str, namespace: str, refusal: ApiException) -> str:
             )
         case _:
             return f"the API server answered {refusal.status}: {message}"
+
+
+def _is_absent(refusal: ApiException) -> bool:
+    """Whether the object is missing, and not its kind."""
+    message = _message(refusal)
+    unknown_kind = "the requested resource" in message or "page not found" in message
+    return refusal.status == 404 and not unknown_kind
 
 
 def _message(refusal: ApiException) -> str:

@@ -11,13 +11,18 @@ import typer
 from rljob_api.base import Manifest
 from rljob_api.status import ConditionType, Status
 
+from ..errors import UserMistake
 from ..words import summary
 from .jobs import FOR_EVER, Jobs
 from .options import Context, Name, Namespace
+from .patience import PATIENCE_SECONDS, Patience
+from .refusals import Absent
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_TIMEOUT = 0, 1, 3
 WATCH_SECONDS = 300.0
 """Proxies cut longer silences."""
+ROUND_SECONDS = 1.0
+"""Pause between two watches: something may refuse or cut each at once."""
 QUIET_SECONDS = 10.0
 """A line at most this often while only numbers move."""
 
@@ -31,19 +36,33 @@ def wait(
     context: Context = None,
 ) -> None:
     """Wait until a job is Complete (exit code 0) or Failed (exit code 1)."""
-    raise typer.Exit(wait_until_over(Jobs(namespace, context), job, timeout))
+    jobs = Jobs(namespace, context)
+    jobs.get(job)  # what cannot be reached at all is told at once
+    raise typer.Exit(wait_until_over(jobs, job, timeout))
 
 
-def wait_until_over(jobs: Jobs, name: str, timeout: float = FOR_EVER) -> int:
-    """The exit code. Prints progress to the standard error, so that the standard output stays free."""
+def wait_until_over(
+    jobs: Jobs, name: str, timeout: float = FOR_EVER, patience_seconds: float = PATIENCE_SECONDS
+) -> int:
+    """The exit code. Prints progress to the standard error, so that the standard output stays free.
+
+    Raises `UserMistake` if the job is deleted, or the API server refuses for longer than `patience_seconds`.
+    """
     deadline = time.monotonic() + timeout
-    shown = _Shown(name)
+    shown, patience = _Shown(name), Patience(patience_seconds)
     while (left := deadline - time.monotonic()) > 0:
-        for job in jobs.changes(name, min(left, WATCH_SECONDS)):
-            shown.show(job)
-            code = verdict(job)
-            if code is not None:
-                return code
+        pause = ROUND_SECONDS
+        try:
+            for job in jobs.changes(name, min(left, WATCH_SECONDS)):
+                patience.restore()
+                shown.show(job)
+                if (code := verdict(job)) is not None:
+                    return code
+        except Absent as gone:
+            raise UserMistake(f"`{name}` was deleted before it was over") from gone
+        except UserMistake as trouble:
+            pause = patience.spend(trouble)
+        time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
     print(f"{name} is not over after {timeout:.0f} s", file=sys.stderr)
     return EXIT_TIMEOUT
 

@@ -1,0 +1,81 @@
+"""`kubectl rljob wait` where connections are cut, the API server goes away and comes back, or the job is deleted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kubectl.fake_api_server import JOB, FakeApiServer, served
+from rljob_api.status import ConditionType
+from rljob_cli.errors import UserMistake
+from rljob_cli.kubectl.jobs import Jobs
+from rljob_cli.kubectl.wait import EXIT_TIMEOUT, wait_until_over
+from waiting import WITHIN_S, until
+
+PROGRAM = Path(sys.executable).with_name("kubectl-rljob")
+
+
+@pytest.fixture
+def api() -> FakeApiServer:
+    return FakeApiServer()
+
+
+@pytest.fixture
+def kubeconfig(api: FakeApiServer, tmp_path: Path) -> Iterator[Path]:
+    with served(api, tmp_path) as path:
+        yield path
+
+
+@pytest.fixture
+def jobs(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+    return Jobs(None, None)
+
+
+def test_a_wait_outlives_a_cut_stream_and_a_restart_of_the_api_server(
+    api: FakeApiServer, kubeconfig: Path
+) -> None:
+    with subprocess.Popen(
+        [PROGRAM, "wait", JOB],
+        env=os.environ | {"KUBECONFIG": str(kubeconfig)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        try:
+            until(lambda: len(api.watches) == 1, "the job is watched")
+            api.watches[0].put(False)
+            until(lambda: len(api.watches) == 2, "it is watched again after the cut")
+            api.refusals = 1
+            api.watches[1].put(False)
+            until(lambda: len(api.watches) == 3, "it is watched again after the refusal")
+            api.finish(ConditionType.COMPLETE)
+            _, told = waiting.communicate(timeout=WITHIN_S)
+        finally:
+            waiting.kill()
+    trouble = [line for line in told.splitlines() if "Training" not in line]
+    assert waiting.returncode == 0
+    assert len(trouble) == 2, "a cut stream alone is not worth a word"
+    assert trouble[0].startswith("the API server answered 503: not now; ")
+    assert trouble[1] == "the API server answers again"
+
+
+def test_patience_has_an_end(api: FakeApiServer, jobs: Jobs) -> None:
+    api.refusals = 1000
+    with pytest.raises(UserMistake, match="the API server answered 503: not now"):
+        wait_until_over(jobs, JOB, patience_seconds=0.1)
+
+
+def test_a_timeout_holds_also_while_nobody_answers(api: FakeApiServer, jobs: Jobs) -> None:
+    api.refusals = 1000
+    assert wait_until_over(jobs, JOB, timeout=0.1) == EXIT_TIMEOUT
+
+
+def test_a_job_that_is_deleted_meanwhile_is_not_waited_for(api: FakeApiServer, jobs: Jobs) -> None:
+    api.deleted = True
+    with pytest.raises(UserMistake, match=f"`{JOB}` was deleted before it was over"):
+        wait_until_over(jobs, JOB)
