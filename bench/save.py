@@ -18,9 +18,9 @@ from rljob_api.run import Run
 from rljob_trainer.backend.dtensor.backend import DtensorBackend
 from rljob_trainer.backend.protocol import Backend, Written
 from rljob_trainer.checkpoint.directory import Storage, open_storage
-from rljob_trainer.checkpoint.facts import versions_here
 from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.state import LoopState
+from rljob_trainer.checkpoint.versions import versions_here
 from trainer.checkpoints import a_run
 from trainer.ranks import run_ranks
 from trainer.tiny import make_batch, make_spec, policy_loss

@@ -75,8 +75,20 @@ class Versions(Record):
     device: str = ""
     threads: int = 1
     trainer_image: str = ""
-    """As it was referred to: by digest it is that image and no other, by tag what the tag stood for."""
+    """As it was referred to: by digest it is that image and no other, by tag what the tag stood for; whether that was
+    moved, `code` and `packages` tell."""
     rollout_image: str = ""
+    code: str = ""
+    """Digest of RLJob's own Python files in the trainer's image."""
+    packages: str = ""
+    """Digest of names and versions of all Python packages in it."""
+    difference_among_ranks: str = ""
+    """What of all this is another on other ranks than on rank 0."""
+    trainer_environment: dict[str, str] | None = None
+    """Variables that the job, or the administrator for all jobs, sets for trainers; absent in what an older version
+    wrote. Of a Secret its name and key, never the value."""
+    rollout_environment: dict[str, str] | None = None
+    """The same of rollout servers."""
 
 
 class CheckpointManifest(Record):

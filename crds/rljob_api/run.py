@@ -6,7 +6,7 @@ import json
 
 from pydantic import ValidatorFunctionWrapHandler, field_validator
 
-from .base import Manifest, Record
+from .base import EnvVar, Manifest, Record
 from .job import ACCEPTED, JobSpec
 
 RUN_FILE = "run.json"
@@ -52,5 +52,7 @@ class Run(Record):
     def _accepted(cls, spec: JobSpec | Manifest, _: ValidatorFunctionWrapHandler) -> JobSpec:
         """Whoever made the run has judged the spec already, perhaps by older rules than ours."""
         if isinstance(spec, JobSpec):
+    default_env: list[EnvVar] = []
+    """Environment that the administrator adds to all pods. It is in effect already, and only noted from here."""
             return spec
         return JobSpec.model_validate_json(json.dumps(spec), context=ACCEPTED)

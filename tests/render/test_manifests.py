@@ -149,10 +149,11 @@ def without_run(manifest: Manifest) -> Manifest:
 
 
 def test_the_config_map_carries_the_whole_run() -> None:
-    (config_map,) = [one for one in rendered(**ON_GPU) if one["kind"] == "ConfigMap"]
+    (config_map,) = [one for one in rendered(DEFAULTS, **ON_GPU) if one["kind"] == "ConfigMap"]
     run = Run.model_validate_json(config_map["data"][RUN_FILE])
     assert run.spec == a_job(**ON_GPU).spec
     assert (run.attempt, run.token) == (1, "1-token")
+    assert run.default_env == DEFAULTS.env
     assert run.master_addr == "demo-trainer-0.demo"
     assert run.rollout_hosts == ["demo-rollout-0.demo"]
     assert run.rollout_host.format(index=0) == "demo-rollout-0.demo"

@@ -24,7 +24,16 @@ from rljob_trainer.checkpoint.save import Saved, Saver
 from rljob_trainer.checkpoint.state import LoopState
 
 VERSIONS = Versions(
-    rljob="0.1.0", torch="2.13.0", transformers="5.19.0", device="cpu AVX512", trainer_image="rljob:1"
+    rljob="0.1.0",
+    torch="2.13.0",
+    transformers="5.19.0",
+    device="cpu AVX512",
+    trainer_image="rljob:1",
+    code="sha256 a",
+    packages="sha256 a",
+    difference_among_ranks="none",
+    trainer_environment={},
+    rollout_environment={},
 )
 
 

@@ -115,6 +115,26 @@ def test_steps_that_another_image_did_do_not_come_back_identical(tmp_path: Path)
             Exactness.LOSSLESS,
             "trainer image was rljob:1 and is rljob@sha256:b",
         ),
+        (
+            {"versions": VERSIONS.model_copy(update={"code": "sha256 b"})},
+            Exactness.LOSSLESS,
+            "code was sha256 a and is sha256 b",
+        ),
+        (
+            {"versions": VERSIONS.model_copy(update={"packages": "sha256 b"})},
+            Exactness.LOSSLESS,
+            "packages was sha256 a and is sha256 b",
+        ),
+        (
+            {"versions": VERSIONS.model_copy(update={"rollout_environment": {"VLLM_CPU_SGL_KERNEL": "1"}})},
+            Exactness.LOSSLESS,
+            "VLLM_CPU_SGL_KERNEL in the rollout environment was absent and is 1",
+        ),
+        (
+            {"versions": VERSIONS.model_copy(update={"difference_among_ranks": "rank 1: device cpu AVX2"})},
+            Exactness.LOSSLESS,
+            "difference among ranks was none and is rank 1: device cpu AVX2",
+        ),
     ],
 )
 def test_what_differs_is_named(

@@ -123,6 +123,13 @@ class Ranks:
         _followed(told)
         return cast("T", _followed(told[self.rank - self.local_rank :][:1]))
 
+    def gathered(self, mine: T) -> list[T]:
+        """`mine` of every rank, by rank. Collective."""
+        every: list[T | None] = [None] * self.world
+        with self.waiting():
+            dist.all_gather_object(every, mine, group=self.control)
+        return cast("list[T]", every)
+
     def on_leader(self, make: Callable[[], T]) -> T | None:
         """As `from_leader`, for what is of no use elsewhere or cannot travel: None on the other ranks."""
         kept: list[T] = []

@@ -26,12 +26,12 @@ from rljob_trainer.checkpoint.architecture import refuse_other_architecture
 from rljob_trainer.checkpoint.basis import Basis
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.durable import StorageError
-from rljob_trainer.checkpoint.facts import versions_here
 from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.checkpoint.past import StepNotes
 from rljob_trainer.checkpoint.plan import plan_resume
 from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.team import SaveError
+from rljob_trainer.checkpoint.versions import of_all_ranks, versions_here
 from rljob_trainer.data import load_data
 from rljob_trainer.distributed import LeaderFailedError, Ranks, join
 from rljob_trainer.errors import Mistake, Unmet
@@ -143,7 +143,7 @@ def prepare(
     What a user can get wrong comes first, before anything heavy.
     """
     spec, storage = run.spec, Storage.of(run)
-    versions = versions_here(run)
+    versions = of_all_ranks(ranks.gathered(versions_here(run)))
     with board.phase(TrainPhase.PREPARE):
         plan = ranks.from_leader(lambda: plan_resume(open_storage(run), run, layout_of(spec), versions))
         reward = ranks.on_leader(lambda: load_reward(spec))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from rljob_api.base import Manifest
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
-from rljob_api.status import AttemptStatus
+from rljob_api.reasons import Reason
+from rljob_api.status import AttemptStatus, ConditionType
 
 from ..decide import Decision, PodStart
 from ..settings import Settings
+from ..status_reading import condition
 from .config import run_config_map
 from .disruption import disruption_budget
 from .network import network_policies
@@ -24,12 +26,12 @@ __all__ = ["render"]
 def render(job: RLJob, decision: Decision, control_token: str, settings: Settings) -> list[Manifest]:
     """What must exist for the pods that `decision` starts, then these pods.
 
-    After an edit, what surrounds the pods, as it is to be now. Otherwise nothing when nothing starts: what runs stays
-    as it was made, whatever operator or settings come after. `control_token` is that of the job's Secret, should it
-    not exist yet.
+    After an edit, and while the cluster refuses something, what surrounds the pods, as it is to be now. Otherwise
+    nothing when nothing starts: what runs stays as it was made, whatever operator or settings come after.
+    `control_token` is that of the job's Secret, should it not exist yet.
     """
     attempt = job.attempt
-    if attempt is None or not (decision.start or _edited(job)):
+    if attempt is None or not (decision.start or _edited(job) or _refused(job)):
         return []
     surroundings = [
         *claim(job, attempt.storage_class_name),
@@ -42,7 +44,7 @@ def render(job: RLJob, decision: Decision, control_token: str, settings: Setting
     return [
         *surroundings,
         control_secret(job, control_token),
-        run_config_map(job, attempt),
+        run_config_map(job, attempt, settings.job_defaults),
         *(_pod(job, attempt, start, settings) for start in decision.start),
     ]
 
@@ -50,6 +52,12 @@ def render(job: RLJob, decision: Decision, control_token: str, settings: Setting
 def _edited(job: RLJob) -> bool:
     """Since the status was written."""
     return job.status is not None and job.status.observed_generation not in (0, job.metadata.generation)
+
+
+def _refused(job: RLJob) -> bool:
+    """As far as the status knows, which outlives the operator."""
+    accepted = condition(job.status, ConditionType.ACCEPTED)
+    return accepted is not None and accepted.status == "False" and accepted.reason != Reason.INVALID
 
 
 def _pod(job: RLJob, attempt: AttemptStatus, start: PodStart, settings: Settings) -> Manifest:

@@ -9,22 +9,23 @@ from rljob_api.run import RUN_FILE, Paths, Run
 from rljob_api.status import AttemptStatus
 
 from .. import names
+from ..settings import JobDefaults
 from .initial import initial
 from .owner import child
 
 
-def run_config_map(job: RLJob, attempt: AttemptStatus) -> Manifest:
+def run_config_map(job: RLJob, attempt: AttemptStatus, defaults: JobDefaults) -> Manifest:
     """Immutable: a running attempt is never rendered anew."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": child(job, attempt.run_config_map_name),
         "immutable": True,
-        "data": {RUN_FILE: _run(job, attempt).model_dump_json(by_alias=True)},
+        "data": {RUN_FILE: _run(job, attempt, defaults).model_dump_json(by_alias=True)},
     }
 
 
-def _run(job: RLJob, attempt: AttemptStatus) -> Run:
+def _run(job: RLJob, attempt: AttemptStatus, defaults: JobDefaults) -> Run:
     name = job.metadata.name
     replicas = range(job.spec.rollout.replicas)
     return Run(
@@ -43,4 +44,5 @@ def _run(job: RLJob, attempt: AttemptStatus) -> Run:
         rollout_port=names.ROLLOUT_PORT,
         trainer_image=attempt.trainer_image,
         rollout_image=attempt.rollout_image,
+        default_env=defaults.env,
     )

@@ -54,12 +54,30 @@ class Basis(Record):
 
 def version_doubts(then: Versions, now: Versions) -> list[str]:
     """One that an older version did not note is taken to be the same."""
-    was, is_now = then.model_dump(), now.model_dump()
+    noted = _noted(then)
+    was, is_now = _by_name(then, noted), _by_name(now, noted)
     return [
-        f"{name.replace('_', ' ')} was {was[name]} and is {is_now[name] or 'absent'}"
-        for name in was
-        if was[name] not in {"", is_now[name]}
+        f"{name} was {was.get(name) or 'absent'} and is {is_now.get(name) or 'absent'}"
+        for name in was | is_now
+        if was.get(name) != is_now.get(name)
     ]
+
+
+def _noted(versions: Versions) -> list[str]:
+    """Fields that a writer knew of."""
+    return [field for field, value in versions if value is not None and value != ""]
+
+
+def _by_name(versions: Versions, fields: list[str]) -> dict[str, str]:
+    """For sentences; each variable of an environment by its own name."""
+    flat: dict[str, str] = {}
+    for field in fields:
+        name, value = field.replace("_", " "), getattr(versions, field)
+        if isinstance(value, dict):
+            flat |= {f"{variable} in the {name}": given or "empty" for variable, given in value.items()}
+        else:
+            flat[name] = str(value)
+    return flat
 
 
 def gpu_doubts(spec: JobSpec) -> list[str]:

