@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rljob_api.base import Manifest
 from rljob_api.failure import RoleName
-from rljob_cli.kubectl.logs import started
+from rljob_cli.kubectl.pod_logs import started
 from rljob_operator import names
 
 RUNNING: Manifest = {"running": {}}
@@ -23,16 +23,27 @@ def a_pod(role: RoleName, state: Manifest, before: Manifest | None = None) -> Ma
     }
 
 
-def labels(*pods: Manifest, role: str = "") -> list[str]:
+def labels(*pods: Manifest, role: RoleName | None = None) -> list[str]:
     return [log.label for log in started(list(pods), role)]
 
 
 def test_init_containers_come_first_under_their_own_name() -> None:
     pods = (a_pod(RoleName.ROLLOUT, RUNNING), a_pod(RoleName.TRAINER, RUNNING, DONE))
     assert labels(*pods) == ["demo-trainer convert", "demo-trainer", "demo-rollout"]
-    assert labels(*pods, role="rollout") == ["demo-rollout"]
+    assert labels(*pods, role=RoleName.ROLLOUT) == ["demo-rollout"]
 
 
 def test_a_container_that_waits_for_its_init_container_has_said_nothing_yet() -> None:
     assert labels(a_pod(RoleName.TRAINER, WAITING, RUNNING)) == ["demo-trainer convert"]
     assert labels(a_pod(RoleName.TRAINER, WAITING, WAITING)) == []
+
+
+def test_a_pod_of_somebody_else_that_bears_the_jobs_name_is_read_after_the_trainers() -> None:
+    stranger = a_pod(RoleName.ROLLOUT, RUNNING)
+    stranger["metadata"] = {"name": "a-stranger"}
+    assert labels(stranger, a_pod(RoleName.TRAINER, RUNNING)) == ["demo-trainer", "a-stranger"]
+    assert labels(stranger, role=RoleName.ROLLOUT) == []
+
+
+def test_a_pod_that_was_just_created_has_no_log() -> None:
+    assert labels({"metadata": {"name": "demo-trainer"}, "status": {}}) == []

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 from rljob_api.base import Manifest
 from rljob_api.failure import RoleName
 from rljob_api.status import ConditionType
-from rljob_operator import names
+from rljob_operator import names, times
 
 JOB = "demo"
 
@@ -32,6 +32,50 @@ class Asked(NamedTuple):
     container: str
     tail: str
     """Empty: from the first line."""
+    since: str
+    """Empty: from the first line."""
+
+
+class FakeLog:
+    """Grows while a test writes to it. Three lines come in each second of its own clock."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._ended, self._cuts = False, 0
+        self._changed = threading.Condition()
+
+    def write(self, *lines: str | None) -> None:
+        """None ends it."""
+        with self._changed:
+            self._lines += [line for line in lines if line is not None]
+            self._ended = self._ended or None in lines
+            self._changed.notify_all()
+
+    def cut(self) -> None:
+        """Whoever reads it is cut off."""
+        with self._changed:
+            self._cuts += 1
+            self._changed.notify_all()
+
+    def read(self, query: dict[str, str]) -> Iterator[str | None]:
+        """As a kubelet: with times if asked, from a whole second on; None where it is cut."""
+        since = times.to_seconds(query["sinceTime"]) if "sinceTime" in query else 0.0
+        cuts, position, goes_on = self._cuts, 0, True
+        while goes_on:
+            fresh, goes_on = self._news(position, cuts)
+            for number, line in enumerate(fresh, position):
+                if number // 3 >= since:
+                    time = times.to_text(number // 3)[:-1] + f".{number % 3}00000000Z"
+                    yield f"{time} {line}" if "timestamps" in query else line
+            position += len(fresh)
+        if self._cuts > cuts:
+            yield None
+
+    def _news(self, position: int, cuts: int) -> tuple[list[str], bool]:
+        """Lines from there on as soon as there are some, and whether the reading goes on."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._cuts > cuts or self._ended or len(self._lines) > position)
+            return self._lines[position:], self._cuts == cuts and not self._ended
 
 
 @dataclass
@@ -39,8 +83,8 @@ class FakeApiServer:
     """One job, and the logs of its pods, which grow while the test writes to them."""
 
     pods: list[Manifest] = field(default_factory=list)
-    logs: dict[str, queue.Queue[str | None]] = field(default_factory=dict)
-    """Lines by pod; None ends a log."""
+    logs: dict[str, FakeLog] = field(default_factory=dict)
+    """By pod."""
     over: ConditionType | None = None
     deleted: bool = False
     asked: list[Asked] = field(default_factory=list)
@@ -52,15 +96,15 @@ class FakeApiServer:
     def start(self, role: RoleName, index: int) -> str:
         """A pod that runs; its name."""
         name = f"{JOB}-{role.value}-{index}"
-        self.logs[name] = queue.Queue()
+        self.logs[name] = FakeLog()
         state: Manifest = {"name": role.value, "state": {"running": {}}}
         meta = {"name": name, "labels": names.pod_labels(JOB, role, index, 1)}
         self.pods.append({"metadata": meta, "status": {"containerStatuses": [state]}})
         return name
 
     def say(self, pod: str, *lines: str | None) -> None:
-        for line in lines:
-            self.logs[pod].put(line)
+        """None ends its log."""
+        self.logs[pod].write(*lines)
 
     def finish(self, how: ConditionType) -> None:
         self.over = how
@@ -83,7 +127,7 @@ def served(api: FakeApiServer, folder: Path) -> Iterator[Path]:
         yield _kubeconfig(folder, server.server_port)
     finally:
         for log in api.logs.values():
-            log.put(None)
+            log.write(None)
         for watch in api.watches:
             watch.put(False)
         server.shutdown()
@@ -140,9 +184,15 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.flush()
 
         def _log(self, pod: str, query: dict[str, str]) -> None:
-            api.asked.append(Asked(pod, query["container"], query.get("tailLines", "")))
+            api.asked.append(
+                Asked(pod, query["container"], query.get("tailLines", ""), query.get("sinceTime", ""))
+            )
             self._open()
-            while (line := api.logs[pod].get()) is not None:
+            for line in api.logs[pod].read(query):
+                if line is None:
+                    self._chunk(b"1970-01-01T00:00:09.000000000Z half a li")
+                    self._reset()
+                    return
                 self._chunk(f"{line}\n".encode())
             self._chunk(b"")
 

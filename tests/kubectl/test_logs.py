@@ -65,7 +65,7 @@ def test_each_line_comes_after_its_pods_name_and_trainers_come_first(
         said, trouble = process.communicate(timeout=WITHIN_S)
     told = [f"[{rank}] step {step}" for rank in ranks for step in (1, 2)]
     assert (said.splitlines(), trouble) == ([*told, f"[{server}] up"], "")
-    assert api.asked[0] == Asked(ranks[0], "trainer", "7")
+    assert api.asked[0] == Asked(ranks[0], "trainer", "7", since="")
 
 
 def test_followed_lines_of_several_pods_come_as_they_are_said(api: FakeApiServer, kubeconfig: Path) -> None:
@@ -91,7 +91,27 @@ def test_a_pod_that_comes_later_is_followed_from_its_first_line(api: FakeApiServ
         api.over = ConditionType.FAILED
         api.say(trainer, None)
         api.say(late, None)
-    assert [asked.tail for asked in api.asked] == ["5", ""]
+    assert [asked.tail for asked in api.asked if not asked.since] == ["5", ""]
+
+
+def test_a_stream_that_is_cut_is_taken_up_where_it_stopped(api: FakeApiServer, kubeconfig: Path) -> None:
+    """Lines that are alike and in one second are told apart; so they are once the log has ended."""
+    trainer = api.start(RoleName.TRAINER, 0)
+    log = api.logs[trainer]
+    api.say(trainer, "older", "a", "a", "a", "b")
+    with logs(kubeconfig, "-f", "--tail", "5") as process:
+        assert [line(process) for _ in range(5)] == [f"[{trainer}] {word}" for word in ("older", *"aaab")]
+        api.refusals = 1
+        log.cut()
+        api.say(trainer, "a", "c")
+        assert [line(process) for _ in range(2)] == [f"[{trainer}] {word}" for word in "ac"]
+        api.over = ConditionType.FAILED
+        log.cut()
+        api.say(trainer, "last words", None)
+        said, trouble = process.communicate(timeout=WITHIN_S)
+    assert said == f"[{trainer}] last words\n"
+    assert [asked.tail for asked in api.asked][:2] == ["5", ""]
+    assert trouble.splitlines()[-1:] in ([], ["the API server answers again"])
 
 
 def test_following_ends_with_the_job_even_if_a_log_does_not(api: FakeApiServer, kubeconfig: Path) -> None:
@@ -113,6 +133,16 @@ def test_a_pod_that_is_gone_before_it_is_read_is_said_and_the_others_are_shown(
         said, trouble = process.communicate(timeout=WITHIN_S)
     assert (said, process.returncode) == (f"[{stays}] still here\n", 0)
     assert trouble.startswith(f"[{gone}] there is no `{gone}` in namespace default")
+
+
+def test_a_role_that_does_not_exist_is_refused_and_one_without_a_pod_is_named(
+    api: FakeApiServer, kubeconfig: Path
+) -> None:
+    api.start(RoleName.TRAINER, 0)
+    for role, words in (("trainr", "'trainr' is not one of"), ("rollout", "no rollout pod of")):
+        with logs(kubeconfig, "--role", role) as process:
+            _, trouble = process.communicate(timeout=WITHIN_S)
+        assert (process.returncode, words in trouble) == (2, True), trouble
 
 
 def test_only_the_role_that_is_asked_for_is_shown(api: FakeApiServer, kubeconfig: Path) -> None:

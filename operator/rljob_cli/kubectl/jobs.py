@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, cast
 
 import urllib3
 from kubernetes import client
@@ -17,6 +17,7 @@ from rljob_operator import names
 
 from ..errors import UserMistake
 from .connect import connect
+from .log_stream import Excerpt, Response, lines, log_lines
 from .refusals import told
 
 FIELD_MANAGER = "kubectl-rljob"
@@ -35,14 +36,6 @@ class Kind(NamedTuple):
     version: str
     namespace: str
     plural: str
-
-
-class Response(Protocol):
-    """The part of urllib3's response that is read here."""
-
-    data: bytes
-
-    def stream(self) -> Iterator[bytes]: ...
 
 
 class Jobs:
@@ -129,19 +122,13 @@ class Jobs:
         found = [*mine, *(one for one in of_pods if one["involvedObject"]["name"].startswith(prefixes))]
         return sorted(found, key=event_time)
 
-    def log(self, pod: str, container: str, *, follow: bool, tail: int | None) -> Iterator[str]:
-        """Its lines; with `follow`, as they come, until the container ends."""
+    def log(self, pod: str, container: str, excerpt: Excerpt) -> Iterator[str]:
+        """Its lines, as they come."""
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}/log"
+        query = [("container", container), *excerpt.query]
+        timeout = (CONNECT_SECONDS, FOR_EVER if excerpt.follow else READ_SECONDS)
         with told(pod, self.namespace):
-            answer = self._core.read_namespaced_pod_log(
-                pod,
-                self.namespace,
-                container=container,
-                follow=follow,
-                tail_lines=tail,
-                _preload_content=False,
-                _request_timeout=(CONNECT_SECONDS, FOR_EVER if follow else READ_SECONDS),
-            )
-            yield from lines(cast("Response", answer))
+            yield from log_lines(self._core.api_client, path, query, timeout)
 
     def _events(self, selector: str) -> list[Manifest]:
         with told("events", self.namespace):
@@ -163,15 +150,6 @@ def event_time(event: Manifest) -> str:
         or event.get("eventTime")
         or event["metadata"]["creationTimestamp"]
     )
-
-
-def lines(answer: Response) -> Iterator[str]:
-    rest = b""
-    for chunk in answer.stream():
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from (line.decode(errors="replace") for line in whole)
-    if rest:
-        yield rest.decode(errors="replace")
 
 
 def _items(answer: object) -> list[Manifest]:

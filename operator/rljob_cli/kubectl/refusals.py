@@ -17,6 +17,10 @@ class Absent(UserMistake):
     """The object that was asked for is not there."""
 
 
+class Unreachable(UserMistake):
+    """Nobody answered, or the answer was cut."""
+
+
 @contextmanager
 def told(name: str, namespace: str) -> Iterator[None]:
     """`name`: the object that the request inside is about. Raises `UserMistake`."""
@@ -27,7 +31,7 @@ def told(name: str, namespace: str) -> Iterator[None]:
         raise kind(sentence(name, namespace, refusal)) from refusal
     except urllib3.exceptions.HTTPError as error:
         host = client.Configuration.get_default_copy().host
-        raise UserMistake(
+        raise Unreachable(
             f"cannot reach the API server at {host}: {_reason(error)}; check `kubectl cluster-info`"
         ) from error
 
