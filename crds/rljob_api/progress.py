@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 from enum import StrEnum
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from .base import Record
 from .goodput import Seconds, Use
 from .status import CheckpointFacts, Exactness
+
+Told = Annotated[str, AfterValidator(lambda text: text[:1024])]
+"""A text of a pod's, in which any image may run: the rest of a longer one is cut off."""
+
+MOST_METRICS = 256
+
+
+def _fewer(metrics: dict[str, float]) -> dict[str, float]:
+    """So few, with names so short, that a status has room for them."""
+    return {name[:256]: value for name, value in itertools.islice(metrics.items(), MOST_METRICS)}
 
 
 class TrainPhase(StrEnum):
@@ -54,7 +68,7 @@ class Resumed(Record):
     from_step: int
     lost_steps: int | None = None
     exactness: Exactness
-    reason: str
+    reason: Told
     """A sentence: what was restored, and why not more."""
     kept_groups: int = 0
     """Groups of completions that attempts before had drawn, and this one uses."""
@@ -75,7 +89,7 @@ class BrokenReplica(Record):
     index: int
     since: str
     """When it last answered; a server that started later is not meant."""
-    reason: str
+    reason: Told
 
 
 class Progress(Record):
@@ -88,21 +102,21 @@ class Progress(Record):
     phase: TrainPhase
     heartbeat: float
     """Seconds since the epoch of the last sign of life inside the phase."""
-    metrics: dict[str, float] = {}
+    metrics: Annotated[dict[str, float], AfterValidator(_fewer)] = {}
     estimated_remaining_seconds: float | None = None
     weight_version: int | None = None
-    transport: str = ""
+    transport: Told = ""
     checkpoint: CheckpointFacts | None = None
     checkpoint_count: int = 0
     save_seconds: float | None = None
     """How long the slowest save of this attempt took; absent before the first one."""
-    skipped_checkpoints: list[str] = []
+    skipped_checkpoints: list[Told] = []
     """Sentences on checkpoints that did not verify and were passed over."""
-    save_failure: str = ""
+    save_failure: Told = ""
     """A sentence on the last save, if the volume refused it; training goes on."""
     resumed: Resumed | None = None
     broken_replicas: list[BrokenReplica] = []
-    detail: str = ""
+    detail: Told = ""
     """What the phase is busy with, for people."""
     spent: Seconds | None = None
     """What the attempt's time went into so far."""

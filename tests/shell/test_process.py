@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gzip
+import math
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from builders import a_progress
+from builders import a_checkpoint, a_progress
 from rljob_api.progress import Progress, TrainPhase
 from rljob_operator import names
 from rljob_operator.__main__ import EXIT_MISTAKE, main
+from rljob_operator.cluster.polling import LONGEST_ANSWER, Answers, Polling
 
 from .kubelet import Kubelet
 from .places import Place
@@ -24,21 +30,23 @@ TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
 ADDRESS, METRICS_PORT = "127.0.77.1", 18081
 
 
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
 @contextmanager
-def rank_0(told: Progress) -> Iterator[None]:
-    """Tells its progress where a pod's rank 0 would."""
+def rank_0(answer: Answer) -> Iterator[None]:
+    """Answers where a pod's rank 0 would."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(told.model_dump_json(by_alias=True).encode())
+            with contextlib.suppress(ConnectionError):  # whoever asked may have heard enough
+                answer(self)
 
         def log_message(self, *args: object) -> None:
             """Nothing: pytest shows enough."""
 
-    server = HTTPServer((ADDRESS, names.PROGRESS_PORT), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    server = ThreadingHTTPServer((ADDRESS, names.PROGRESS_PORT), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=[0.02])
     thread.start()
     try:
         yield
@@ -48,11 +56,26 @@ def rank_0(told: Progress) -> Iterator[None]:
         thread.join()
 
 
+def telling(
+    told: Progress, code: int = 200, body: Callable[[bytes], bytes] = bytes, **headers: str
+) -> Answer:
+    """It tells that, perhaps in a strange way."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(code)
+        for name, value in headers.items():
+            request.send_header(name.replace("_", "-"), value)
+        request.end_headers()
+        request.wfile.write(body(told.model_dump_json(by_alias=True).encode()))
+
+    return answer
+
+
 def test_what_rank_0_tells_reaches_the_status_and_the_metrics(place: Place, kubelet: Kubelet) -> None:
     place.operator("--http-host", ADDRESS, "--http-port", str(METRICS_PORT))
     place.submit()
     place.wait_for_pods(TRAINER, ROLLOUT)
-    with rank_0(a_progress(step=3, phase=TrainPhase.GENERATE, metrics={"reward": 0.5})):
+    with rank_0(telling(a_progress(step=3, phase=TrainPhase.GENERATE, metrics={"reward": 0.5}))):
         kubelet.run(TRAINER, ROLLOUT, address=ADDRESS)
         status = place.wait_for_phase("Training")
     assert status["progress"]["display"] == "3/10"
@@ -60,6 +83,72 @@ def test_what_rank_0_tells_reaches_the_status_and_the_metrics(place: Place, kube
     # The operator may hear of its own write later than we read it.
     told = place.until(lambda: metrics_with('rljob_jobs{phase="Training"} 1.0'))
     assert 'rljob_operator_api_requests_total{verb="POST"}' in told
+
+
+async def heard_of(answer: Answer) -> tuple[Progress | None, list[str]]:
+    """What is known of rank 0 after it was asked twice, and the paths that were asked for."""
+    answers, paths, asked = Answers(), [], asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def noting(request: BaseHTTPRequestHandler) -> None:
+        paths.append(request.path)
+        if len(paths) > 1:  # the first answer was dealt with
+            loop.call_soon_threadsafe(asked.set)
+        answer(request)
+
+    leader = (("default", "demo"), "uid", ADDRESS)
+    polling = asyncio.create_task(Polling(answers, lambda: [leader], lambda *_: None, 0.1).run())
+    with rank_0(noting):
+        await asyncio.wait_for(asked.wait(), 60)
+        polling.cancel()
+        await asyncio.gather(polling, return_exceptions=True)
+    return answers.get("uid"), paths
+
+
+TOLD = a_progress(step=3)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        telling(TOLD, 302, Location="/elsewhere"),
+        telling(TOLD, 500),
+        telling(TOLD, body=gzip.compress, Content_Encoding="gzip"),
+        telling(TOLD, body=lambda told: b" " * LONGEST_ANSWER + told),
+        telling(TOLD.model_copy(update={"estimated_remaining_seconds": math.inf})),
+        telling(TOLD.model_copy(update={"step": 10**30})),
+        telling(TOLD.model_copy(update={"checkpoint": a_checkpoint(time="soon")})),
+    ],
+    ids=["redirect", "code", "compressed", "long", "infinite", "number", "time"],
+)
+def test_a_hostile_rank_0_is_not_heard(answer: Answer) -> None:
+    """Any image may run there; it must not make the operator ask others, or fill its memory."""
+    told, paths = asyncio.run(heard_of(answer))
+    assert told is None
+    assert set(paths) == {names.PROGRESS_URL_PATH}
+
+
+def test_an_honest_rank_0_is_heard() -> None:
+    """The control: the others' answers carry the same."""
+    assert asyncio.run(heard_of(telling(TOLD)))[0] == TOLD
+
+
+def test_of_an_answer_without_end_no_more_is_read_than_an_answer_may_have() -> None:
+    sent: Counter[BaseHTTPRequestHandler] = Counter()
+
+    def without_end(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        for _ in range(2**14):
+            sent[request] += request.wfile.write(b" " * LONGEST_ANSWER)
+
+    assert asyncio.run(heard_of(without_end))[0] is None
+    assert max(sent.values()) < 64 * LONGEST_ANSWER  # as much as sockets hold
+
+
+def test_what_is_told_at_length_is_cut_short() -> None:
+    told = a_progress(detail="x" * 10**6, metrics={f"{number}": 0.0 for number in range(1000)})
+    assert (len(told.detail), len(told.metrics)) == (1024, 256)
 
 
 def metrics_with(line: str) -> str:

@@ -27,6 +27,8 @@ FIRST_LOOK_SECONDS = 2.0
 LONGEST_PAUSE_SECONDS = 60.0
 LOOKS_PER_SECOND = 20.0
 """Over all jobs: each makes the API server read all Events of a namespace."""
+MOST_EVENTS = 500
+"""Of one pod. Whoever may edit a namespace can make more of them than we have room for."""
 CAUSES = frozenset(
     {"FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"}
 )
@@ -107,7 +109,9 @@ class EventReading:
         before = silence.reason, silence.message
         try:
             found = await self._client.send(
-                "GET", EVENTS.path(key[0]), params={"fieldSelector": f"regarding.uid={silence.pod.uid}"}
+                "GET",
+                EVENTS.path(key[0]),
+                params={"fieldSelector": f"regarding.uid={silence.pod.uid}", "limit": str(MOST_EVENTS)},
             )
         except ApiError as error:
             log.info("the Events of %s are asked for again: %s", silence.pod.name, error)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from rljob_api.progress import LastWords
 
 from .container import Container
+from .told import read_last_words
 
 MESSAGE_BYTES = 4096
 LOG_BYTES = 2048
@@ -20,10 +19,7 @@ def last_words(container: Container, exit_code: int) -> tuple[LastWords | None, 
     """The words, and the text beside them: one of the two is empty."""
     text = _head(container.termination_log)
     if text:
-        try:
-            return LastWords.model_validate_json(text), ""
-        except ValidationError:  # not ours: a library's own words are shown as they are
-            return None, text
+        return read_last_words(text)
     return None, tail(container.log) if exit_code else ""
 
 

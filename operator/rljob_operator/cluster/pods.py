@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pydantic import ValidationError
-
 from rljob_api.base import Manifest
 from rljob_api.failure import RoleName
-from rljob_api.progress import LastWords
 
 from .. import names, times
 from ..observed import Pod, PodPhase
+from .told import read_last_words
 
 QUIET = frozenset({"PodInitializing", "ContainerCreating", "Completed"})
 """Reasons that say no more than the phase does."""
@@ -22,7 +20,7 @@ def observed_pod(manifest: Manifest) -> Pod:
     metadata, status = manifest["metadata"], manifest.get("status", {})
     labels = metadata["labels"]
     ended = _terminated(status)
-    words, text = _last_words(ended.get("message", ""))
+    words, text = read_last_words(ended.get("message", ""))
     reason, message = _explanation(status, ended)
     return Pod(
         name=metadata["name"],
@@ -90,14 +88,6 @@ def _initializing(status: Manifest) -> str:
 def _ended_in(status: Manifest) -> str:
     failed = (name for name, end in _ends(status, "initContainerStatuses") if end.get("exitCode"))
     return next(failed, "")
-
-
-def _last_words(message: str) -> tuple[LastWords | None, str]:
-    """The words, and the text beside them: one of the two is empty."""
-    try:
-        return LastWords.model_validate_json(message), ""
-    except ValidationError:  # not ours: a library's own words are shown as they are
-        return None, message.strip()
 
 
 def _explanation(status: Manifest, ended: Manifest) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from enum import Enum
+from http import HTTPStatus
 from typing import NoReturn
 
 import aiohttp
@@ -15,10 +16,12 @@ from rljob_api.progress import Progress, TrainPhase
 from .. import names
 from ..queue import Key
 from ..status import SETTING_UP
-from .progress import parse
+from .told import read_progress
 
 TIMEOUT_SECONDS = 3.0
 AT_A_TIME = 32
+LONGEST_ANSWER = 2**20
+"""Bytes: room for what 4096 servers that were given up on are told with, and no way to fill our memory."""
 
 Leader = tuple[Key, str, str]
 """A job, its UID, and the address of its rank 0."""
@@ -76,7 +79,12 @@ class Polling:
 
     async def run(self) -> NoReturn:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with aiohttp.ClientSession(
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,  # a short answer may come to gigabytes
+        ) as session:
             while True:
                 leaders = list(self._leaders())
                 await asyncio.gather(
@@ -89,13 +97,24 @@ class Polling:
         url = f"http://{host}:{names.PROGRESS_PORT}{names.PROGRESS_URL_PATH}"
         async with self._slots:
             try:
-                async with session.get(url) as response:
-                    answer = await response.read()
+                async with session.get(url, allow_redirects=False) as response:
+                    answer = await _body(response)
             except (aiohttp.ClientError, TimeoutError):
                 return  # not there yet, or busy: its probes tell which
-        progress = parse(answer)
+        progress = read_progress(answer)
         if progress is not None and (news := self._told.put(uid, progress)) is not News.NONE:
             self._heard(key, news)
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """Empty for an answer that is none of a trainer's: another code, or one without end."""
+    body = b""
+    while response.status == HTTPStatus.OK and len(body) <= LONGEST_ANSWER:
+        chunk = await response.content.readany()
+        if not chunk:
+            return body
+        body += chunk
+    return b""
 
 
 def _turn(progress: Progress) -> tuple[object, ...]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from pydantic import ValidationError
-
 from rljob_api.progress import Progress
 
 from .. import names
 from .probes import get
+from .told import read_progress
 
 PERIOD_SECONDS = 0.5
 TIMEOUT_SECONDS = 5.0
@@ -27,17 +26,9 @@ class ProgressPoller(threading.Thread):
     def run(self) -> None:
         while not self._ended.wait(PERIOD_SECONDS):
             answer = get(self._address, names.PROGRESS_PORT, names.PROGRESS_URL_PATH, TIMEOUT_SECONDS)
-            if answer is not None and (told := parse(answer)) is not None and told != self.newest:
+            if answer is not None and (told := read_progress(answer)) is not None and told != self.newest:
                 self.newest = told
                 self._changed()
 
     def stop(self) -> None:
         self._ended.set()
-
-
-def parse(answer: bytes) -> Progress | None:
-    """None if somebody else answered: that port may belong to another program."""
-    try:
-        return Progress.model_validate_json(answer)
-    except ValidationError:
-        return None
