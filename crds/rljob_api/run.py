@@ -43,6 +43,8 @@ class Run(Record):
     rollout_host: str = ""
     """Host of any replica, with `{index}` for its index: more of them may come while the attempt runs."""
     rollout_port: int
+    default_env: list[EnvVar] = []
+    """Environment that the administrator adds to all pods. It is in effect already, and only noted from here."""
     trainer_image: str = ""
     """Image of the attempt's trainers, as it was referred to."""
     rollout_image: str = ""
@@ -52,7 +54,5 @@ class Run(Record):
     def _accepted(cls, spec: JobSpec | Manifest, _: ValidatorFunctionWrapHandler) -> JobSpec:
         """Whoever made the run has judged the spec already, perhaps by older rules than ours."""
         if isinstance(spec, JobSpec):
-    default_env: list[EnvVar] = []
-    """Environment that the administrator adds to all pods. It is in effect already, and only noted from here."""
             return spec
         return JobSpec.model_validate_json(json.dumps(spec), context=ACCEPTED)
