@@ -69,6 +69,13 @@ def build(spec: JobSpec, model: Path, *, reference: bool = False) -> MegatronBac
     return MegatronBackend(spec, model, converted(model), reference=reference)
 
 
+def any_backend(spec: JobSpec, model: Path) -> Backend:
+    """The same of a job on either backend."""
+    from rljob_trainer.backend.dtensor.backend import DtensorBackend
+
+    return build(spec, model) if spec.backend == "megatron" else DtensorBackend(spec, model)
+
+
 def run(spec: JobSpec, model: Path, plan: Plan) -> Trace:
     backend = build(spec, model)
     if plan.rng_sharding:

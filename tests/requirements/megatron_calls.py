@@ -34,6 +34,10 @@ class Called:
 
     groups: Mapping[str, Any]
     """Arguments of `initialize_model_parallel`."""
+    models: list[Mapping[str, Any]]
+    """Fields of `TransformerConfig`: of the policy, and of the reference model."""
+    micro_batches: set[int]
+    """In how many pieces the schedule ran a batch."""
     gradients: Mapping[str, Any]
     """Fields of `DistributedDataParallelConfig`."""
     optimizer: Mapping[str, Any]
@@ -69,7 +73,9 @@ class Watch:
 def train_save_and_resume(run: Run, model: Path) -> Called:
     """Three updates, a checkpoint as the loop saves it, and a second attempt that loads it. Collective."""
     from megatron.core import dist_checkpointing, parallel_state
+    from megatron.core.pipeline_parallel import schedules
 
+    from rljob_trainer.backend.megatron import model as megatron_model
     from rljob_trainer.backend.megatron import optimizer
 
     converted(model)  # a step of its own, which has options of its own
@@ -77,6 +83,8 @@ def train_save_and_resume(run: Run, model: Path) -> Called:
     with ExitStack() as watched:
         for owner, name in (
             (parallel_state, "initialize_model_parallel"),
+            (megatron_model, "TransformerConfig"),
+            (schedules, "forward_backward_no_pipelining"),
             (optimizer, "DistributedDataParallelConfig"),
             (optimizer, "OptimizerConfig"),
             (dist_checkpointing, "save"),
@@ -89,6 +97,10 @@ def train_save_and_resume(run: Run, model: Path) -> Called:
         reason = _resume(run.model_copy(update={"attempt": 2, "token": "token-2"}), backend)
     return Called(
         groups=watch.calls["initialize_model_parallel"][0].kwargs,
+        models=[call.kwargs for call in watch.calls["TransformerConfig"]],
+        micro_batches={
+            call.kwargs["num_microbatches"] for call in watch.calls["forward_backward_no_pipelining"]
+        },
         gradients=watch.calls["DistributedDataParallelConfig"][0].kwargs,
         optimizer=watch.calls["OptimizerConfig"][0].kwargs,
         rates=rates,

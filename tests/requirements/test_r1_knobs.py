@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.checkpoint import state_dict_saver
 
-from requirements.interrupted import build
+from requirements.interrupted import any_backend, build, step
 from requirements.megatron_calls import Called, train_save_and_resume
 from rljob_api.job import JobSpec
 from rljob_api.run import Run
@@ -32,6 +32,7 @@ from trainer.ranks import run_ranks
 from trainer.test_megatron import grpo, make_batch, make_model
 
 Knobs = dict[str, Any]
+ADAM: Knobs = {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "weightDecay": 0.2}
 OVERRIDES: Knobs = {
     "checkpoint": {
         "fullyParallelSave": False,
@@ -40,11 +41,16 @@ OVERRIDES: Knobs = {
         "asyncSave": True,
         "optimizerSharding": "FullyReshardable",
     },
+    "parallelism": {"tensor": 2, "sequence": True},
     "megatron": {
         "distributedTimeoutMinutes": 3,
         "checkForNanInGrad": False,
         "loggingLevel": 10,
-        "optimizer": {"beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "weightDecay": 0.2, "maxGradNorm": 0.5},
+        "microBatchTokens": 40,
+        "recompute": "selective",
+        "attentionDropout": 0.1,
+        "overlapGradReduce": True,
+        "optimizer": ADAM | {"maxGradNorm": 0.5},
         "scheduler": {"warmupSteps": 2, "decay": "linear", "minFactor": 0.5},
     },
 }
@@ -132,6 +138,31 @@ def test_nan_check(called: dict[str, list[Called]], job: str, checked: bool) -> 
     assert [rank.gradients["check_for_nan_in_grad"] for rank in called[job]] == [checked] * 2
 
 
+@pytest.mark.parametrize(("job", "on"), [("left out", False), ("set", True)])
+def test_overlap_of_gradients(called: dict[str, list[Called]], job: str, on: bool) -> None:
+    assert [rank.gradients["overlap_grad_reduce"] for rank in called[job]] == [on] * 2
+
+
+@pytest.mark.parametrize(
+    ("job", "recompute", "dropout", "sequence"),
+    [("left out", None, 0, False), ("set", "selective", 0.1, True)],
+)
+def test_what_only_training_does_and_what_both_models_do(
+    called: dict[str, list[Called]], job: str, recompute: str | None, dropout: float, sequence: bool
+) -> None:
+    for rank in called[job]:
+        policy, reference = rank.models
+        assert (policy.get("recompute_granularity"), policy["attention_dropout"]) == (recompute, dropout)
+        assert (reference.get("recompute_granularity"), reference["attention_dropout"]) == (None, 0)
+        assert [model["sequence_parallel"] for model in rank.models] == [sequence] * 2
+
+
+def test_micro_batches(called: dict[str, list[Called]]) -> None:
+    """81 tokens in rows of up to 20 are one piece, or at least three of up to 40."""
+    assert all(rank.micro_batches == {1} for rank in called["left out"])
+    assert all(min(rank.micro_batches) >= 3 for rank in called["set"])
+
+
 @pytest.mark.parametrize(("job", "level"), [("left out", logging.WARNING), ("set", logging.DEBUG)])
 def test_logging_level(called: dict[str, list[Called]], job: str, level: int) -> None:
     """Left out, it is that of the process, here Python's own default."""
@@ -153,6 +184,34 @@ def test_optimizer_and_schedule(
     for rank in called[job]:
         assert tuple(rank.optimizer[name] for name in names) == expected
         assert rank.rates == pytest.approx(rates)
+
+
+def train_and_save(spec: JobSpec, model: Path, directory: Path) -> None:
+    backend = any_backend(spec, model)
+    step(backend, 0)
+    backend.save_checkpoint(directory, optimizer=True, rng=backend.rng_state(), background=False)()
+
+
+def numbers_after_load(spec: JobSpec, model: Path, directory: Path) -> set[tuple[Any, ...]]:
+    """What the groups of parameters say: betas, epsilon, weight decay."""
+    backend: Any = any_backend(spec, model)
+    backend.load_checkpoint(directory, optimizer=True, rng=True)
+    groups = backend.optimizer.param_groups
+    return {(*group["betas"], group["eps"], group["weight_decay"]) for group in groups}
+
+
+@pytest.mark.parametrize("backend", ["megatron", "dtensor"])
+def test_numbers_of_the_optimizer_that_change_between_attempts_reach_the_next(
+    tmp_path: Path, backend: str
+) -> None:
+    """State comes back with the numbers that it was saved with: weights decay by 0.01 there."""
+    model, directory = make_model(tmp_path / "model", "qwen3", tied=True), tmp_path / "step"
+    directory.mkdir()
+    blocks: list[Knobs] = [{backend: {}}, {backend: {"optimizer": ADAM}}]
+    before, after = (a_run(tmp_path, backend=backend, **block).spec for block in blocks)
+    run_ranks(1, train_and_save, before, model, directory)
+    (numbers,) = run_ranks(1, numbers_after_load, after, model, directory)
+    assert numbers == {(0.8, 0.95, 1e-6, 0.2), (0.8, 0.95, 1e-6, 0.0)}
 
 
 @pytest.mark.parametrize("backend", ["megatron", "dtensor"])

@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from api.jobs import parsed
-from requirements.interrupted import Plan, a_model, a_spec, build, ran, saved, step
+from requirements.interrupted import Plan, a_model, a_spec, any_backend, build, ran, saved, step
 from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
 from rljob_api.manifest import CheckpointManifest
 from rljob_api.status import Exactness
 from rljob_trainer.backend.layout import layout_of
-from rljob_trainer.backend.protocol import Backend
 from rljob_trainer.checkpoint.facts import model_name, result_facts, run_hash
 from rljob_trainer.checkpoint.past import Past
 from rljob_trainer.checkpoint.resume import ResumePlan, decide
@@ -169,12 +168,6 @@ def on_dtensor(data: int) -> JobSpec:
         algorithm={"grpo": grpo, "sampling": {"temperature": "0.7"}},
         trainer={"numProcPerNode": data},
     )
-
-
-def any_backend(spec: JobSpec, model: Path) -> Backend:
-    from rljob_trainer.backend.dtensor.backend import DtensorBackend
-
-    return build(spec, model) if spec.backend == "megatron" else DtensorBackend(spec, model)
 
 
 def train_and_export(spec: JobSpec, model: Path, target: Path) -> Tensor:

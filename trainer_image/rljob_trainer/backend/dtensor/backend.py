@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +11,11 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from rljob_api.job import JobSpec
+from rljob_trainer.backend.determinism import prefer_determinism
 from rljob_trainer.backend.dtensor import checkpoint
 from rljob_trainer.backend.dtensor.gather import gather
 from rljob_trainer.backend.dtensor.model import ModelOptions, build_policy, make_mesh
-from rljob_trainer.backend.dtensor.optimizer import build_optimizer, update
+from rljob_trainer.backend.dtensor.optimizer import build_optimizer, set_options, update
 from rljob_trainer.backend.dtensor.policy import Policy
 from rljob_trainer.backend.hf_files import write_hf_model
 from rljob_trainer.backend.layout import layout_of
@@ -83,6 +83,7 @@ class DtensorBackend:
         state = checkpoint.gather_state(self.policy.hf, chosen, 0, self.rng_state() if rng else None)
         checkpoint.read(state, directory, self.writers)
         checkpoint.apply_state(state, self.policy.hf, self.optimizer)
+        set_options(self.optimizer, self.options.optimizer)
         self.updates = state["scheduler"]["updates"]
         if rng:
             self.set_rng_state(checkpoint.rng_of(state))
@@ -145,10 +146,3 @@ class DtensorBackend:
         rate = learning_rate(self.updates, grpo.learning_rate, grpo.max_steps, options.scheduler)
         max_norm, check = options.optimizer.max_grad_norm, options.check_for_nan_in_grad
         return rate, update(self.optimizer, self.policy, rate, max_norm, check_finite=check)
-
-
-def prefer_determinism() -> None:
-    """The same seed shall give the same curve; where a kernel has no deterministic form, torch warns."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # slow, and for debugging

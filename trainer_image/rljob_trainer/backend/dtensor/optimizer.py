@@ -10,17 +10,24 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import AdamW
 
 from rljob_api.parallelism import Optimizer
+from rljob_trainer.backend.adam import set_numbers
 from rljob_trainer.backend.protocol import NonFiniteGradientError
 
 
 def build_optimizer(model: nn.Module, options: Optimizer) -> AdamW:
     """Matrices decay; biases and norm scales do not, as is the custom (and megatron-core's default)."""
     parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=0.0, betas=(options.beta1, options.beta2), eps=options.eps)
+    matrices, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim == 1]
+    optimizer = AdamW([{"params": matrices}, {"params": others}], lr=0.0)
+    set_options(optimizer, options)
+    return optimizer
+
+
+def set_options(optimizer: AdamW, options: Optimizer) -> None:
+    """Of an optimizer as built here: at its start, and again after its state was loaded."""
+    matrices, others = optimizer.param_groups
+    set_numbers(matrices, options, 1.0)
+    set_numbers(others, options, 0.0)
 
 
 def update(

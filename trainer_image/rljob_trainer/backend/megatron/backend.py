@@ -14,6 +14,7 @@ from torch import distributed as dist
 
 from rljob_api.job import JobSpec
 from rljob_api.parallelism import BackendOptions, Megatron, Recompute
+from rljob_trainer.backend.determinism import prefer_determinism
 from rljob_trainer.backend.hf_files import write_hf_model
 from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.megatron import checkpoint, cpu, optimizer, rng
@@ -24,6 +25,7 @@ from rljob_trainer.backend.megatron.export import Export
 from rljob_trainer.backend.megatron.fit import refuse_uneven
 from rljob_trainer.backend.megatron.forward import Metrics, Runner
 from rljob_trainer.backend.megatron.model import build_model, transformer_config
+from rljob_trainer.backend.megatron.optimizer import set_options
 from rljob_trainer.backend.megatron.parallel import seed_rank, take_place
 from rljob_trainer.backend.protocol import LossFunction, Poll, StepResult, Written, no_poll
 from rljob_trainer.backend.shares import plan_shares, share_of
@@ -42,6 +44,7 @@ class MegatronBackend:
 
         Raises `Mistake` for a model or layout it cannot train.
         """
+        prefer_determinism()
         self.spec, self.source, self.converted = spec, source, converted
         self.options = spec.backend_options
         self.saving = CheckpointOptions.of(spec.checkpoint)
@@ -110,6 +113,7 @@ class MegatronBackend:
             chunk.load_state_dict(state["model"][str(number)])
         if optimizer:
             self.optimizer.load_state_dict(state["optimizer"])
+            set_options(self.optimizer, self.options.optimizer)
         else:
             self.optimizer.reload_model_params()
         self.updates = state["updates"]

@@ -26,6 +26,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor, nn
 
 from rljob_api.parallelism import Optimizer as OptimizerSpec
+from rljob_trainer.backend.adam import set_numbers
 from rljob_trainer.backend.megatron import cpu
 from rljob_trainer.backend.megatron.buckets import PaddedOptimizer
 from rljob_trainer.backend.protocol import NonFiniteGradientError
@@ -107,12 +108,17 @@ def build_optimizer(chunks: list[DistributedDataParallel], spec: OptimizerSpec) 
     )
     with cpu.stand_in():
         optimizer = get_megatron_optimizer(config, chunks)
-    for group in optimizer.param_groups:
-        # 0 for 1-D parameters. Only Megatron's own scheduler would apply it, and there is none here.
-        group["weight_decay"] = spec.weight_decay * group["wd_mult"]
+    set_options(optimizer, spec)
     for part in optimizer.chained_optimizers:
         part.__class__ = PaddedOptimizer if HAVE_APEX_OR_TE else MendedOptimizer
     return optimizer
+
+
+def set_options(optimizer: MegatronOptimizer, spec: OptimizerSpec) -> None:
+    """At its start, and again after its state was loaded."""
+    for group in optimizer.param_groups:
+        # `wd_mult` is 0 for 1-D parameters. Only Megatron's own scheduler would apply it, and there is none here.
+        set_numbers(group, spec, group["wd_mult"])
 
 
 def update(optimizer: MegatronOptimizer, learning_rate: float, *, check_finite: bool) -> float:
