@@ -45,6 +45,8 @@ class Layout(Record):
     """Which ranks have random streams of their own."""
     optimizer_sharding: OptimizerSharding = OptimizerSharding.FULLY_RESHARDABLE
     """Whether the optimizer can be loaded under another layout."""
+    bucket_size: int | None = None
+    """Numbers in a bucket of gradients, by which `DpReshardable` cuts the optimizer; None: all are in one."""
 
     @property
     def short(self) -> str:

@@ -145,6 +145,7 @@ def a_spec(
     *,
     data: int = 1,
     dropout: float = 0.0,
+    overlap: bool = False,
     checkpoint: Manifest | None = None,
     on_gpu: bool = False,
     **cut: Any,
@@ -157,7 +158,7 @@ def a_spec(
         parallelism=cut,
         trainer={"gpusPerNode" if on_gpu else "numProcPerNode": ranks},
         checkpoint=checkpoint or {},
-        megatron={"microBatchTokens": 40, "attentionDropout": dropout},
+        megatron={"microBatchTokens": 40, "attentionDropout": dropout, "overlapGradReduce": overlap},
     )
 
 

@@ -36,6 +36,7 @@ FULLY = {"optimizerSharding": "FullyReshardable"}
         ({"pipeline": 2}, {}),
         ({"data": 4}, {"data": 2}),
         ({"data": 2}, {"data": 4}),
+        ({"data": 2, "overlap": True}, {}),
         ({"tensor": 2, "data": 2}, {"pipeline": 2}),
         ({"context": 2}, {}),
         ({"pipeline": 2, "virtualPipeline": 2}, {"pipeline": 2}),
@@ -57,7 +58,7 @@ def test_a_fully_reshardable_checkpoint_goes_on_under_another_layout(
 
 
 @pytest.mark.parametrize("cut", [{}, {"expert": 2}], ids=str)
-def test_the_number_of_replicas_may_change_in_any_case(tmp_path: Path, cut: Manifest) -> None:
+def test_the_number_of_replicas_may_change_without_that(tmp_path: Path, cut: Manifest) -> None:
     model, directory, straight = saved(tmp_path, a_spec(data=4, **cut))
     resumed = ran(a_spec(data=2, **cut), model, Plan(first=3, load=directory, rng=False))
     for one, other in zip(straight[0].results[3:], resumed[0].results, strict=True):
@@ -121,6 +122,28 @@ def test_another_cut_is_taken_when_the_optimizer_was_saved_for_it(before: Manife
     assert plan.reason.startswith(
         "Went on from step 40 with model, optimizer; not bit for bit, because the layout"
     )
+
+
+BUCKETS = {
+    "overlap is turned on": ({}, {"overlap": True}, "one bucket", "buckets of 40000000 gradients"),
+    "and off": ({"overlap": True}, {}, "buckets of 40000000 gradients", "one bucket"),
+    "many replicas": (
+        {"overlap": True, "data": 40},
+        {"overlap": True, "data": 44},
+        "buckets of 40000000 gradients",
+        "buckets of 44000000 gradients",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "was", "now"), BUCKETS.values(), ids=BUCKETS)
+def test_other_buckets_are_refused_unless_the_optimizer_was_saved_without(
+    before: Manifest, after: Manifest, was: str, now: str
+) -> None:
+    with pytest.raises(Mistake, match=f"was saved as DpReshardable in {was}, and this attempt has {now}"):
+        decided(a_spec(**before), a_spec(**after))
+    assert decided(a_spec(**before, checkpoint=FULLY), a_spec(**after)).load_optimizer
+    assert decided(a_spec(**before), a_spec(**before)).load_optimizer
 
 
 def test_another_number_of_replicas_keeps_even_the_random_states_while_they_draw_alike() -> None:

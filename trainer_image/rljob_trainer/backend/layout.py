@@ -10,7 +10,7 @@ from typing import assert_never
 from rljob_api.checkpoint import OptimizerSharding
 from rljob_api.job import JobSpec
 from rljob_api.manifest import Layout, RngSharding
-from rljob_api.parallelism import BackendName
+from rljob_api.parallelism import BackendName, Megatron
 
 
 def layout_of(spec: JobSpec) -> Layout:
@@ -28,6 +28,7 @@ def layout_of(spec: JobSpec) -> Layout:
         data=spec.data_parallel,
         rng_sharding=rng_sharding(spec),
         optimizer_sharding=optimizer_sharding(spec),
+        bucket_size=bucket_size(spec),
     )
 
 
@@ -55,3 +56,14 @@ def optimizer_sharding(spec: JobSpec) -> OptimizerSharding:
             return spec.checkpoint.optimizer_sharding or OptimizerSharding.DP_RESHARDABLE
         case _:
             assert_never(spec.chosen_backend)
+
+
+def bucket_size(spec: JobSpec) -> int | None:
+    """megatron-core's own size: with many replicas the piece of each would else be too small to fill a link.
+
+    Only what is to be added up meanwhile is cut into buckets.
+    """
+    options = spec.backend_options
+    if not (isinstance(options, Megatron) and options.overlap_grad_reduce):
+        return None
+    return max(40_000_000, 1_000_000 * spec.data_parallel)

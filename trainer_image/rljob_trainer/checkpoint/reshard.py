@@ -7,7 +7,7 @@ from typing import assert_never
 from rljob_api.checkpoint import OptimizerSharding
 from rljob_api.manifest import CheckpointManifest, Layout, RngSharding
 
-SHARDINGS = {"rng_sharding", "optimizer_sharding"}
+SHARDINGS = {"rng_sharding", "optimizer_sharding", "bucket_size"}
 """What of a layout is not about how the model is spread."""
 
 
@@ -60,10 +60,23 @@ def why_no_optimizer(found: CheckpointManifest, layout: Layout) -> str | None:
     then = found.layout
     if not found.has_optimizer:
         return f"the checkpoint of step {found.step} was saved without its optimizer"
-    if then.optimizer_sharding is OptimizerSharding.DP_RESHARDABLE and not same_cut(then, layout):
-        return (
-            f"the optimizer of step {found.step} was saved as {then.optimizer_sharding} under {then.short}, and"
-            f" this attempt is {layout.short}; only jobs with spec.checkpoint.optimizerSharding:"
-            f" {OptimizerSharding.FULLY_RESHARDABLE} save one that loads there"
-        )
+    if then.optimizer_sharding is OptimizerSharding.FULLY_RESHARDABLE:
+        return None
+    if not same_cut(then, layout):
+        return _as_it_was_saved(found, f"under {then.short}", f"is {layout.short}")
+    if then.bucket_size != layout.bucket_size:
+        was, now = _buckets(then), _buckets(layout)
+        return _as_it_was_saved(found, f"in {was}", f"has {now} (see spec.megatron.overlapGradReduce)")
     return None
+
+
+def _as_it_was_saved(found: CheckpointManifest, was: str, now: str) -> str:
+    return (
+        f"the optimizer of step {found.step} was saved as {found.layout.optimizer_sharding} {was}, and this attempt"
+        f" {now}; only jobs with spec.checkpoint.optimizerSharding: {OptimizerSharding.FULLY_RESHARDABLE} save one"
+        " that loads there"
+    )
+
+
+def _buckets(layout: Layout) -> str:
+    return "one bucket" if layout.bucket_size is None else f"buckets of {layout.bucket_size} gradients"

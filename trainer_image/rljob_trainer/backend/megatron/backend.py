@@ -66,10 +66,8 @@ class MegatronBackend:
         seed_rank(spec.algorithm.grpo.seed, self.place, self.layout.rng_sharding)
         own = self.options if isinstance(self.options, Megatron) else Megatron()
         self.chunks = self._chunks(own.attention_dropout, own.recompute)
-        check = self.options.check_for_nan_in_grad
-        self.ddp = optimizer.wrap(
-            self.chunks, self.chunks[0].config, check_for_nan=check, overlap=own.overlap_grad_reduce
-        )
+        check, size = self.options.check_for_nan_in_grad, self.layout.bucket_size
+        self.ddp = optimizer.wrap(self.chunks, self.chunks[0].config, check_for_nan=check, bucket_size=size)
         self.optimizer = optimizer.build_optimizer(self.ddp, self.options.optimizer)
         self.export = Export(self.chunks, self.architecture, self.place, self.dtype)
         self.updates = 0

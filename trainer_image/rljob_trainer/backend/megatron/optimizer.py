@@ -35,16 +35,17 @@ logger = logging.getLogger(__name__)
 
 
 def wrap(
-    chunks: list[GPTModel], config: TransformerConfig, *, check_for_nan: bool, overlap: bool
+    chunks: list[GPTModel], config: TransformerConfig, *, check_for_nan: bool, bucket_size: int | None
 ) -> list[DistributedDataParallel]:
-    """Gradient buffers in float32, reduced over replicas once per update."""
+    """Gradient buffers in float32, reduced over replicas once per update: a bucket as soon as it is full, or all."""
     for chunk in chunks:
         _set_experts_apart(chunk)
     buffers = DistributedDataParallelConfig(
         use_distributed_optimizer=True,
         grad_reduce_in_fp32=True,
         check_for_nan_in_grad=check_for_nan,
-        overlap_grad_reduce=overlap,
+        overlap_grad_reduce=bucket_size is not None,
+        bucket_size=bucket_size,
     )
     wrapped = [
         DistributedDataParallel(config, buffers, Float16Module(config, chunk) if config.bf16 else chunk)
