@@ -68,7 +68,8 @@ class Leader:
         """Renews the lease; returns once it is lost."""
         while True:
             await asyncio.sleep(self._terms.period)
-            if not await self._try() and time.monotonic() >= self._sure_until:
+            renewed = await self._try_for_half() or await self._try()
+            if not renewed and time.monotonic() >= self._sure_until:
                 log.warning("the lease is lost: another operator leads, or the API server does not answer")
                 LEADING.set(0)
                 return
@@ -96,6 +97,16 @@ class Leader:
                 raise
             return False
         return True
+
+    async def _try_for_half(self) -> bool:
+        """Not for longer than half of the time that the lease is sure: if no answer comes, the other half is left."""
+        left = max(0.0, self._sure_until - time.monotonic())
+        try:
+            async with asyncio.timeout(left / 2):
+                return await self._try()
+        except TimeoutError:
+            log.warning("no answer about the lease within %.1f s: it is asked again", left / 2)
+            return False
 
     async def _try(self) -> bool:
         """Take or renew the lease; whether it is ours now."""

@@ -1,11 +1,14 @@
-"""The lease is free as soon as its holder was told to stop."""
+"""The lease: free as soon as its holder was told to stop, kept while a request about it is lost on the way."""
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from rljob_operator.cluster.client import REQUEST_SECONDS, ApiError
 from rljob_operator.cluster.resources import LEASES
-from rljob_operator.leader import Leader, Terms
+from rljob_operator.leader import Leader, NotLeadingError, Terms
 
 from . import virtual_time
 from .memory_api import MemoryApi
@@ -43,3 +46,42 @@ async def holder_after(renewals: int) -> str:
 @pytest.mark.parametrize("renewals", [0, 1, 2])
 def test_a_renewal_under_way_does_not_keep_the_lease(renewals: int) -> None:
     assert virtual_time.run(holder_after(renewals)) == ""
+
+
+class Swallowed(MemoryClient):
+    """The requests with these numbers are never answered, as when a connection is dead and nobody says so."""
+
+    lost: frozenset[int] = frozenset()
+    asked = 0
+
+    async def send(self, method: str, path: str, *more: object, **options: object) -> dict[str, object]:
+        self.asked += 1
+        if self.asked in self.lost:
+            await asyncio.sleep(REQUEST_SECONDS)
+            raise ApiError(0, "TimeoutError", "no answer from the API server")
+        return await super().send(method, path, *more, **options)  # type: ignore[arg-type]
+
+
+async def is_sure_all_the_time(lost: set[int]) -> bool:
+    """Whether the holder of the lease may write all the time, for two minutes."""
+    client = Swallowed(MemoryApi(CLOCK.text), Faults())
+    client.lost = frozenset(lost)
+    leader = Leader(client, Terms("here", "lease", "we", 15.0, 5.0))
+    await leader.acquire()
+    holding = asyncio.create_task(leader.hold())
+    try:
+        for _ in range(240):
+            await asyncio.sleep(0.5)
+            leader.guard()
+    except NotLeadingError:
+        return False
+    finally:
+        holding.cancel()
+    return not holding.done()
+
+
+@pytest.mark.parametrize("lost", [3, 4])
+def test_one_request_that_is_never_answered_costs_no_term(lost: int) -> None:
+    """To get the lease takes two requests; to renew it, two more."""
+    assert virtual_time.run(is_sure_all_the_time({lost}))
+    assert not virtual_time.run(is_sure_all_the_time({lost, lost + 1, lost + 2}))
