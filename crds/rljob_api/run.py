@@ -23,6 +23,15 @@ class Paths(Record):
     """Root of the directory of the job that `initialCheckpoint` names."""
 
 
+class Replay(Record):
+    """For `rljob replay`: the attempt does steps again that the job has done, ends after them, and exports nothing."""
+
+    last_step: int
+    """The step to end after."""
+    samples: str = ""
+    """Folder of the samples that the job trained on, to train on again without any server; empty: servers draw anew."""
+
+
 class Run(Record):
     """One attempt of one job, as every pod of it sees it."""
 
@@ -48,6 +57,17 @@ class Run(Record):
     trainer_image: str = ""
     """Image of the attempt's trainers, as it was referred to."""
     rollout_image: str = ""
+    replay: Replay | None = None
+
+    @property
+    def last_step(self) -> int:
+        """The step to end after."""
+        return self.replay.last_step if self.replay else self.spec.algorithm.grpo.max_steps
+
+    @property
+    def recorded(self) -> str:
+        """Folder of samples to train on again; empty where servers draw them."""
+        return self.replay.samples if self.replay else ""
 
     @field_validator("spec", mode="wrap")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rljob_api.samples import SampleRecord
@@ -13,8 +13,9 @@ Curves = Mapping[str, Mapping[int, float]]
 Samples = Mapping[int, list[SampleRecord]]
 """Step → what was drawn in it, in order."""
 
-SAMPLE_FIELDS = ("prompt", "text", "tokens", "finish_reason", "weight_version", "reward", "advantage")
-"""In the order in which they come about."""
+DRAWN = ("prompt", "text", "tokens", "finish_reason", "weight_version")
+SCORED = ("reward", "advantage")
+"""Fields of a sample, in the order in which they come about; its tokens stand between."""
 SPEED = frozenset({"tokens_per_second", "step_seconds"})
 """What no second run repeats."""
 
@@ -47,14 +48,29 @@ def first_difference(was: tuple[Samples, Curves], now: tuple[Samples, Curves]) -
 
 def _between_samples(step: int, was: list[SampleRecord], now: list[SampleRecord]) -> Difference | None:
     for old, new in zip(was, now, strict=False):
-        for field in SAMPLE_FIELDS:
-            before, after = getattr(old, field), getattr(new, field)
+        for name, before, after in _pairs(old, new):
             if not _same(before, after):
-                what = f"{field} of prompt {old.prompt_index}, completion {old.number}"
+                what = f"{name} of prompt {old.prompt_index}, completion {old.number}"
                 return Difference(step, what, str(before), str(after), (old, new))
     if len(was) != len(now):
         return Difference(step, "number of samples", str(len(was)), str(len(now)))
     return None
+
+
+def _pairs(old: SampleRecord, new: SampleRecord) -> Iterator[tuple[str, object, object]]:
+    """What of a sample is compared, then and now. A file of an older version does not have the tokens."""
+    yield from ((field, getattr(old, field), getattr(new, field)) for field in DRAWN)
+    if old.drawn and new.drawn and old.drawn != new.drawn:
+        yield from _by_token("token", old.token_ids, new.token_ids)
+        yield from _by_token("log-probability of token", old.logprobs, new.logprobs)
+    yield from ((field, getattr(old, field), getattr(new, field)) for field in SCORED)
+
+
+def _by_token(
+    name: str, old: Sequence[object], new: Sequence[object]
+) -> Iterator[tuple[str, object, object]]:
+    for position, (before, after) in enumerate(zip(old, new, strict=True)):
+        yield f"{name} {position}", before, after
 
 
 def _between_numbers(step: int, was: Curves, now: Curves) -> Difference | None:

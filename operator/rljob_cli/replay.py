@@ -1,11 +1,13 @@
-"""`rljob replay JOB --step N`: run a step again from the checkpoint before it, and say where it parts from what was."""
+"""`rljob replay JOB --step N`: do a step again from the checkpoint before it, and say where it parts from what was.
+
+By default training gets the samples of then, and what is looked at is what was computed from them: no server is needed,
+and it is told apart what was drawn and what became of it. `--draw` asks servers anew.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,35 +15,40 @@ from typing import Annotated
 import typer
 
 from rljob_api.checkpoint import InitialCheckpoint
+from rljob_api.failure import FailurePolicy
 from rljob_api.job import Metadata, RLJob
 from rljob_api.progress import EXIT_COMPLETE
-from rljob_api.run import RUN_FILE, Run
-from rljob_api.samples import SampleRecord
-from rljob_api.status import ConditionType
+from rljob_api.run import RUN_FILE, Replay, Run
+from rljob_api.status import ConditionType, Exactness
 from rljob_operator.cluster.workdir import WorkDir
 from rljob_operator.reconcile import Pass
 from rljob_operator.settings import Settings
 from rljob_operator.status_reading import condition
 from rljob_trainer.checkpoint.directory import Directory
 
-from .difference import Curves, Difference, Samples, first_difference
+from .difference import Difference, first_difference
 from .display import Display, JsonLines, PlainLines
 from .errors import UserMistake
 from .load import load_job
 from .output import Output, OutputOption
 from .places import StoredJob, find_storage, read_status
+from .recorded import recorded, refuse_what_cannot_be_fed
 from .run import run_job
-from .samples import STEP_FILE
 
 REPLAYS = "replay"
-"""Folder in the job's work directory for what is run again."""
-EXIT_STOPPED = 128 + signal.SIGINT
+"""Folder in the job's work directory for what is done again."""
+SIGNALLED = 128
+"""From here on an exit code says that a signal ended it."""
 
 
 def replay(
     job: StoredJob = None,
     *,
-    step: Annotated[int, typer.Option(min=1, help="The step to run again.")],
+    step: Annotated[int, typer.Option(min=1, help="The step to do again.")],
+    draw: Annotated[
+        bool,
+        typer.Option("--draw", help="Draw the samples anew, by vLLM, and compare them too; slower."),
+    ] = False,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -50,23 +57,25 @@ def replay(
     ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Run a step again on this machine, and print the first number that differs and the samples behind it.
+    """Do a step again on this machine, from the samples that were kept of it; print the first number that differs and
+    the samples behind it.
 
     Exit code 0: nothing differs, 1: something does.
     """
     storage = find_storage(job)
     spec, folder = _job(storage, file)
     begin = _begin(storage, spec, step)
+    steps = range(begin + 1, step + 1)
+    if not draw:
+        refuse_what_cannot_be_fed(storage, steps)
     place = storage.root.parent / REPLAYS / f"step_{step}"
     shutil.rmtree(place, ignore_errors=True)
-    shown: Display = PlainLines() if output is Output.TEXT else _Silent()
-    code = run_job(_again(spec, storage, begin), folder, place, _Until(step, shown), Settings())
-    if code not in (EXIT_COMPLETE, EXIT_STOPPED):
-        raise UserMistake(f"the step could not be run again; what was said is in {WorkDir(place).logs}")
-    found = first_difference(
-        _told(storage, begin, step), _told(Directory(WorkDir(place).storage), begin, step)
-    )
-    _report(found, begin, step, _caveat(place), output)
+    steps_again = Replay(last_step=step, samples="" if draw else str(storage.samples.resolve()))
+    shown: Display = _Plain() if output is Output.TEXT else _Silent()
+    _run(again(spec, storage, begin), folder, place, shown, steps_again)
+    now = recorded(Directory(WorkDir(place).storage), steps)
+    found = first_difference(recorded(storage, steps), now)
+    _report(found, steps, _caveat(place), output)
     raise typer.Exit(1 if found else 0)
 
 
@@ -94,34 +103,42 @@ def _begin(storage: Directory, job: RLJob, step: int) -> int:
     return begin
 
 
-def _again(job: RLJob, storage: Directory, begin: int) -> RLJob:
-    """The same job from that checkpoint on, with its random states; from its own beginning if there is none."""
+def again(job: RLJob, storage: Directory, begin: int) -> RLJob:
+    """The same job from that checkpoint on, with its random states; from its own beginning if there is none.
+
+    It saves nothing, tells no tracker, and a failure ends it: none of that changes a number.
+    """
+    spec = job.spec
     initial = InitialCheckpoint(path=str(storage.checkpoint(begin).resolve())) if begin else None
-    checkpoint = job.spec.checkpoint.model_copy(update={"load_rng": True if begin else None})
-    changes = {"initial_checkpoint": initial, "checkpoint": checkpoint, "suspend": False}
-    return job.model_copy(update={"spec": job.spec.model_copy(update=changes)})
+    saves_nothing = {"enabled": False, "async_save": False, "keep_top_k": None}
+    rng = {"load_rng": True if begin else None}
+    changes = {
+        "initial_checkpoint": initial,
+        "checkpoint": spec.checkpoint.model_copy(update=saves_nothing | rng),
+        "resume": spec.resume.model_copy(update={"exactness": Exactness.BEST_EFFORT}),
+        "logging": spec.logging.model_copy(update={"wandb": None}),
+        "failure_policy": FailurePolicy(max_restarts=0),
+        "suspend": False,
+    }
+    return job.model_copy(update={"spec": spec.model_copy(update=changes)})
 
 
-class _Until:
-    """Shows a run, and stops it as Ctrl-C does once the step is done."""
+def _run(job: RLJob, folder: Path, place: Path, shown: Display, again: Replay) -> None:
+    """Raises `UserMistake` unless it came to its end."""
+    code = run_job(job, folder, place, shown, Settings(), replay=again)
+    if code >= SIGNALLED:
+        raise typer.Exit(code)
+    if code != EXIT_COMPLETE:
+        told = read_status(WorkDir(place))
+        why = f": {told.message}" if told and told.message else ""
+        raise UserMistake(f"the step could not be done again{why}\nWhat was said is in {WorkDir(place).logs}")
 
-    def __init__(self, step: int, shown: Display) -> None:
-        self._step, self._shown, self._stopped = step, shown, False
 
-    def open(self) -> None:
-        self._shown.open()
-
-    def show(self, job: RLJob, done: Pass) -> None:
-        self._shown.show(job, done)
-        if done.status.progress.step >= self._step and not self._stopped:
-            self._stopped = True
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def close(self) -> None:
-        self._shown.close()
+class _Plain(PlainLines):
+    """Its end is told by the comparison."""
 
     def say(self, sentence: str) -> None:
-        """Its end is told by the comparison."""
+        pass
 
 
 class _Silent(JsonLines):
@@ -130,31 +147,8 @@ class _Silent(JsonLines):
     def show(self, job: RLJob, done: Pass) -> None:
         pass
 
-
-def _told(storage: Directory, begin: int, step: int) -> tuple[Samples, Curves]:
-    """Samples and curves of the steps after `begin`, up to `step`."""
-    files = {
-        int(match[1]): path for path in storage.samples.iterdir() if (match := STEP_FILE.fullmatch(path.name))
-    }
-    samples = {
-        number: [SampleRecord.model_validate_json(line) for line in path.read_text().splitlines()]
-        for number, path in files.items()
-        if begin < number <= step
-    }
-    curves = {
-        name: {n: v for n, v in curve.items() if begin < n <= step}
-        for name, curve in _curves(storage).items()
-    }
-    return samples, curves
-
-
-def _curves(storage: Directory) -> Curves:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(storage.tensorboard))
-    events.Reload()
-    names = events.Tags()["scalars"]
-    return {name: {event.step: event.value for event in events.Scalars(name)} for name in names}
+    def say(self, sentence: str) -> None:
+        pass
 
 
 def _caveat(place: Path) -> str:
@@ -163,27 +157,31 @@ def _caveat(place: Path) -> str:
     return told.message if told is not None and told.status == "False" else ""
 
 
-def _report(found: Difference | None, begin: int, step: int, caveat: str, output: Output) -> None:
+def _report(found: Difference | None, steps: range, caveat: str, output: Output) -> None:
     if output is Output.JSON:
         difference = _plain(found) if found else None
-        told = {"step": step, "fromStep": begin, "inexact": caveat, "difference": difference}
+        told = {"step": steps[-1], "fromStep": steps[0] - 1, "inexact": caveat, "difference": difference}
         typer.echo(json.dumps(told))
         return
     if caveat:
         typer.echo(f"The replay itself is not exact: {caveat}")
-    typer.echo(_sentence(found, begin, step))
+    typer.echo(_sentence(found, steps))
     for when, sample in zip(("was", "now"), found.samples if found else (), strict=False):
         typer.echo(f"  {when}: {sample.prompt!r} -> {sample.text!r}  reward {sample.reward:g}")
 
 
 def _plain(found: Difference) -> dict[str, object]:
-    samples = [sample.model_dump(by_alias=True) for sample in found.samples]
+    samples = [sample.model_dump(by_alias=True, exclude={"drawn"}) for sample in found.samples]
     return asdict(found) | {"samples": samples}
 
 
-def _sentence(found: Difference | None, begin: int, step: int) -> str:
+def _sentence(found: Difference | None, steps: range) -> str:
     if found is None:
-        steps = f"Steps {begin + 1} to {step}" if begin + 1 < step else f"Step {step}"
-        return f"{steps} came out the same, bit for bit."
-    more = "" if found.samples else f"; what was drawn is the same, see `rljob samples --step {found.step}`"
+        which = f"Steps {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"Step {steps[0]}"
+        return f"{which} came out the same, bit for bit."
+    more = (
+        ""
+        if found.samples
+        else f"; samples and rewards are the same, see `rljob samples --step {found.step}`"
+    )
     return f"Step {found.step} differs: {found.what} was {found.was} and is {found.now}{more}."

@@ -14,6 +14,7 @@ import typer
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_UNMET
+from rljob_api.run import Replay
 from rljob_operator.cluster.addresses import TooManyPodsError
 from rljob_operator.cluster.last_words import tail
 from rljob_operator.cluster.workdir import WorkDir, WorkDirError
@@ -53,12 +54,17 @@ def run(
     raise typer.Exit(code)
 
 
-def run_job(job: RLJob, cwd: Path, place: Path, shown: Display, settings: Settings) -> int:
-    """The job to its end; the exit code of `rljob run`. Raises `UserMistake`."""
+def run_job(
+    job: RLJob, cwd: Path, place: Path, shown: Display, settings: Settings, *, replay: Replay | None = None
+) -> int:
+    """The job to its end, or to that of a replay; the exit code of `rljob run`. Raises `UserMistake`."""
     work_dir = WorkDir(place)
     try:
         work_dir.open()
-        local = LocalRun(job, work_dir, cwd=cwd, cache=cache_folder(), settings=settings, show=shown.show)
+        cache = cache_folder()
+        local = LocalRun(
+            job, work_dir, cwd=cwd, cache=cache, settings=settings, show=shown.show, replay=replay
+        )
         shown.open()
         try:
             last = local.run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rljob_api.samples import SampleRecord
+from rljob_api.samples import STEP_FILE, SampleRecord
 
 from .errors import UserMistake
 from .output import Output, OutputOption
 from .places import StoredJob, find_storage
-
-STEP_FILE = re.compile(r"step_(\d+)\.jsonl")
 
 
 class Order(StrEnum):
@@ -45,7 +42,7 @@ def samples(
     match output:
         case Output.JSON:
             for record in chosen:
-                print(record.model_dump_json(by_alias=True))
+                print(record.model_dump_json(by_alias=True, exclude={"drawn"}))
         case Output.TEXT:
             Console().print(table(records, chosen))
 

@@ -11,8 +11,10 @@ from types import FrameType
 
 from rljob_api.job import RLJob
 from rljob_api.reasons import Reason
+from rljob_api.run import Replay
 
 from .cluster.local import LocalCluster
+from .cluster.replay import ReplayCluster
 from .cluster.workdir import WorkDir
 from .decide import Decision, Goal
 from .reconcile import Pass, reconcile
@@ -29,7 +31,7 @@ def _over(decision: Decision) -> bool:
 
 
 class LocalRun:
-    """`show` is called after each pass, with the job as it was before.
+    """`show` is called after each pass, with the job as it was before. A `replay` does steps of it again, and ends.
 
     One SIGINT or SIGTERM suspends the job, a second one kills it.
     """
@@ -43,11 +45,16 @@ class LocalRun:
         cache: Path,
         settings: Settings,
         show: Callable[[RLJob, Pass], None],
+        replay: Replay | None = None,
     ) -> None:
         self._job = work_dir.identify(job)
         self._settings = settings
         self._show = show
-        self._cluster = LocalCluster(self._job, work_dir, cwd, cache)
+        self._cluster = (
+            ReplayCluster(replay, self._job, work_dir, cwd, cache)
+            if replay
+            else LocalCluster(self._job, work_dir, cwd, cache)
+        )
         self.signals: list[int] = []
         """Those that came, in order."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from rljob_api.samples import SampleRecord
+from rljob_api.samples import SampleRecord, drawn
 from rljob_cli.difference import Difference, first_difference
 
 
@@ -42,6 +42,21 @@ def test_what_was_drawn_comes_before_what_was_computed_from_it() -> None:
     found = first_difference(steps(), steps(loss=0.75, reward=0.0, advantage=-1.0))
     was, now = a_sample(1), a_sample(1, reward=0.0, advantage=-1.0)
     assert found == Difference(2, "reward of prompt 7, completion 1", "1.0", "0.0", (was, now))
+
+
+def test_tokens_and_their_log_probabilities_are_compared_one_by_one() -> None:
+    for tokens, logprobs, what in (
+        ([5, 7], [-0.5, -0.25], "token 1"),
+        ([5, 6], [-0.5, -0.75], "log-probability of token 1"),
+    ):
+        was, now = (steps(drawn=drawn(*told)) for told in (([5, 6], [-0.5, -0.25]), (tokens, logprobs)))
+        found = first_difference(was, now)
+        assert found is not None
+        assert found.what == f"{what} of prompt 7, completion 1"
+
+
+def test_a_file_without_tokens_does_not_differ_by_that() -> None:
+    assert first_difference(steps(), steps(drawn=drawn([5, 6], [-0.5, -0.25]))) is None
 
 
 def test_the_earliest_step_comes_first() -> None:

@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 
 from e2e.volume import Volume, differences
+from rljob_api.job import Metadata, RLJob
 from rljob_api.manifest import MANIFEST_FILE
 from rljob_api.parallelism import BackendName
 from rljob_api.progress import Ending
+from rljob_api.run import Replay
+from rljob_cli.difference import first_difference
+from rljob_cli.recorded import recorded
+from rljob_cli.replay import again
 from rljob_trainer.checkpoint.directory import STATE, Directory
 from rljob_trainer.checkpoint.verify import SEAL_FILE, read_manifest, seal, sha256_of, verify
 from trainer.answering import a_model
-from trainer.resuming import Change, Told, a_job, trained, without_the_data_position
+from trainer.resuming import STEPS, Change, Told, a_job, trained, without_the_data_position
 
 STOPPED = 3
 SHARD = f"{STATE}/__1_0.distcp"
@@ -54,6 +59,15 @@ def went_on(directory: Directory, change: Change | None = None) -> tuple[Told, l
     return told, differences(Volume(directory.root), Volume(straight))
 
 
+def replayed(folder: Path) -> Told:
+    """The last step of the run that nothing stopped, as `rljob replay` does it."""
+    straight = Directory(folder / "straight" / "storage")
+    run = a_job(folder / "replay", BackendName(folder.name))
+    job = again(RLJob(metadata=Metadata(name=run.name), spec=run.spec), straight, STEPS - 1)
+    replay = Replay(last_step=STEPS, samples=str(straight.samples))
+    return trained(run.model_copy(update={"spec": job.spec, "replay": replay}))
+
+
 def take_an_older_shard(directory: Directory) -> Path:
     """Rank 1's part of the newest checkpoint becomes that of the one before. The checkpoint."""
     older, newest = (directory.checkpoint(step) for step in directory.steps())
@@ -76,6 +90,22 @@ def vouch_for_it(checkpoint: Path) -> None:
 def test_a_run_that_was_told_to_go_ends_as_one_that_was_not(folder: Path) -> None:
     told, differing = went_on(stopped(folder, "exact"))
     assert (told.exactness, told.skipped, differing) == ("Exact", [], [])
+
+
+def test_the_last_step_done_again_from_its_samples_comes_out_as_it_was(folder: Path) -> None:
+    """Nobody is asked for new ones; and it leaves neither checkpoint nor export."""
+    told = replayed(folder)
+    assert (told.ending, told.message, told.exactness) == (
+        Ending.COMPLETE,
+        f"step {STEPS} was done again",
+        "Exact",
+    )
+    left = Directory(folder / "replay" / "storage")
+    assert (left.steps(), left.export.exists()) == ([], False)
+    last = range(STEPS, STEPS + 1)
+    was, now = recorded(Directory(folder / "straight" / "storage"), last), recorded(left, last)
+    assert list(now[0]) == list(now[1]["loss"]) == [STEPS], "there is something to compare"
+    assert first_difference(was, now) is None
 
 
 def test_a_data_position_that_is_not_restored_is_seen_in_all_that_is_compared(folder: Path) -> None:

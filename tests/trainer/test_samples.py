@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import struct
 import subprocess
 import sys
+from base64 import urlsafe_b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from rljob_api.samples import SampleRecord
 from rljob_cli.errors import UserMistake
-from rljob_cli.samples import Order, ordered, step_file
-from rljob_trainer.batch import Prompt, Sample
+from rljob_cli.samples import Order, ordered, read, step_file
+from rljob_trainer.batch import Prompt, Sample, collate
 from rljob_trainer.samples import steps_kept, write_samples
 
 
@@ -51,8 +55,28 @@ def test_a_line_holds_all_there_is_to_know_of_a_sample(tmp_path: Path) -> None:
         "weightVersion": 3,
         "finishReason": "stop",
         "tokens": 2,
+        "drawn": urlsafe_b64encode(struct.pack("<2i2f", 5, 2, -0.1, -0.2)).decode(),
     }
     assert SampleRecord.model_validate_json(second).number == 1
+
+
+def test_training_sees_the_same_tokens_and_log_probabilities_in_a_file(tmp_path: Path) -> None:
+    """To the last bit of float32, in which a batch holds them."""
+    record, _ = read(write(tmp_path, 4))
+    told = replace(sample("2"), token_ids=record.token_ids, logprobs=record.logprobs)
+    now, then = collate([told], [0.5], pad_id=0), collate([sample("2")], [0.5], pad_id=0)
+    assert torch.equal(now.tokens_BT, then.tokens_BT)
+    assert torch.equal(now.rollout_logprobs_BT, then.rollout_logprobs_BT)
+
+
+def test_a_file_of_an_older_version_has_no_tokens(tmp_path: Path) -> None:
+    path = write(tmp_path, 4)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("\n".join(json.dumps(line | {"drawn": ""}) for line in lines))
+    assert [(record.token_ids, record.logprobs) for record in read(path)] == [([], [])] * 2
+    path.write_text(json.dumps(lines[0] | {"tokens": 3}))
+    with pytest.raises(UserMistake, match="damaged"):
+        read(path)
 
 
 def test_drafts_of_attempts_that_were_killed_go_and_those_of_newer_ones_stay(tmp_path: Path) -> None:
@@ -114,7 +138,8 @@ def test_the_command_prints_a_table_with_the_text_as_written(tmp_path: Path) -> 
 def test_the_command_prints_json_lines(tmp_path: Path) -> None:
     job(tmp_path)
     printed = run(str(tmp_path), "--output", "json", "--first", "worst", "--limit", "1")
-    assert [json.loads(line)["reward"] for line in printed.splitlines()] == [0.0]
+    (line,) = map(json.loads, printed.splitlines())
+    assert (line["reward"], "drawn" in line) == (0.0, False)
 
 
 def test_the_command_does_not_import_torch() -> None:

@@ -23,8 +23,9 @@ from rljob_trainer.evaluate import evaluate
 from rljob_trainer.metrics import MetricsLog
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.rewards import Reward, score
-from rljob_trainer.rollout.fleet import Fleet, ServersLostError
+from rljob_trainer.rollout.fleet import ServersLostError
 from rljob_trainer.rollout.kept import KeptRollouts, KeptStep
+from rljob_trainer.rollout.protocol import Rollouts
 from rljob_trainer.rollout.seeds import prompt_seed
 from rljob_trainer.samples import write_samples
 
@@ -45,7 +46,7 @@ class Leader:
     """Rank 0's means."""
 
     spec: JobSpec
-    fleet: Fleet
+    rollouts: Rollouts
     inputs: Inputs
     reward: Reward
     storage: Storage
@@ -137,7 +138,7 @@ class Leader:
         kept: KeptStep | None = None,
     ) -> list[Sample] | None:
         try:
-            return self.fleet.generate(
+            return self.rollouts.generate(
                 prompts,
                 n,
                 self.spec.algorithm.sampling,

@@ -25,7 +25,7 @@ from rljob_trainer.leader import Leader, Metrics
 from rljob_trainer.losses import grpo_loss, mismatch
 from rljob_trainer.preempt import Preemption
 from rljob_trainer.progress import ProgressBoard
-from rljob_trainer.weights.sync import WeightSync
+from rljob_trainer.rollout.protocol import Sync
 
 HELD_OUT = "val:"
 """What the names of metrics begin with that an evaluation gives."""
@@ -39,7 +39,7 @@ class Loop:
     ranks: Ranks
     backend: Backend
     preemption: Preemption
-    sync: WeightSync
+    sync: Sync
     saver: Saver | None
     board: ProgressBoard
     leader: Leader | None
@@ -50,11 +50,11 @@ class Loop:
     def __post_init__(self) -> None:
         self.due = SaveDue(self.spec.checkpoint.save_period, self.spec.algorithm.grpo.max_steps)
 
-    def run(self) -> None:
-        """Train to `maxSteps`. Raises `Interrupted` on all ranks when they agreed to stop."""
+    def run(self, last_step: int) -> None:
+        """Train to the end of `last_step`. Raises `Interrupted` on all ranks when they agreed to stop."""
         self.push_weights()
         self.evaluate()  # before the first step, or what an attempt before was kept from
-        while self.state.step < self.spec.algorithm.grpo.max_steps:
+        while self.state.step < last_step:
             self.preemption.agree()
             self.poll_save()
             self.step()

@@ -1,5 +1,4 @@
-"""Samples of each step on the volume, so that people can read what the policy says. Called by rank 0;
-bounded.
+"""Samples of each step on the volume, for people to read and for a replay to train on again. Called by rank 0; bounded.
 
 `STORAGE/samples/step_N.jsonl`, one `SampleRecord` a line. Each file appears whole; a step that is run again
 after a restart replaces its file. A draft is named after its attempt, so that no two write to one.
@@ -11,12 +10,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from rljob_api.samples import SAMPLES_DIR, SampleRecord
+from rljob_api.samples import SAMPLES_DIR, STEP_FILE, SampleRecord, drawn, step_file
 from rljob_trainer.batch import Sample
 
 KEEP_STEPS = 200
 KEEP_BYTES = 256 * 2**20
-NAME = re.compile(r"step_(\d+)\.jsonl")
 DRAFT = re.compile(r"draft\.(\d+)")
 
 
@@ -37,7 +35,7 @@ def write_samples(
     """
     directory = storage / SAMPLES_DIR
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"step_{step}.jsonl"
+    path = directory / step_file(step)
     records = [_record(step, *row) for row in zip(samples, rewards, advantages, strict=True)]
     draft = directory / f"draft.{attempt}"
     try:
@@ -53,7 +51,7 @@ def write_samples(
 
 def steps_kept(directory: Path) -> dict[int, Path]:
     """Steps with samples in `directory`, the oldest first."""
-    found = {int(match[1]): path for path in directory.iterdir() if (match := NAME.fullmatch(path.name))}
+    found = {int(match[1]): path for path in directory.iterdir() if (match := STEP_FILE.fullmatch(path.name))}
     return dict(sorted(found.items()))
 
 
@@ -88,4 +86,5 @@ def _record(step: int, sample: Sample, reward: float, advantage: float) -> Sampl
         weight_version=sample.weight_version,
         finish_reason=sample.finish_reason,
         tokens=len(sample.token_ids),
+        drawn=drawn(sample.token_ids, sample.logprobs),
     )

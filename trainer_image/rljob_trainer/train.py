@@ -47,6 +47,8 @@ from rljob_trainer.rendezvous import AbsentRanksError
 from rljob_trainer.rewards import load_reward
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.rollout.kept import kept_rollouts
+from rljob_trainer.rollout.protocol import Rollouts, Sync
+from rljob_trainer.rollout.recorded import NoSync, Recorded
 from rljob_trainer.stall.pulse import Pulse
 from rljob_trainer.weights.sync import SyncFailedError, WeightSync
 from rljob_trainer.words import write_report
@@ -113,11 +115,13 @@ def _train(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[
 
 def _trained(run: Run, ranks: Ranks, board: ProgressBoard, loop: Loop) -> tuple[Ending, int, str]:
     try:
-        loop.run()
+        loop.run(run.last_step)
     except Interrupted:
         return Ending.PREEMPTED, EXIT_PREEMPTED, leave(run, loop)
     if loop.saver:
         loop.saver.finish()
+    if run.replay:
+        return Ending.COMPLETE, EXIT_COMPLETE, f"step {loop.state.step} was done again"
     with board.phase(TrainPhase.EXPORT):
         export(ranks, loop.backend, Storage.of(run), loop.state.step)
     with board.phase(TrainPhase.DONE):
@@ -157,20 +161,30 @@ def prepare(
     for sentence in (*plan.skipped, plan.reason):
         logging.info(sentence)
     board.resume(plan)
-    fleet = open_things.enter_context(closing(_fleet(run, board))) if ranks.leads else None
-    sync = WeightSync(run, ranks, fleet)
-    board.rollouts(sync.transport, lambda: fleet.broken if fleet else [])
+    rollouts, sync = _rollouts(run, ranks, board, open_things)
     leader = None
-    if fleet and inputs and reward:
+    if rollouts and inputs and reward:
         log = open_things.enter_context(closing(MetricsLog(run, storage.tensorboard, plan.step)))
         if kept := kept_rollouts(run, storage, versions, plan):
             open_things.enter_context(closing(kept))
         notes = StepNotes(storage, Basis.of(spec, layout_of(spec), versions), plan.furthest)
-        leader = Leader(spec, fleet, inputs, reward, storage, log, board, preemption.poll, notes, kept)
+        leader = Leader(spec, rollouts, inputs, reward, storage, log, board, preemption.poll, notes, kept)
     saver = None
     if spec.checkpoint.enabled:
         saver = Saver(run, storage, backend, versions, model, pass_over=board.pass_over)
     return Loop(spec, ranks, backend, preemption, sync, saver, board, leader, plan.loop, backend.rng_state())
+
+
+def _rollouts(
+    run: Run, ranks: Ranks, board: ProgressBoard, open_things: ExitStack
+) -> tuple[Rollouts | None, Sync]:
+    """Who answers rank 0, and what gives them the weights of all ranks."""
+    if run.recorded:
+        return (Recorded(Path(run.recorded)) if ranks.leads else None), NoSync()
+    fleet = open_things.enter_context(closing(_fleet(run, board))) if ranks.leads else None
+    sync = WeightSync(run, ranks, fleet)
+    board.rollouts(sync.transport, lambda: fleet.broken if fleet else [])
+    return fleet, sync
 
 
 def _fleet(run: Run, board: ProgressBoard) -> Fleet:
@@ -184,5 +198,7 @@ def _inputs(run: Run, model: Path) -> Inputs:
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust)
     config = AutoConfig.from_pretrained(model, trust_remote_code=trust)
     train, validation = load_data(run.spec, tokenizer, getattr(config, "max_position_embeddings", None))
+    if run.recorded:
+        validation = None  # what is answered in an evaluation is not kept
     pad = tokenizer.pad_token_id
     return Inputs(train, validation, tokenizer.eos_token_id if pad is None else pad)

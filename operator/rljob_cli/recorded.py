@@ -1,0 +1,49 @@
+"""What a job's volume tells of steps that were done: samples, and the curves of every metric. For `rljob replay`."""
+
+from __future__ import annotations
+
+from rljob_api.samples import STEP_FILE
+from rljob_trainer.checkpoint.directory import Directory
+
+from .difference import Curves, Samples
+from .errors import UserMistake
+from .samples import read
+
+
+def recorded(storage: Directory, steps: range) -> tuple[Samples, Curves]:
+    """Of those of `steps` that are there. Raises `UserMistake` for a file that is damaged."""
+    curves = {
+        name: {step: value for step, value in curve.items() if step in steps}
+        for name, curve in _curves(storage).items()
+    }
+    return _samples(storage, steps), curves
+
+
+def refuse_what_cannot_be_fed(storage: Directory, steps: range) -> None:
+    """Raises `UserMistake` unless the samples of all `steps` are there, with their tokens."""
+    samples = _samples(storage, steps)
+    draw = "let the servers draw them anew, with --draw"
+    if missing := [step for step in steps if step not in samples]:
+        raise UserMistake(
+            f"training on the samples again takes those of steps {steps[0]} to {steps[-1]}, and those of step"
+            f" {missing[0]} are not in {storage.samples}: name a step whose samples are kept, or {draw}"
+        )
+    if bare := [step for step, records in samples.items() if not all(record.drawn for record in records)]:
+        raise UserMistake(
+            f"the samples of step {min(bare)} were written by an older version, without their tokens: {draw}"
+        )
+
+
+def _samples(storage: Directory, steps: range) -> Samples:
+    files = storage.samples.iterdir() if storage.samples.is_dir() else []
+    named = {int(match[1]): file for file in files if (match := STEP_FILE.fullmatch(file.name))}
+    return {step: read(named[step]) for step in steps if step in named}
+
+
+def _curves(storage: Directory) -> Curves:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(storage.tensorboard))
+    events.Reload()
+    names = events.Tags()["scalars"]
+    return {name: {event.step: event.value for event in events.Scalars(name)} for name in names}
