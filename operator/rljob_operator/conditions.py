@@ -9,7 +9,7 @@ from rljob_api.status import Condition, ConditionType, Exactness, Status
 
 from . import times
 from .decide import Decision, Goal
-from .decide.hindrance import LASTING, Hindrance, hindrance
+from .decide.hindrance import Hindrance, in_the_way
 from .grace import too_short
 from .new_rules import broken_since
 from .observed import Observed
@@ -23,12 +23,12 @@ def conditions(
     job: RLJob, facts: Status, observed: Observed, decision: Decision, now: float
 ) -> list[Condition]:
     """All of them, always in the same order. `facts` is the rest of the new status."""
-    in_the_way = hindrance(job, observed, now)
+    hindrance = in_the_way(job, observed, decision, now)
     completes, fails = decision.goal is Goal.COMPLETE, decision.goal is Goal.FAIL
     still = bool(facts.completion_time)
     found = [
-        _accepted(job, decision, in_the_way),
-        _pods_ready(job, facts, in_the_way),
+        _accepted(job, decision, hindrance),
+        _pods_ready(job, facts, hindrance),
         _progressing(decision),
         _checkpoint_ready(job, facts, observed.progress),
         _resume_exact(facts, observed),
@@ -53,22 +53,22 @@ def _make(kind: ConditionType, holds: bool, reason: str, message: str = "") -> C
     return Condition(type=kind, status="True" if holds else "False", reason=reason, message=message)
 
 
-def _accepted(job: RLJob, decision: Decision, in_the_way: Hindrance | None) -> Condition:
+def _accepted(job: RLJob, decision: Decision, hindrance: Hindrance | None) -> Condition:
     """Not if it breaks a rule that came after it began, or if the cluster refuses what only a person can put right."""
     if broken := broken_since(job, decision):
         return _make(ConditionType.ACCEPTED, False, Reason.INVALID, broken[:MESSAGE_LIMIT])
-    if in_the_way is not None and in_the_way.reason in LASTING:
-        return _make(ConditionType.ACCEPTED, False, in_the_way.reason, in_the_way.message)
+    if hindrance is not None and hindrance.lasting:
+        return _make(ConditionType.ACCEPTED, False, hindrance.reason, hindrance.message)
     return _make(ConditionType.ACCEPTED, True, Reason.VALID, job.spec.backend_choice)
 
 
-def _pods_ready(job: RLJob, facts: Status, in_the_way: Hindrance | None) -> Condition:
+def _pods_ready(job: RLJob, facts: Status, hindrance: Hindrance | None) -> Condition:
     ready = (
         facts.trainer.ready_replicas >= job.spec.trainer.num_nodes
         and facts.rollout.ready_replicas >= job.spec.rollout.replicas
     )
-    if in_the_way is not None and not ready:
-        return _make(ConditionType.PODS_READY, False, in_the_way.reason, in_the_way.message)
+    if hindrance is not None and not ready:
+        return _make(ConditionType.PODS_READY, False, hindrance.reason, hindrance.message)
     message = f"trainers {facts.trainer.ready}, rollouts {facts.rollout.ready}"
     reason = Reason.ALL_READY if ready else Reason.SOME_NOT_READY
     return _make(ConditionType.PODS_READY, ready, reason, message)

@@ -97,7 +97,7 @@ class Observed:
     run_config_maps: frozenset[str] = frozenset()
     """Attempts whose pods were asked for: a pod is missing only if its attempt's ConfigMap is there."""
     refusal: Refusal | None = None
-    """The last one; forgotten once everything that was asked for exists."""
+    """What it said to the last pass that asked for something; None once a pass was refused nothing."""
 
     def role(self, role: RoleName) -> tuple[Pod, ...]:
         return tuple(pod for pod in self.pods if pod.role is role)

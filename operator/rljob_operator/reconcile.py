@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rljob_api.job import RLJob
 from rljob_api.status import Status
@@ -22,6 +22,7 @@ class Pass:
     """What one pass saw, decided and wrote."""
 
     observed: Observed
+    """With what the cluster refused in this pass."""
     decision: Decision
     status: Status
 
@@ -41,7 +42,8 @@ async def reconcile(job: RLJob, cluster: Cluster, settings: Settings, now: float
     """
     observed = await cluster.observe(job)
     decision = pinned(job, decide(job, observed, now), settings.job_defaults)
-    await cluster.apply(job, render(job, decision, secrets.token_urlsafe(32), settings))
+    refusal = await cluster.apply(job, render(job, decision, secrets.token_urlsafe(32), settings))
+    observed = replace(observed, refusal=refusal)
     new = status(job, observed, decision, now)
     if new != job.status and not decision.delete_job:
         await cluster.write_status(job, new)

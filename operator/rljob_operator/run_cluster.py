@@ -7,6 +7,7 @@ was true before the leader before it wrote last.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ from .watch import Scope, Sink, Watch
 POLL_SECONDS = 5.0
 SWEEP_AFTER_SECONDS = 2.0
 """Time from the last job of a list to the look for those that are gone."""
+SWEEP_EVERY_SECONDS = 300.0
+"""Longest time between two such looks."""
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +153,7 @@ class Term:
         if done.decision.begin is not None:
             self._queue.add(key)
             self._children.pods.forget(key, before_attempt=done.decision.begin.number)
-        if self._cluster.refusal(key) is not None and done.decision.start:
+        if done.observed.refusal is not None:
             self._queue.failed(key, at_least=1.0)
         else:
             self._queue.done(key)
@@ -194,10 +197,11 @@ class Term:
             self._listed.set()
 
     async def _sweeps(self) -> NoReturn:
-        """After each list of jobs that kopf made: what it did not show is gone."""
+        """After each list of jobs that kopf made, what it did not show is gone. Of one that shows none nobody hears."""
         while True:
-            await self._listed.wait()
-            await asyncio.sleep(SWEEP_AFTER_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._listed.wait(), SWEEP_EVERY_SECONDS)
+                await asyncio.sleep(SWEEP_AFTER_SECONDS)
             self._listed.clear()
             try:
                 for namespace in self._settings.namespaces or [""]:
@@ -210,7 +214,6 @@ class Term:
         found = await self._client.send("GET", JOBS.path(namespace), accept=METADATA_LIST)
         present = {item["metadata"]["uid"] for item in found["items"] or []}
         self.jobs.sweep(namespace, present, int(found["metadata"]["resourceVersion"]))
-        self._told.keep({stored.uid for _, stored in self.jobs.items()})
 
     def _rank0s(self) -> Iterator[Rank0]:
         for key, stored in self.jobs.items():

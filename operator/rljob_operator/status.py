@@ -22,7 +22,7 @@ from rljob_api.status import (
 from . import names, times
 from .conditions import conditions
 from .decide import Decision, Ended, Goal
-from .decide.hindrance import hindrance
+from .decide.hindrance import in_the_way
 from .decide.unheard import unheard
 from .goodput import account
 from .new_rules import broken_since
@@ -34,13 +34,15 @@ SETTING_UP = (TrainPhase.CONVERT, TrainPhase.PREPARE, TrainPhase.LOAD)
 
 
 def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> Status:
-    """The status after this pass."""
+    """The status after this pass. `observed` is what was decided by, but with what the cluster refused since."""
     before = job.status or Status()
     attempt = _attempt(before, observed.progress, decision)
     facts = before.model_copy(
         update={
             "observed_generation": job.metadata.generation,
-            "message": decision.message or _in_the_way(job, observed, now) or broken_since(job, decision),
+            "message": decision.message
+            or _hindered(job, observed, decision, now)
+            or broken_since(job, decision),
             "backend": job.spec.chosen_backend.value,
             "attempt": attempt,
             "trainer": _trainer(job, before, observed, decision),
@@ -193,8 +195,8 @@ def _completion(before: Status, observed: Observed, decision: Decision, now: flo
     return before.completion_time or times.to_text(now)
 
 
-def _in_the_way(job: RLJob, observed: Observed, now: float) -> str:
-    found = hindrance(job, observed, now)
+def _hindered(job: RLJob, observed: Observed, decision: Decision, now: float) -> str:
+    found = in_the_way(job, observed, decision, now)
     return found.message if found else unheard(job, observed, now)
 
 

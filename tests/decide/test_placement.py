@@ -136,6 +136,16 @@ def test_the_next_try_comes_after_a_pause_and_counts_as_no_failure(ago: float, b
         assert (decision.begin.tries_in_a_row, decision.begin.failures_in_a_row) == (3, 1)
 
 
+def test_the_next_try_asks_for_min_replicas_first_whoever_saw_the_refusal() -> None:
+    """Or the other servers could take the room that trainers need, each time again."""
+    status = Status(attempt=an_attempt(2, tries_in_a_row=1))
+    rollout = {"replicas": 4, "minReplicas": 2}
+    first = after(status, seen(pinned=1), trainer={}, rollout=rollout)
+    assert len(first.start) == 3
+    then = seen(a_trainer(attempt=2), a_rollout(0), a_rollout(1), pinned=2)
+    assert len(after(status, then, trainer={}, rollout=rollout).start) == 2
+
+
 def test_an_edit_is_tried_at_once() -> None:
     job = a_job(given_back(ago=1))
     metadata = job.metadata.model_copy(update={"generation": 2})

@@ -102,6 +102,25 @@ class Place:
         finally:
             self._set_rules(rules)
 
+    @contextmanager
+    def broken_webhook(self, plural: str, operation: str) -> Iterator[None]:
+        """An admission webhook has to judge these, and nobody answers."""
+        path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+        judged = {"operations": [operation], "apiGroups": [""], "apiVersions": ["v1"], "resources": [plural]}
+        webhook = {
+            "name": "down.example.com",
+            "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "rules": [judged],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}},
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+        self.made(path, {"metadata": {"name": self.namespace}, "webhooks": [webhook]})
+        try:
+            yield
+        finally:
+            assert self.api.delete(f"{path}/{self.namespace}").code == 200
+
     def _set_rules(self, wanted: list[Manifest]) -> list[Manifest]:
         """Returns those before, once the new ones hold."""
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURAL}.{GROUP}"

@@ -108,14 +108,18 @@ def test_a_deleted_job_is_left_alone(place: Place, kubelet: Kubelet) -> None:
 
 
 def test_a_refusal_is_told_and_tried_again(place: Place) -> None:
-    """Without the account that pods need, none can be created."""
+    """Without the account that pods need, none can be created, nor while the cluster's own webhook is down."""
     account = f"/api/v1/namespaces/{place.namespace}/serviceaccounts/default"
     place.api.delete(account)
-    place.operator()
-    place.submit()
-    place.until(lambda: place.operators[-1].says("serviceaccount"))
-    place.made(account.rsplit("/", 1)[0], {"metadata": {"name": "default"}})
+    with place.broken_webhook("pods", "CREATE"):
+        place.operator()
+        place.submit()
+        place.until_reason("Accepted", "ServiceAccountMissing")
+        place.made(account.rsplit("/", 1)[0], {"metadata": {"name": "default"}})
+        told = place.until_reason("Accepted", "Refused")
+        assert "failed calling webhook" in told["message"]
     place.wait_for_pods(TRAINER, ROLLOUT)
+    place.until_reason("Accepted", "Valid")
 
 
 def test_what_belongs_to_somebody_else_is_not_taken_over(place: Place) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rljob_operator.cluster.resources import JOBS
+from rljob_operator import names
+from rljob_operator.cluster.resources import JOBS, METADATA_KINDS
 
 from .kubelet import Kubelet
 from .places import Place, condition
@@ -34,7 +35,9 @@ def test_a_job_of_another_manager_is_left_alone(place: Place) -> None:
     assert place.status("theirs") == {}
 
 
-def test_a_quota_is_told_and_pods_come_when_it_is_raised(place: Place) -> None:
+def test_a_quota_is_told_as_it_is_now_while_it_is_in_the_way_and_no_longer(
+    place: Place, kubelet: Kubelet
+) -> None:
     quotas = f"/api/v1/namespaces/{place.namespace}/resourcequotas"
     place.made(quotas, {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "1"}}})
     allow(place, f"{quotas}/small", "1")
@@ -43,9 +46,51 @@ def test_a_quota_is_told_and_pods_come_when_it_is_raised(place: Place) -> None:
     told = place.until_reason("PodsReady", "QuotaExceeded")
     assert "exceeded quota: small" in told["message"]
     assert condition(told, "Accepted")["status"] == "True"
-    allow(place, f"{quotas}/small", "9")
+    allow(place, f"{quotas}/small", "2")
     place.wait_for_pods(TRAINER, ROLLOUT)
     place.until(lambda: place.condition("PodsReady")["reason"] != "QuotaExceeded")
+    kubelet.run(TRAINER, ROLLOUT)
+    place.edit({"rollout": {"replicas": 2}})
+    place.until(lambda: refused(place) == {"demo-rollout-1-0"})
+    place.edit({"rollout": {"replicas": 1}})
+    assert place.until_reason("PodsReady", "AllReady")["message"] == ""
+    place.edit({"rollout": {"replicas": 3}})
+    place.until(lambda: refused(place))
+    allow(place, f"{quotas}/small", "3")
+    place.until(lambda: len(place.pods()) == 3 and refused(place) == SERVERS - set(place.pods()))
+    kubelet.end(TRAINER)
+    over = place.wait_for_phase("Complete")
+    assert (over["message"], condition(over, "PodsReady")["reason"]) == ("", "SomeNotReady")
+
+
+SERVERS = {f"demo-rollout-{index}-0" for index in range(3)}
+
+
+def refused(place: Place) -> set[str]:
+    """The server that the status says is refused for want of quota."""
+    status = place.status()
+    if condition(status, "PodsReady").get("reason") != "QuotaExceeded":
+        return set()
+    return {name for name in SERVERS if f"refuses Pod {name}: " in status["message"]}
+
+
+def test_a_refused_edit_is_told_by_whoever_leads_and_tried_again(place: Place) -> None:
+    """Nothing starts because of it, so that nothing else would ask for it again."""
+    place.operator()
+    place.submit()
+    place.wait_for_pods(TRAINER, ROLLOUT)
+    with place.broken_webhook("persistentvolumeclaims", "UPDATE"):
+        place.edit({"checkpoint": {"storage": {"retentionPolicy": {"whenDeleted": "Delete"}}}})
+        told = place.until_reason("Accepted", "Refused")
+        assert "The API server refuses PersistentVolumeClaim" in told["message"]
+        place.operators[-1].stop()
+        later = place.operator()
+        place.until(lambda: later.says("the API server refused the PersistentVolumeClaim"))
+        since = condition(told, "Accepted")["lastTransitionTime"]
+        assert place.condition("Accepted")["lastTransitionTime"] == since
+    place.until_reason("Accepted", "Valid")
+    claim = METADATA_KINDS["PersistentVolumeClaim"].path(place.namespace, names.claim("demo"))
+    assert place.api.get(claim).body["metadata"]["ownerReferences"][0]["name"] == "demo"
 
 
 def allow(place: Place, quota: str, pods: str) -> None:

@@ -260,6 +260,42 @@ def test_a_refusal_is_a_condition(message: str, accepted: str, ready: str) -> No
     assert message in found.message
 
 
+def test_a_refused_claim_is_for_somebody_to_put_right_even_for_want_of_quota() -> None:
+    refusal = Refusal("PersistentVolumeClaim", "demo", 403, "Forbidden", "exceeded quota: q", NOW)
+    found = told(replace(seen(a_trainer(), a_rollout()), refusal=refusal))
+    accepted = condition(found, ConditionType.ACCEPTED)
+    assert (accepted.status, accepted.reason) == ("False", "QuotaExceeded")
+    assert condition(found, ConditionType.PODS_READY).status == "True"
+
+
+WAITS: dict[str, Any] = {"phase": PodPhase.PENDING, "ready": False, "message": "no room"}
+
+
+@pytest.mark.parametrize("goal", [Goal.COMPLETE, Goal.FAIL, Goal.SUSPENDED])
+def test_what_a_server_waits_for_is_in_nobodys_way_once_it_is_not_needed(goal: Goal) -> None:
+    found = told(seen(a_rollout(**WAITS)), Decision(goal, "AllStepsRan"))
+    assert (found.message, condition(found, ConditionType.PODS_READY).reason) == ("", "SomeNotReady")
+    assert told(seen(a_rollout(**WAITS))).message != ""
+
+
+def test_what_pods_were_given_back_for_is_told_until_the_next_try_whoever_tells() -> None:
+    """Also by an operator that did not see the refusal itself, and that has a silent node to tell of first."""
+    reason = "PriorityClassMissing"
+    back = GivenBack(reason, times.to_text(NOW))
+    first = told(seen(), Decision(Goal.WAIT, reason, "no class", give_back=back))
+    silent = told(seen(), Decision(Goal.WAIT, "NodeLost", "node n is silent"), a_job(first))
+    begins = told(seen(), Decision(Goal.RUN, reason, begin=an_attempt(2, reason=reason)), a_job(first))
+    for one in (first, silent, begins):
+        kinds = (ConditionType.ACCEPTED, ConditionType.PODS_READY)
+        assert [(found.status, found.reason) for found in (condition(one, kind) for kind in kinds)] == [
+            ("False", reason),
+            ("False", reason),
+        ]
+    assert [one.message for one in (first, silent, begins)] == ["no class", "node n is silent", "no class"]
+    tried = told(seen(a_trainer(attempt=2)), Decision(Goal.RUN, reason), a_job(begins))
+    assert (tried.message, condition(tried, ConditionType.ACCEPTED).status) == ("", "True")
+
+
 def test_all_conditions_carry_the_generation_that_was_seen() -> None:
     job = a_job(told(seen(a_trainer())))
     edited = job.model_copy(update={"metadata": job.metadata.model_copy(update={"generation": 7})})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 
@@ -52,6 +53,7 @@ class KubernetesCluster:
         self._throttle = throttle
         self._again_at = again_at
         self._refusals: dict[Key, Refusal] = {}
+        """Of the jobs whose last pass met one."""
         self._read: dict[Key, int] = {}
         """Version of the job that the pass at work began with: its status is written over no other."""
 
@@ -64,35 +66,34 @@ class KubernetesCluster:
         pods = tuple(self._events.explained(key, pods, mine))
         return Observed(
             pods=pods,
-            progress=newest_progress((self._told.get(job.metadata.uid),), pods, job.attempt),
+            progress=newest_progress((self._told.get(key, job.metadata.uid),), pods, job.attempt),
             listening_since=self._told.since,
             run_config_maps=mine,
             refusal=self._refusals.get(key),
         )
 
-    async def apply(self, job: RLJob, manifests: Iterable[Manifest]) -> None:
+    async def apply(self, job: RLJob, manifests: Iterable[Manifest]) -> Refusal | None:
         """The attempt's ConfigMap comes last: once it is there, all its pods were asked for. Until then none starts.
 
-        A refusal by the API server is seen by the next pass, which is due at once.
+        After a refusal of another kind than before, a pass is due at once: it may decide to ask for less.
         """
         wanted = [signed(manifest) for manifest in manifests]
-        if not wanted:
-            return
         try:
-            await self._make(job, wanted)
+            if wanted:
+                await self._make(job, wanted)
         except RefusedError as refused:
-            self._note(key_of(job), refused)
-        else:
-            self._refusals.pop(key_of(job), None)
+            return self._note(key_of(job), refused)
+        self._refusals.pop(key_of(job), None)
+        return None
 
     async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
-        namespace, asked = job.metadata.namespace, self._children.pods.asked_to_go
+        key, known = key_of(job), self._children.pods
 
         async def delete(pod: Pod) -> None:
-            await self._writer.delete(PODS, namespace, pod.name, pod.uid)
-            asked.add(pod.uid)
+            await self._writer.delete(PODS, key[0], pod.name, pod.uid)
+            known.was_asked_to_go(key, pod)
 
-        await in_lanes(delete, [pod for pod in pods if pod.uid not in asked])
+        await in_lanes(delete, [pod for pod in pods if known.stays(key, pod)])
 
     async def delete_job(self, job: RLJob) -> None:
         await self._writer.delete(JOBS, job.metadata.namespace, job.metadata.name, job.metadata.uid)
@@ -125,15 +126,13 @@ class KubernetesCluster:
         else:
             self._jobs.written(answer)
 
-    def refusal(self, key: Key) -> Refusal | None:
-        return self._refusals.get(key)
-
     def forget(self, key: Key) -> None:
         """The job is gone."""
         self._refusals.pop(key, None)
         self._read.pop(key, None)
         self._throttle.forget(key)
         self._events.forget(key)
+        self._told.forget(key)
         self._children.pods.forget(key)
 
     async def _make(self, job: RLJob, wanted: list[Manifest]) -> None:
@@ -163,18 +162,16 @@ class KubernetesCluster:
         elif answer is not None and kind in self._children.metadata:
             self._children.metadata[kind].written(answer)
 
-    def _note(self, key: Key, refused: RefusedError) -> None:
+    def _note(self, key: Key, refused: RefusedError) -> Refusal:
+        """As it is said now, but since when there was one of that kind."""
         error, manifest, before = refused.error, refused.manifest, self._refusals.get(key)
-        kind, name = manifest["kind"], manifest["metadata"]["name"]
+        kind, name, now = manifest["kind"], manifest["metadata"]["name"], time.time()
         API_REFUSALS.labels(error.reason).inc()
-        now = time.time()
         new = Refusal(kind, name, error.code, error.reason, error.message, now)
-        same = before is not None and (before.kind, before.code, before.reason) == (
-            kind,
-            new.code,
-            new.reason,
-        )
-        if before is None or not same:
+        if before is not None and (before.kind, before.code, before.reason) == (kind, new.code, new.reason):
+            new = replace(new, since=before.since)
+        else:
             log.warning("the API server refused the %s %s: %s", kind, name, error.message)
-            self._refusals[key] = new
             self._again_at(key, now)
+        self._refusals[key] = new
+        return new

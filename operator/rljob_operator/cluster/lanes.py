@@ -14,23 +14,23 @@ LANES = 32
 async def in_lanes(work: Callable[[T], Awaitable[None]], items: Iterable[T]) -> None:
     """`work` for each item. After the first failure no more are begun; those under way come to their end.
 
-    Raises what the first failure raised.
+    Raises what the first item raised of those that failed: if all fail alike, always the same.
     """
     every = list(items)
-    waiting = iter(every)
-    failures: list[BaseException] = []
+    waiting = iter(enumerate(every))
+    failures: dict[int, Exception] = {}
     await asyncio.gather(*(_lane(work, waiting, failures) for _ in range(min(LANES, len(every)))))
     if failures:
-        raise failures[0]
+        raise failures[min(failures)]
 
 
 async def _lane(
-    work: Callable[[T], Awaitable[None]], waiting: Iterator[T], failures: list[BaseException]
+    work: Callable[[T], Awaitable[None]], waiting: Iterator[tuple[int, T]], failures: dict[int, Exception]
 ) -> None:
-    for item in waiting:
+    for number, item in waiting:
         try:
             await work(item)
         except Exception as error:
-            failures.append(error)
+            failures[number] = error
         if failures:
             return

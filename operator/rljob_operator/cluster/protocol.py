@@ -9,15 +9,18 @@ from rljob_api.base import Manifest
 from rljob_api.job import RLJob
 from rljob_api.status import Status
 
-from ..observed import Observed, Pod
+from ..observed import Observed, Pod, Refusal
 
 
 class Cluster(Protocol):
     async def observe(self, job: RLJob) -> Observed:
         """Everything that belongs to the job, now."""
 
-    async def apply(self, job: RLJob, manifests: Iterable[Manifest]) -> None:
-        """Make each exist. A pod, ConfigMap or Secret that exists already is left as it is."""
+    async def apply(self, job: RLJob, manifests: Iterable[Manifest]) -> Refusal | None:
+        """Make each exist. A pod, ConfigMap or Secret that exists already is left as it is.
+
+        Returns what the place would not have; the next `observe` tells of it too.
+        """
 
     async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
         """Ask pods to go, with their own grace period; those that ended are forgotten. Returns at once."""

@@ -19,6 +19,8 @@ FIELD_MANAGER = "rljob-operator"
 CREATED_ONCE = frozenset({"Pod", "ConfigMap", "Secret"})
 TEMPORARY = frozenset({0, 401, 408, 429})
 """Beside 5xx and conflicts (two pods may meet at a quota): says nothing about the object."""
+BROKEN_WEBHOOK = "failed calling webhook"
+"""What the API server answers, with 500, while an admission webhook of the cluster is down: that takes a person."""
 FIELDS_OF_ANOTHER = "Apply failed with"
 """How the API server's answer begins when somebody else set a field to another value."""
 
@@ -56,7 +58,7 @@ class Writer:
                 return await self._create(manifest)
             return await self._apply(manifest, force=known)
         except ApiError as error:
-            if is_temporary(error):
+            if is_temporary(error) and BROKEN_WEBHOOK not in error.message:
                 raise
             raise RefusedError(manifest, error) from error
 

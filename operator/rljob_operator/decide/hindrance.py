@@ -1,14 +1,17 @@
-"""What keeps pods from running, and what a person can do about it. Read by the gang's policy and by the status."""
+"""What keeps a job from being as it is asked for, and what a person can do about it. Read by the gang's policy and by
+the status.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rljob_api.job import RLJob
 from rljob_api.reasons import Reason
 
 from ..observed import Observed, Pod, PodPhase, Refusal
+from .decision import Decision, Goal
 from .slow_start import explanation, slow
 
 IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -54,13 +57,30 @@ LASTING = frozenset(
     }
 )
 """Those that somebody must put right: the job is not accepted as it is."""
+OF_PODS = LASTING | NEXT_STEP.keys() | {Reason.UNSCHEDULABLE, Reason.SLOW_START, Reason.POD_WAITS}
+"""All that can keep pods from running."""
 
 
 @dataclass(frozen=True)
 class Hindrance:
-    reason: Reason
+    reason: str
+    """A `Reason`."""
     message: str
     """What is in the way, and the next step."""
+    lasting: bool = False
+    """It does not pass by itself: the job is not accepted as it is."""
+
+
+def in_the_way(job: RLJob, observed: Observed, decision: Decision, now: float) -> Hindrance | None:
+    """What is told to be in the way: what the cluster refused in this pass, else why the gang gave its pods back, else
+    what pods wait for that are to run. Nothing of a job that needs no pods any more."""
+    back = _given_back(job, decision)
+    if observed.refusal is None and back:
+        said = decision.message or (job.status.message if job.status else "")
+        return Hindrance(back, said, back in LASTING)
+    if observed.refusal is None and decision.goal not in (Goal.RUN, Goal.RESTART):
+        return None
+    return hindrance(job, observed, now)
 
 
 def hindrance(job: RLJob, observed: Observed, now: float) -> Hindrance | None:
@@ -75,14 +95,25 @@ def hindrance(job: RLJob, observed: Observed, now: float) -> Hindrance | None:
     return Hindrance(Reason.SLOW_START, explanation(job, late[0])) if late else None
 
 
+def _given_back(job: RLJob, decision: Decision) -> str:
+    """Why, while the gang waits for its next try and until that has begun; else empty."""
+    attempt, back = job.attempt, decision.give_back
+    reason = back.reason if back else attempt.given_back_reason if attempt else ""
+    holds = decision.goal is Goal.WAIT or decision.reason == reason
+    return reason if holds and reason in OF_PODS else ""
+
+
 def unplaced(pod: Pod) -> bool:
     """The scheduler found no node for it."""
     return pod.phase is PodPhase.PENDING and pod.reason == Reason.UNSCHEDULABLE and not pod.node
 
 
 def _refused(refusal: Refusal) -> Hindrance:
-    reason = _why_refused(refusal)
-    return _with_next_step(reason, f"The API server refuses {refusal.kind} {refusal.name}: {refusal.message}")
+    """A pod's place in a quota comes free when others end; that of a claim or a Service does not."""
+    found = _with_next_step(
+        _why_refused(refusal), f"The API server refuses {refusal.kind} {refusal.name}: {refusal.message}"
+    )
+    return replace(found, lasting=found.lasting or refusal.kind != "Pod")
 
 
 def _why_refused(refusal: Refusal) -> Reason:
@@ -120,4 +151,4 @@ def _why_stuck(pod: Pod) -> Reason:
 def _with_next_step(reason: Reason, said: str) -> Hindrance:
     """One sentence, then the next."""
     step = NEXT_STEP.get(reason)
-    return Hindrance(reason, f"{said.rstrip('. ')}. {step}" if step else said)
+    return Hindrance(reason, f"{said.rstrip('. ')}. {step}" if step else said, reason in LASTING)

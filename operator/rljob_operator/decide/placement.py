@@ -30,7 +30,7 @@ def give_back(job: RLJob, attempt: AttemptStatus, observed: Observed, now: float
     found = hindrance(job, observed, now) or Hindrance(Reason.UNSCHEDULABLE, "")
     again = now + pause(attempt)
     said = f"{found.message} All pods were given back; the next try is at {times.to_text(again)}."
-    back = GivenBack(found.reason.value, times.to_text(now))
+    back = GivenBack(str(found.reason), times.to_text(now))
     pods = to_stop(observed.pods)
     return Decision(Goal.WAIT, found.reason, said, delete=pods, give_back=back, wake_at=again)
 
@@ -43,6 +43,11 @@ def pause(attempt: AttemptStatus) -> float:
 def refused(observed: Observed) -> bool:
     """The cluster would not have one of the pods."""
     return observed.refusal is not None and observed.refusal.kind == "Pod"
+
+
+def short_of_room(job: RLJob, observed: Observed) -> bool:
+    """A pod was refused, or the attempt before had to give its pods back."""
+    return refused(observed) or (job.attempt is not None and job.attempt.tries_in_a_row > 0)
 
 
 def _due(job: RLJob, attempt: AttemptStatus, observed: Observed) -> float | None:

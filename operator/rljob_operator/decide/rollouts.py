@@ -19,7 +19,7 @@ from ..observed import Observed, Pod
 from .backoff import pause
 from .decision import Decision, Goal, PodStart, also
 from .finish import fail
-from .placement import refused
+from .placement import short_of_room
 from .silence import waiting
 from .verdict import Verdict, failure, sentence, verdict
 
@@ -29,10 +29,10 @@ NOTHING = Decision(Goal.RUN, "")
 def rollouts(job: RLJob, observed: Observed, now: float, *, pinned: bool) -> Decision:
     """`pinned`: this pass creates the ConfigMap of the present attempt, which new servers mount.
 
-    If the cluster refused a pod then, the attempt first starts with `minReplicas` alone; the others come when they can.
+    Where room is short, the attempt first starts with `minReplicas` alone; the others come when they can.
     """
     rollout = job.spec.rollout
-    wanted = rollout.min_replicas if pinned and refused(observed) else rollout.replicas
+    wanted = rollout.min_replicas if pinned and short_of_room(job, observed) else rollout.replicas
     by_index = _by_index(observed)
     slots = [_slot(job, observed, index, by_index[index], now) for index in range(wanted)]
     fatal = next((slot for slot in slots if slot.goal is Goal.FAIL), None)
