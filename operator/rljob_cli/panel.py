@@ -14,7 +14,7 @@ from rljob_api.status import CheckpointFacts, Phase, RoleStatus, RolloutStatus, 
 from rljob_operator import times
 
 from .restarts import restart_line, resume_line
-from .words import AT_WORK, duration, shown_metrics, size
+from .words import AT_WORK, METRICS, duration, reward_trend, shown_metrics, size
 
 QUIET_SECONDS = 15.0
 """A phase without a sign of life for longer is pointed out."""
@@ -24,36 +24,49 @@ def panel(name: str, status: Status, progress: Progress | None, now: float, hint
     """`progress` is newer than the status, and knows the heartbeat; `now` in seconds since the epoch; `hint` is what
     could be done about the status's message."""
     rows = Table.grid(padding=(0, 2))
-    for label, value in _rows(status, progress, now):
+    for label, value in _rows(status, progress, now, hint):
         rows.add_row(label, Text(value))  # Text, not str: what a program said may look like markup
-    title = Text.assemble((name, "bold"), "  ", (status.phase.value, colour(status.phase)))
     bar = ProgressBar(total=max(1, status.progress.total_steps), completed=status.progress.step, width=60)
-    wrong = [Text(said, style="yellow") for said in (status.message, hint) if said]
-    return Group(title, Padding(bar, 0), rows, *wrong)  # padded, because a bar alone ends without a new line
+    return Group(
+        _headline(name, status, hint), Padding(bar, 0), rows
+    )  # padded: a bar alone ends without a new line
 
 
-def _rows(status: Status, progress: Progress | None, now: float) -> list[tuple[str, str]]:
+def _headline(name: str, status: Status, hint: str) -> Text:
+    """What is wrong and what to do, so that it is read first; where the job stands if nothing is."""
+    line = Text.assemble((name, "bold"), "  ", (status.phase.value, colour(status.phase)))
+    if wrong := "\n  ".join(said for said in (status.message, hint) if said):
+        return line.append(f"  {wrong}", "yellow")
+    step = step_line(status)
+    return line.append(f"  step {step}") if step else line
+
+
+def _rows(status: Status, progress: Progress | None, now: float, hint: str) -> list[tuple[str, str]]:
     """Label and value; what is not known yet has no row."""
-    optional = (
+    rows = (
+        ("step", step_line(status) if status.message or hint else ""),
+        ("phase", phase_line(status, progress, now)),
+        *_metric_rows(status),
+        ("checkpoint", checkpoint_line(status, now)),
+        ("trainers", role_line(status.trainer)),
         ("last restart", restart_line(status)),
         ("resumed", resume_line(status)),
         ("rollouts", rollout_line(status.rollout)),
         ("goodput", goodput_line(status)),
     )
-    return [
-        ("phase", phase_line(status, progress, now)),
-        ("step", step_line(status)),
-        *shown_metrics(status),
-        ("checkpoint", checkpoint_line(status, now)),
-        ("trainers", role_line(status.trainer)),
-        *[(label, value) for label, value in optional if value],
-    ]
+    return [(label, value) for label, value in rows if value]
+
+
+def _metric_rows(status: Status) -> list[tuple[str, str]]:
+    trend = reward_trend(status)
+    moved = {METRICS["reward"]: f" ({trend})"} if trend else {}
+    return [(label, value + moved.get(label, "")) for label, value in shown_metrics(status)]
 
 
 def phase_line(status: Status, progress: Progress | None, now: float) -> str:
-    """The trainer's phase, what it is busy with, and when it last gave a sign of life."""
+    """The trainer's phase, what it is busy with, and when it last gave a sign of life; empty while none is expected."""
     if status.phase not in AT_WORK:
-        return status.phase.value
+        return ""
     if progress is None:
         told = (status.progress.phase or status.phase.value, status.progress.detail)
         return "  ".join(part for part in told if part)
@@ -67,7 +80,7 @@ def step_line(status: Status) -> str:
     share = f" ({100 * done.step // done.total_steps} %)" if done.total_steps else ""
     remaining = done.estimated_remaining_seconds
     left = "" if not remaining else f", about {duration(remaining)} left"
-    return f"{done.display}{share}{left}"
+    return f"{done.display}{share}{left}" if done.display else ""
 
 
 def checkpoint_line(status: Status, now: float) -> str:

@@ -52,8 +52,19 @@ def news(job: RLJob, done: Pass) -> list[str]:
 
 def shown_metrics(status: Status) -> list[tuple[str, str]]:
     """Label and value, in the order of `METRICS`."""
-    values = {metric.name: metric.value for metric in status.progress.metrics}
-    return [(label, f"{float(values[key]):.4g}") for key, label in METRICS.items() if key in values]
+    values = _values(status)
+    return [(label, f"{values[key]:.4g}") for key, label in METRICS.items() if key in values]
+
+
+def reward_trend(status: Status) -> str:
+    """For example `+0.02 over 50 steps`; empty where the trainer told none."""
+    values = _values(status)
+    change, steps = values.get("reward_change"), values.get("reward_change_steps")
+    return "" if change is None or steps is None else f"{change:+.2g} over {steps:.0f} steps"
+
+
+def _values(status: Status) -> dict[str, float]:
+    return {metric.name: float(metric.value) for metric in status.progress.metrics}
 
 
 def duration(seconds: float) -> str:

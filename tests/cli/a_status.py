@@ -21,7 +21,15 @@ from rljob_api.status import (
 )
 from rljob_operator import times
 
-METRICS = {"reward": "0.61131", "val:accuracy": "0.5", "accuracy": "0.624", "kl": "NaN", "step_time": "0.7"}
+METRICS = {
+    "reward": "0.61131",
+    "reward_change": "0.0213",
+    "reward_change_steps": "23",
+    "val:accuracy": "0.5",
+    "accuracy": "0.624",
+    "kl": "NaN",
+    "step_time": "0.7",
+}
 CHECKPOINT = CheckpointFacts(
     step=20,
     time=times.to_text(NOW - 185),

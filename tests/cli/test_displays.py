@@ -97,7 +97,7 @@ def rljob(*words: str) -> Result:
 
 def test_status_is_the_panel_or_the_status_as_it_is(job: WorkDir) -> None:
     text = rljob("status", "sums").stdout
-    assert "step               24/60 (40 %), about 1 h 2 min left" in text
+    assert "sums  Training  step 24/60 (40 %), about 1 h 2 min left" in text
     assert Status.model_validate_json(rljob("status", "-o", "json").stdout) == training()
 
 

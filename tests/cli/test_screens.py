@@ -25,21 +25,20 @@ from rljob_cli.restarts import restart_line, resume_line
 from rljob_cli.words import duration, size, summary
 
 
-def screen(status: Status, progress: Progress | None = None) -> str:
-    """As a terminal of 80 columns without colours shows it, where the rest of the bar is invisible."""
-    console = Console(width=80, color_system=None)
+def screen(status: Status, progress: Progress | None = None, hint: str = "", width: int = 80) -> str:
+    """As a terminal without colours shows it, where the rest of the bar is invisible."""
+    console = Console(width=width, color_system=None)
     with console.capture() as captured:
-        console.print(panel("sums", status, progress, NOW))
+        console.print(panel("sums", status, progress, NOW, hint))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def test_the_panel_of_a_job_that_trains() -> None:
     assert screen(training(), generating()) == dedent("""\
-        sums  Training
+        sums  Training  step 24/60 (40 %), about 1 h 2 min left
         ━━━━━━━━━━━━━━━━━━━━━━━━
         phase              Generate  17 of 64 prompts
-        step               24/60 (40 %), about 1 h 2 min left
-        reward             0.6113
+        reward             0.6113 (+0.021 over 23 steps)
         held-out accuracy  0.624
         KL                 nan
         checkpoint         step 20, 3 min 5 s ago, 3.0 MiB, verified, RNG and optimizer
@@ -64,13 +63,19 @@ def test_the_panel_of_a_job_that_failed_says_why_and_no_more() -> None:
         update={"phase": Phase.FAILED, "message": "rank 1 was ended by SIGKILL", "attempt": None}
     )
     assert screen(failed) == dedent("""\
-        sums  Failed
-        phase       Failed
-        step
+        sums  Failed  rank 1 was ended by SIGKILL
         checkpoint  none yet
         trainers    0/0 ready
-        rollouts    0/0 ready
-        rank 1 was ended by SIGKILL""")
+        rollouts    0/0 ready""")
+
+
+@pytest.mark.parametrize("width", [80, 24])
+def test_what_is_wrong_and_what_to_do_stand_directly_behind_name_and_phase(width: int) -> None:
+    pending = training(phase=Phase.PENDING, message="2 of 4 pods cannot be scheduled")
+    first, _, rest = screen(pending, hint="Fewer nodes: trainer.numNodes 3", width=width).partition("━")
+    said = "sums Pending 2 of 4 pods cannot be scheduled Fewer nodes: trainer.numNodes 3"
+    assert " ".join(first.split()) == said
+    assert "24/60 (40 %)" in " ".join(rest.split()), "where it stands is in a row then"
 
 
 def test_the_plain_line_has_the_same_in_short() -> None:
@@ -84,7 +89,7 @@ def test_a_phase_without_a_sign_of_life_is_pointed_out() -> None:
     assert phase_line(training(), generating(15), NOW) == "Generate  17 of 64 prompts"
     assert phase_line(training(), generating(75), NOW).endswith("no sign of life for 1 min 15 s")
     over = training(phase=Phase.COMPLETE)
-    assert phase_line(over, generating(75), NOW) == "Complete", "nobody is expected to give one"
+    assert phase_line(over, generating(75), NOW) == "", "nobody is expected to give one"
 
 
 def test_a_checkpoint_that_was_not_verified_is_called_so() -> None:

@@ -27,6 +27,7 @@ from rljob_trainer.errors import Mistake
 from rljob_trainer.ledger import Ledger
 from rljob_trainer.metrics import BoardCollector
 from rljob_trainer.stall.pulse import Pulse
+from rljob_trainer.trend import Trend
 
 if TYPE_CHECKING:  # it imports torch, for which a conversion that is found would wait seconds
     from rljob_trainer.checkpoint.resume import ResumePlan
@@ -49,6 +50,7 @@ class ProgressBoard:
         self._inside = 0.0
         self._seconds: dict[TrainPhase, float] = {}
         self._steps: deque[float] = deque(maxlen=STEP_WINDOW)
+        self._trend = Trend()
         self._broken: Callable[[], list[BrokenReplica]] = list
         self._now = Progress(
             attempt=run.attempt,
@@ -162,7 +164,8 @@ class ProgressBoard:
             self._steps.append(metrics["step_seconds"])
             left = (self._now.total_steps - step) * median(self._steps)
             self._ledger.finish_step(step, self._clock())
-            self._set(step=step, metrics=self._now.metrics | metrics, estimated_remaining_seconds=left)
+            told = self._now.metrics | metrics | self._trend.add(step, metrics.get("reward"))
+            self._set(step=step, metrics=told, estimated_remaining_seconds=left)
 
     def update(self, metrics: dict[str, float]) -> None:
         """Metrics that do not come with every step; they stay until they come again."""
