@@ -79,6 +79,7 @@ def ask_logprobs(spec: JobSpec, model: Path, batch: Batch) -> tuple[Tensor, dict
     from rljob_trainer.backend.megatron.backend import MegatronBackend
 
     backend = MegatronBackend(spec, model, converted(model), reference=False)
+    assert torch.are_deterministic_algorithms_enabled()
     return backend.logprobs(batch), dict(backend.weights())
 
 
