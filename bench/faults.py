@@ -50,7 +50,7 @@ def measure(scratch: Path) -> Result:
 
 def prepare() -> None:
     """A process that plays schedules."""
-    logging.disable(logging.CRITICAL)
+    logging.disable(logging.WARNING)
     virtual_time.go_by(pytest.MonkeyPatch())
 
 

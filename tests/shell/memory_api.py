@@ -1,6 +1,7 @@
 """An API server in memory: as much of one as the operator uses. `test_contract.py` holds it to the real one.
 
-Objects live in collections by path; each change gets the next revision and is kept for watches.
+Objects live in collections by path; each change gets the next revision and is kept for watches. What is kept is never
+changed, so versions share what they have in common; whoever asks gets a copy.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ KINDS = {
     "leases": "Lease",
     "events": "Event",
 }
+OVER = ("Succeeded", "Failed")
 MARKED = {"rljobs"}
 """Their generation rises with their spec."""
 
@@ -57,6 +59,8 @@ class MemoryApi:
     changes: list[Change] = field(default_factory=list)
     compacted: int = 0
     """Watches from before this revision are refused."""
+    quota: int = 1_000
+    """Pods that a namespace may have, beside those that ended."""
     on_change: list[Callable[[Change], None]] = field(default_factory=list)
     _objects: dict[str, dict[tuple[str, str], Manifest]] = field(default_factory=dict)
     _uids: Iterator[int] = field(default_factory=itertools.count)
@@ -147,6 +151,8 @@ class MemoryApi:
     def _create(self, place: Place, body: Manifest) -> Answer:
         if (place.namespace, place.name) in self._collection(place.plural):
             return _refusal(409, "AlreadyExists")
+        if place.plural == "pods" and self._live_pods(place.namespace) >= self.quota:
+            return _refusal(403, "Forbidden", f'pods "{place.name}" is forbidden: exceeded quota: few')
         new = copied(body)
         new.setdefault("kind", KINDS[place.plural])
         if place.plural == "rljobs":
@@ -162,32 +168,34 @@ class MemoryApi:
             new["metadata"]["generation"] = 1
         return self._keep(place, "ADDED", new, 201)
 
+    def _live_pods(self, namespace: str) -> int:
+        pods = self._collection("pods").items()
+        return sum(where == namespace and one["status"]["phase"] not in OVER for (where, _), one in pods)
+
     def _put(self, place: Place, old: Manifest, body: Manifest) -> Answer:
-        said = body["metadata"].get("resourceVersion", "")
-        if said and said != old["metadata"]["resourceVersion"]:
+        version = body["metadata"].get("resourceVersion", "")
+        if version and version != old["metadata"]["resourceVersion"]:
             return _refusal(409, "Conflict")
-        new = copied(old)
         if place.sub == "status":
-            new["status"] = copied(body.get("status", {}))
-        else:
-            new |= {key: copied(value) for key, value in body.items() if key not in ("metadata", "status")}
-        return self._store(place, old, new)
+            return self._store(place, old, {**old, "status": copied(body.get("status", {}))})
+        said = {key: copied(value) for key, value in body.items() if key not in ("metadata", "status")}
+        return self._store(place, old, old | said)
 
     def _store(self, place: Place, old: Manifest, new: Manifest) -> Answer:
         """Nothing happens when nothing changed."""
         if new == old:
             return Answer(200, copied(old))
         if place.plural in MARKED and new.get("spec") != old.get("spec"):
-            new["metadata"]["generation"] += 1
+            generation = old["metadata"]["generation"] + 1
+            new = {**new, "metadata": {**new["metadata"], "generation": generation}}
         return self._keep(place, "MODIFIED", new, 200)
 
     def _bind(self, place: Place, body: Manifest) -> Answer:
         def bind(old: Manifest) -> Answer:
             if old["spec"].get("nodeName"):
                 return _refusal(409, "Conflict")
-            new = copied(old)
-            new["spec"]["nodeName"] = body["target"]["name"]
-            self._store(place, old, new)
+            placed = {**old["spec"], "nodeName": body["target"]["name"]}
+            self._store(place, old, {**old, "spec": placed})
             return Answer(201, {"kind": "Status", "status": "Success"})
 
         return self._found(place, bind)
@@ -201,29 +209,32 @@ class MemoryApi:
             if old["metadata"]["deletionGracePeriodSeconds"] > 0:
                 return Answer(200, copied(old))
         del self._collection(place.plural)[place.namespace, place.name]
-        self._changed(place, "DELETED", copied(old))
-        return Answer(200, copied(old))
+        last = self._numbered(old)
+        self._tell(place, "DELETED", last)
+        return Answer(200, copied(last))
 
     def _going(self, place: Place, pod: Manifest, options: Manifest) -> Manifest:
         """The pod, asked to go: at once if it has no node, has ended, or that is what is asked for."""
-        over = pod["status"].get("phase") in ("Succeeded", "Failed")
+        over = pod["status"].get("phase") in OVER
         at_once = over or not pod["spec"].get("nodeName") or options.get("gracePeriodSeconds") == 0
-        new = copied(pod)
-        new["metadata"].setdefault("deletionTimestamp", self.clock())
-        new["metadata"].setdefault("deletionGracePeriodSeconds", pod["spec"]["terminationGracePeriodSeconds"])
+        grace = pod["spec"]["terminationGracePeriodSeconds"]
+        asked = {"deletionTimestamp": self.clock(), "deletionGracePeriodSeconds": grace} | pod["metadata"]
         if at_once:
-            new["metadata"]["deletionGracePeriodSeconds"] = 0
-        self._store(place, pod, new)
+            asked["deletionGracePeriodSeconds"] = 0
+        self._store(place, pod, {**pod, "metadata": asked})
         return self._collection(place.plural)[place.namespace, place.name]
 
     def _keep(self, place: Place, kind: str, new: Manifest, code: int) -> Answer:
+        new = self._numbered(new)
         self._collection(place.plural)[place.namespace, place.name] = new
-        self._changed(place, kind, new)
+        self._tell(place, kind, new)
         return Answer(code, copied(new))
 
-    def _changed(self, place: Place, kind: str, new: Manifest) -> None:
-        new["metadata"]["resourceVersion"] = str(self.revision + 1)
-        change = Change(self.revision + 1, place.plural, kind, copied(new))
+    def _numbered(self, new: Manifest) -> Manifest:
+        return {**new, "metadata": {**new["metadata"], "resourceVersion": str(self.revision + 1)}}
+
+    def _tell(self, place: Place, kind: str, new: Manifest) -> None:
+        change = Change(self.revision + 1, place.plural, kind, new)
         self.changes.append(change)
         for hear in self.on_change:
             hear(change)
@@ -249,15 +260,14 @@ def _place(path: str) -> Place:
     return Place(found["plural"], found["namespace"] or "", found["name"] or "", found["sub"] or "")
 
 
-def _refusal(code: int, reason: str) -> Answer:
-    return Answer(
-        code, {"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": reason}
-    )
+def _refusal(code: int, reason: str, message: str = "") -> Answer:
+    told = {"kind": "Status", "status": "Failure", "code": code, "reason": reason}
+    return Answer(code, told | {"message": message or reason})
 
 
 def _merged(old: Manifest, patch: Manifest) -> Manifest:
     """JSON merge patch."""
-    new: Manifest = copied(old)
+    new: Manifest = dict(old)
     for key, value in patch.items():
         if value is None:
             new.pop(key, None)

@@ -7,7 +7,7 @@ import functools
 import json
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
 
 from kube.api import Answer, Manifest
@@ -35,12 +35,20 @@ class Faults:
     """An event comes twice."""
     dice: random.Random = field(default_factory=lambda: random.Random(0))
 
+    def end(self) -> None:
+        """All goes well from now on."""
+        for chance in CHANCES:
+            setattr(self, chance, 0.0)
+
     def happens(self, chance: float) -> bool:
         return self.dice.random() < chance
 
     async def dawdle(self) -> None:
         if self.happens(self.slow):
             await asyncio.sleep(self.dice.uniform(0, 2))
+
+
+CHANCES = [known.name for known in fields(Faults) if known.type == "float"]
 
 
 class MemoryClient(Client):

@@ -11,6 +11,7 @@ from builders import manifest
 from kube.api import Answer, Api, Manifest
 from rljob_operator.cluster.client import Client, configuration
 from rljob_operator.cluster.resources import JOBS, PODS
+from waiting import until
 
 from .memory_api import MemoryApi
 from .memory_client import Faults, MemoryClient
@@ -53,6 +54,20 @@ class Room:
         made = self.api.post(JOBS.path(self.namespace), manifest() | {"metadata": {"name": "j"}})
         assert made.code == 201, made.message
         return made.body
+
+    def close(self) -> None:
+        """A quota: no pod more."""
+        if isinstance(self.api, MemoryApi):
+            self.api.quota = 0
+            return
+        none = {"hard": {"pods": "0"}}
+        quotas = f"/api/v1/namespaces/{self.namespace}/resourcequotas"
+        self.api.post(quotas, {"metadata": {"name": "few"}, "spec": none})
+        counted = {"status": {**none, "used": {"pods": "0"}}}  # what the quota's controller would write
+        assert self.api.merge(f"{quotas}/few/status", counted).code == 200
+        probe = {"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "m", "image": "i"}]}}
+        tried = f"{PODS.path(self.namespace)}?dryRun=All"
+        until(lambda: self.api.post(tried, probe).code == 403, lambda: "the quota holds")
 
     def delete(self, path: str, **options: object) -> Answer:
         return self.api.send("DELETE", path, {"apiVersion": "v1", "kind": "DeleteOptions", **options})

@@ -33,6 +33,17 @@ def test_what_is_not_there_is_not_found(room: Room) -> None:
     assert said(room.api.get(path)) == said(room.delete(path)) == (404, "NotFound")
 
 
+def test_a_quota_forbids_a_pod_and_says_so_and_nothing_else(room: Room) -> None:
+    room.close()
+    refused = room.api.post(
+        PODS.path(room.namespace),
+        {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "m", "image": "i"}]}},
+    )
+    assert said(refused) == (403, "Forbidden")
+    assert 'pods "p" is forbidden: exceeded quota: few' in refused.message
+    assert room.job()["metadata"]["name"] == "j"
+
+
 def test_a_delete_of_a_placed_pod_is_a_request(room: Room) -> None:
     pod = room.pod()
     path = PODS.path(room.namespace, "p")

@@ -1,23 +1,28 @@
-"""Bugs that we plant in our own code, one at a time: faults or crashes must bring each to light."""
+"""Bugs that we plant in our own code, one at a time: faults or crashes must bring each to light, by its name."""
 
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from invariants import BrokenError, Invariant
 from rljob_api.status import Status
-from rljob_operator import queue, run_cluster
+from rljob_operator import decide, names, queue, run_cluster
 from rljob_operator.cluster import kubernetes, objects, writer
 from rljob_operator.cluster.client import ApiError
+from rljob_operator.observed import PodPhase
 from rljob_operator.reconcile import reconcile
+from rljob_operator.render import storage
+from rljob_operator.render.owner import child
 
 from . import virtual_time
-from .test_crashes import Scenario, played, remains, rollout_fails, runs
-from .test_faults import refused_suspension, schedule
+from .test_crashes import NEVER, Scenario, ends_alike, played, rollout_fails, runs
+from .test_faults import Trouble, refused_beginning, refused_suspension, schedule, unheard_eviction
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
@@ -100,14 +105,27 @@ def the_same_attempt_begins_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(gang, "next_attempt", same)
 
 
-def a_gang_starts_beside_the_old_one(patch: pytest.MonkeyPatch) -> None:
-    original = gang._start
+def a_gang_starts_beside_one_that_is_leaving(patch: pytest.MonkeyPatch) -> None:
+    """A pod that was told to go counts as gone: it saves for a while."""
+    original = gang.gang
 
-    def start(job: Any, *more: Any) -> Any:
-        *known, stale = more
-        return original(job, *known, tuple(replace(pod, phase="Failed") for pod in stale))
+    def hasty(job: Any, observed: Any, now: float) -> Any:
+        gone = {"phase": PodPhase.FAILED, "exit_code": 143, "finished_at": now}
+        pods = (replace(pod, **gone) if pod.terminating else pod for pod in observed.pods)
+        return original(job, replace(observed, pods=tuple(pods)), now)
 
-    patch.setattr(gang, "_start", start)
+    patch.setattr(decide, "gang", hasty)
+
+
+def a_pod_gets_a_new_name_each_time(patch: pytest.MonkeyPatch) -> None:
+    """As `generateName` gives one: whoever does not hear of its pod makes another."""
+    original, numbers = names.trainer_pod, itertools.count()
+    patch.setattr(names, "trainer_pod", lambda *which: f"{original(*which)}-{next(numbers)}")
+
+
+def a_claim_belongs_to_the_job_like_everything_else(patch: pytest.MonkeyPatch) -> None:
+    """The garbage collector takes it when the job is deleted."""
+    patch.setattr(storage, "retained", child)
 
 
 def a_status_that_was_refused_counts_as_written(patch: pytest.MonkeyPatch) -> None:
@@ -153,46 +171,54 @@ async def faults(seed: int) -> None:
     await schedule(seed, refused=0.3, cut=0.2)
 
 
-def crashes(scenario: Scenario) -> Callable[[int], Coroutine[Any, Any, None]]:
+def crashes(scenario: Scenario) -> Trouble:
     """The operator dies after one of its writes; the end must be the same."""
 
     async def crash(point: int) -> None:
-        undisturbed, _ = await played(scenario, 10_000)
-        world, _ = await played(scenario, point)
-        assert remains(world) == remains(undisturbed)
+        undisturbed, _ = await played(scenario, NEVER)
+        await ends_alike(scenario, undisturbed, point)
 
     return crash
 
 
-PLANTS: list[tuple[Plant, Callable[[int], Coroutine[Any, Any, None]]]] = [
-    (a_relist_forgets_deletions, faults),
-    (a_failed_pass_is_not_tried_again, faults),
-    (a_change_during_a_pass_is_lost, faults),
-    (a_delete_that_was_refused_counts_as_done, refused_suspension),
-    (the_config_map_comes_before_the_pods, crashes(runs)),
-    (pods_come_before_the_attempt_is_in_the_status, faults),
-    (the_same_attempt_begins_again, faults),
-    (a_gang_starts_beside_the_old_one, faults),
-    (a_status_that_was_refused_counts_as_written, faults),
-    (a_pod_is_deleted_before_its_end_is_counted, crashes(rollout_fails)),
+PLANTS: list[tuple[Plant, Trouble, Invariant]] = [
+    (a_relist_forgets_deletions, unheard_eviction, Invariant.NO_JOB_IS_LOST),
+    (a_failed_pass_is_not_tried_again, faults, Invariant.NO_JOB_IS_LOST),
+    (a_change_during_a_pass_is_lost, faults, Invariant.NO_JOB_IS_LOST),
+    (a_delete_that_was_refused_counts_as_done, refused_suspension, Invariant.NOTHING_IS_LEFT),
+    (the_config_map_comes_before_the_pods, crashes(runs), Invariant.SAME_END),
+    (pods_come_before_the_attempt_is_in_the_status, faults, Invariant.ATTEMPTS_ARE_WRITTEN_FIRST),
+    (the_same_attempt_begins_again, faults, Invariant.NO_JOB_IS_LOST),
+    (a_gang_starts_beside_one_that_is_leaving, unheard_eviction, Invariant.ONE_ATTEMPT_TRAINS),
+    (a_pod_gets_a_new_name_each_time, faults, Invariant.ONE_LIVE_POD),
+    (a_claim_belongs_to_the_job_like_everything_else, faults, Invariant.CHECKPOINTS_STAY),
+    (a_status_that_was_refused_counts_as_written, refused_beginning, Invariant.ATTEMPTS_ARE_WRITTEN_FIRST),
+    (a_pod_is_deleted_before_its_end_is_counted, crashes(rollout_fails), Invariant.SAME_END),
 ]
 
 
-@pytest.mark.parametrize(("plant", "trial"), PLANTS, ids=lambda one: one.__name__)
-def test_a_planted_bug_comes_to_light_and_without_it_the_same_trial_goes_well(
-    plant: Plant, trial: Callable[[int], Coroutine[Any, Any, None]]
+@pytest.mark.parametrize(
+    ("plant", "trial", "invariant"), PLANTS, ids=lambda one: getattr(one, "__name__", "")
+)
+def test_a_planted_bug_breaks_its_invariant_and_without_it_the_same_trial_goes_well(
+    plant: Plant, trial: Trouble, invariant: Invariant
 ) -> None:
-    """Without the control a trial that always fails would catch every bug."""
+    """Without the control a trial that always fails would catch every bug; and a plant that raises is none."""
+    broken: set[Invariant] = set()
     with pytest.MonkeyPatch.context() as patch:
         plant(patch)
-        found = next((number for number in range(1, TRIALS) if shows(trial(number))), None)
-    assert found is not None, f"no trial before {TRIALS} shows it"
-    virtual_time.run(trial(found))
+        for number in range(1, TRIALS):
+            broken |= what_breaks(trial(number))
+            if invariant in broken:
+                break
+    assert invariant in broken, f"before trial {TRIALS} only {broken}"
+    assert Invariant.KNOWN_ERRORS not in broken
+    assert what_breaks(trial(number)) == set()
 
 
-def shows(trial: Coroutine[Any, Any, None]) -> bool:
+def what_breaks(trial: Coroutine[Any, Any, None]) -> set[Invariant]:
     try:
         virtual_time.run(trial)
-    except AssertionError:
-        return True
-    return False
+    except BrokenError as broken:
+        return broken.invariants
+    return set()

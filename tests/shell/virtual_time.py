@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from invariants import BrokenError, Invariant, Violation
 from rljob_operator import leader, queue, run_cluster
 from rljob_operator.cluster import event_posts, kubernetes
 
@@ -23,7 +24,7 @@ ROUNDS_AT_ONCE = 1_000
 class _Selector(selectors.DefaultSelector):
     """Never waits; tells how long it would have.
 
-    Raises `AssertionError` when time does not go on: nothing will happen any more, or work goes round in circles.
+    Raises `BrokenError` when work goes round in circles, `AssertionError` when nothing will happen any more.
     """
 
     def __init__(self) -> None:
@@ -37,7 +38,7 @@ class _Selector(selectors.DefaultSelector):
         self.waited += max(0.0, timeout)
         if self._at_once > ROUNDS_AT_ONCE:
             self._at_once = 0
-            raise AssertionError(f"{ROUNDS_AT_ONCE} rounds of the loop, and no time has passed")
+            raise BrokenError([Violation(Invariant.PASSES_END, f"{ROUNDS_AT_ONCE} rounds of the loop")])
         return super().select(0)
 
 
