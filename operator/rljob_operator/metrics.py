@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
-API_REQUESTS = Counter("rljob_operator_api_requests", "Requests to the API server.", ["verb"])
+API_REQUESTS = Counter(
+    "rljob_operator_api_requests", "Requests to the API server; verbs as in its own metrics.", ["verb"]
+)
 API_REFUSALS = Counter("rljob_operator_api_refusals", "Objects that the API server refused.", ["reason"])
 WATCH_RESTARTS = Counter("rljob_operator_watch_restarts", "Watches that began anew.", ["resource", "cause"])
-QUEUE_DEPTH = Gauge("rljob_operator_queue_depth", "Jobs that wait for a worker.")
+QUEUE_DEPTH = Gauge("rljob_operator_queue_depth", "Jobs that wait for a worker of the leader.")
 QUEUE_SECONDS = Histogram("rljob_operator_queue_seconds", "Time from a change to the start of a pass.")
 RECONCILE_SECONDS = Histogram("rljob_operator_reconcile_seconds", "Duration of a pass over one job.")
 RECONCILE_ERRORS = Counter(

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 
-from .metrics import QUEUE_DEPTH, QUEUE_SECONDS
+from .metrics import QUEUE_SECONDS
 
 Key = tuple[str, str]
 """Namespace and name of a job."""
@@ -26,6 +26,10 @@ class Queue:
         self._timers: dict[Key, tuple[float, asyncio.TimerHandle]] = {}
         self._failures: dict[Key, int] = {}
         self._arrived = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Jobs that wait for a worker."""
+        return len(self._waiting)
 
     def add(self, key: Key) -> None:
         """A pass is needed as soon as can be. A change during a pass leads to one more."""
@@ -52,7 +56,6 @@ class Queue:
             self._arrived.clear()
             await self._arrived.wait()
         key = self._waiting.popleft()
-        QUEUE_DEPTH.set(len(self._waiting))
         QUEUE_SECONDS.observe(time.monotonic() - self._since.pop(key))
         self._at_work.add(key)
         return key
@@ -83,7 +86,6 @@ class Queue:
 
     def _line_up(self, key: Key) -> None:
         self._waiting.append(key)
-        QUEUE_DEPTH.set(len(self._waiting))
         self._arrived.set()
 
     def _due(self, key: Key) -> None:

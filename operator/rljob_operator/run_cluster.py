@@ -36,7 +36,7 @@ from .happenings import happenings
 from .jobs import Jobs, Stored
 from .leader import Leader, NotLeadingError
 from .logs import about
-from .metrics import RECONCILE_ERRORS, RECONCILE_SECONDS
+from .metrics import QUEUE_DEPTH, RECONCILE_ERRORS, RECONCILE_SECONDS
 from .queue import Key, Queue
 from .reconcile import Pass, reconcile
 from .refusal import newly_refused, refused
@@ -69,7 +69,7 @@ class Term:
         self._client = client
         self._leader = leader
         self._settings = settings
-        self._queue = Queue()
+        self.queue = Queue()
         self._children = Children(self._changed)
         self._told = Answers()
         self._event_reading = EventReading(client, self._changed)
@@ -83,7 +83,7 @@ class Term:
             self._told,
             throttle,
             events=self._event_reading,
-            again_at=self._queue.add_at,
+            again_at=self.queue.add_at,
         )
         self._watches = [Watch(client, scope, sink) for scope, sink in self._scopes()]
 
@@ -104,7 +104,7 @@ class Term:
         for watch in self._watches:
             await watch.synced.wait()
         while True:
-            key = await self._queue.get()
+            key = await self.queue.get()
             with about(key, self.jobs.get(key)):
                 await self._safe_pass(key)
 
@@ -113,22 +113,22 @@ class Term:
             with RECONCILE_SECONDS.time():
                 await self._pass(key)
         except NotLeadingError:
-            self._queue.failed(key, at_least=1.0)
+            self.queue.failed(key, at_least=1.0)
         except ApiError as error:
             RECONCILE_ERRORS.labels(error.reason or str(error.code)).inc()
             log.info("the pass is tried again: %s", error)
-            self._queue.failed(key, at_least=error.retry_after or 0.0)
+            self.queue.failed(key, at_least=error.retry_after or 0.0)
         except Exception as error:
             RECONCILE_ERRORS.labels(type(error).__name__).inc()
             log.exception("the pass failed and is tried again")
-            self._queue.failed(key)
+            self.queue.failed(key)
 
     async def _pass(self, key: Key) -> None:
         stored = self.jobs.get(key)
         if stored is None:
             self._forget(key)
         if stored is None or stored.deleting:  # its children go with it
-            self._queue.done(key)
+            self.queue.done(key)
         else:
             await self._pass_over(key, stored)
 
@@ -137,10 +137,10 @@ class Term:
             job = stored.parse()
         except ValidationError as error:
             await self._refuse(key, stored, error)
-            self._queue.done(key)
+            self.queue.done(key)
             return
         if not job.spec.is_ours:
-            self._queue.done(key)
+            self.queue.done(key)
             return
         done = await reconcile(job, self._cluster, self._settings, time.time())
         self._tell(key, stored, job.status, done.status)
@@ -149,14 +149,14 @@ class Term:
     def _plan(self, key: Key, job: RLJob, done: Pass) -> None:
         """When to look again."""
         if done.decision.wake_at is not None:
-            self._queue.add_at(key, done.decision.wake_at)
+            self.queue.add_at(key, done.decision.wake_at)
         if done.decision.begin is not None:
-            self._queue.add(key)
+            self.queue.add(key)
             self._children.pods.forget(key, before_attempt=done.decision.begin.number)
         if done.observed.refusal is not None:
-            self._queue.failed(key, at_least=1.0)
+            self.queue.failed(key, at_least=1.0)
         else:
-            self._queue.done(key)
+            self.queue.done(key)
 
     async def _refuse(self, key: Key, stored: Stored, error: ValidationError) -> None:
         """The API server's own rules let it through, ours do not: the job says so, and what runs of it goes on."""
@@ -174,18 +174,18 @@ class Term:
         self._events.put(key, stored, happenings(before, after))
 
     def _forget(self, key: Key) -> None:
-        self._queue.forget(key)
+        self.queue.forget(key)
         self._cluster.forget(key)
 
     def _changed(self, key: Key) -> None:
-        self._queue.add(key)
+        self.queue.add(key)
 
     def _heard(self, key: Key, news: News) -> None:
         """Of rank 0. That a training is further on is worth a pass only as often as it is worth a write."""
         if news is News.TURN:
-            self._queue.add(key)
+            self.queue.add(key)
         else:
-            self._queue.add_at(key, time.time() + self._settings.progress_period_seconds)
+            self.queue.add_at(key, time.time() + self._settings.progress_period_seconds)
 
     def _job_told(self, kind: str | None, manifest: Manifest) -> None:
         metadata = manifest["metadata"]
@@ -236,11 +236,16 @@ class Operator:
         self._settings = settings
         self._source = source
         self._term: Term | None = None
+        QUEUE_DEPTH.set_function(self.waiting)
 
     @property
     def jobs(self) -> Jobs | None:
         """None while another operator leads."""
         return self._term.jobs if self._term else None
+
+    def waiting(self) -> int:
+        """Jobs that wait for a worker: none while another operator leads."""
+        return len(self._term.queue) if self._term else 0
 
     async def run(self) -> NoReturn:
         """Term after term, until cancelled; then the lease is given back."""

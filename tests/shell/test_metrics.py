@@ -1,0 +1,51 @@
+"""What the operator tells Prometheus of itself is true."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from prometheus_client import REGISTRY
+
+from rljob_operator.cluster.client import verb
+from rljob_operator.cluster.resources import JOBS, LEASES, PODS
+
+from . import virtual_time
+from .world import World, until
+
+LEASE = LEASES.path("default", "lease")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", PODS.path(), "LIST"),
+        ("GET", PODS.path("a"), "LIST"),
+        ("GET", JOBS.path(), "LIST"),
+        ("GET", JOBS.path("namespaces"), "LIST"),
+        ("GET", PODS.path("a", "b"), "GET"),
+        ("GET", LEASES.path("a", "b"), "GET"),
+        ("POST", PODS.path("a"), "POST"),
+        ("PUT", JOBS.path("a", "b", "status"), "PUT"),
+    ],
+)
+def test_a_list_is_told_from_a_get(method: str, path: str, expected: str) -> None:
+    assert verb(method, path) == expected
+
+
+async def depth_after_losing_the_lease() -> float | None:
+    """Once the deadline of a job, which the operator was to be woken for, has passed too."""
+    world = World()
+    world.start_operator()
+    async with world.alive():
+        world.submit(activeDeadlineSeconds=30)
+        assert await until(lambda: len(world.running()) == 2)
+        for number in range(20):
+            world.api.merge(LEASE, {"spec": {"holderIdentity": "another", "renewTime": str(number)}})
+            await asyncio.sleep(5)
+        return REGISTRY.get_sample_value("rljob_operator_queue_depth")
+
+
+@pytest.mark.usefixtures("virtual_time")
+def test_who_does_not_lead_has_no_jobs_that_wait() -> None:
+    assert virtual_time.run(depth_after_losing_the_lease()) == 0.0
