@@ -20,6 +20,8 @@ from .told import read_progress
 
 TIMEOUT_SECONDS = 3.0
 AT_A_TIME = 32
+POLLS_PER_SECOND = 200.0
+"""Of all jobs together, which takes a tenth of a core: of more than a thousand each is asked less often."""
 LONGEST_ANSWER = 2**20
 """Bytes: room for what 4096 servers that were given up on are told with, and no way to fill our memory."""
 
@@ -39,30 +41,34 @@ class News(Enum):
 
 
 class Answers:
-    """The newest answer of each job, by UID."""
+    """The newest answer of each job, and the job's UID: a namesake that follows it has told nothing yet."""
 
     def __init__(self) -> None:
-        self._newest: dict[str, Progress] = {}
+        self._newest: dict[Key, tuple[str, Progress]] = {}
         self.since = time.time()
         """When listening began."""
 
-    def get(self, uid: str) -> Progress | None:
-        return self._newest.get(uid)
+    def get(self, key: Key, uid: str) -> Progress | None:
+        told_by, progress = self._newest.get(key, ("", None))
+        return progress if told_by == uid else None
 
-    def put(self, uid: str, progress: Progress) -> News:
-        before, self._newest[uid] = self._newest.get(uid), progress
+    def put(self, key: Key, uid: str, progress: Progress) -> News:
+        before, self._newest[key] = self.get(key, uid), (uid, progress)
         if before is None or _turn(before) != _turn(progress):
             return News.TURN
         same = before == progress.model_copy(update={"heartbeat": before.heartbeat})
         return News.NONE if same else News.ADVANCE
 
-    def keep(self, uids: set[str]) -> None:
-        """Forget all other jobs."""
-        self._newest = {uid: told for uid, told in self._newest.items() if uid in uids}
+    def forget(self, key: Key) -> None:
+        """The job is gone. An answer that was under way is news of a job that nobody knows: it leads here again."""
+        self._newest.pop(key, None)
 
 
 class Polling:
-    """`leaders` says whom to ask; `heard` is called with each job that told something new."""
+    """`leaders` says whom to ask; `heard` is called with each job that told something new.
+
+    `period_seconds` lie between two questions to a job, or more if there are many.
+    """
 
     def __init__(
         self,
@@ -86,10 +92,17 @@ class Polling:
             auto_decompress=False,  # a short answer may come to gigabytes
         ) as session:
             while True:
-                leaders = list(self._leaders())
-                await asyncio.gather(
-                    asyncio.sleep(self._period), *(self._ask(session, one) for one in leaders)
-                )
+                await self._round(session, list(self._leaders()))
+
+    async def _round(self, session: aiohttp.ClientSession, leaders: list[Leader]) -> None:
+        """Each once, evenly over the period: a burst would let everything else wait."""
+        period = max(self._period, len(leaders) / POLLS_PER_SECOND)
+        async with asyncio.TaskGroup() as asking:
+            for leader in leaders:
+                asking.create_task(self._ask(session, leader))
+                await asyncio.sleep(period / len(leaders))
+        if not leaders:
+            await asyncio.sleep(period)
 
     async def _ask(self, session: aiohttp.ClientSession, leader: Leader) -> None:
         key, uid, address = leader
@@ -102,7 +115,7 @@ class Polling:
             except (aiohttp.ClientError, TimeoutError):
                 return  # not there yet, or busy: its probes tell which
         progress = read_progress(answer)
-        if progress is not None and (news := self._told.put(uid, progress)) is not News.NONE:
+        if progress is not None and (news := self._told.put(key, uid, progress)) is not News.NONE:
             self._heard(key, news)
 
 
