@@ -96,13 +96,15 @@ async def heard_of(answer: Answer) -> tuple[Progress | None, list[str]]:
             loop.call_soon_threadsafe(asked.set)
         answer(request)
 
-    leader = (("default", "demo"), "uid", ADDRESS)
-    polling = asyncio.create_task(Polling(answers, lambda: [leader], lambda *_: None, 0.1).run())
+    key = ("default", "demo")
+    polling = asyncio.create_task(
+        Polling(answers, lambda: [(key, "uid", ADDRESS)], lambda *_: None, 0.1).run()
+    )
     with rank_0(noting):
         await asyncio.wait_for(asked.wait(), 60)
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
-    return answers.get("uid"), paths
+    return answers.get(key, "uid"), paths
 
 
 TOLD = a_progress(step=3)

@@ -55,6 +55,16 @@ class Pods(Objects[PodFacts | None]):
             if known.facts is not None and known.facts.pod.attempt == attempt and _is(known, job):
                 yield replace(known.facts.pod, terminating=True)
 
+    def stays(self, key: Key, pod: Pod) -> bool:
+        """It is there, and we have not asked it to go."""
+        known = self.of(key).get(pod.name)
+        return known is not None and known.uid == pod.uid and pod.uid not in self.asked_to_go
+
+    def was_asked_to_go(self, key: Key, pod: Pod) -> None:
+        """By us. If the watch has told of its end meanwhile, there is nothing left to remember."""
+        if self.stays(key, pod):
+            self.asked_to_go.add(pod.uid)
+
     def leader_address(self, job: Key, uid: str) -> str:
         """Where the job's rank 0 serves; empty if it does not run."""
         for known in self.of(job).values():
