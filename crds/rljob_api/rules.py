@@ -266,6 +266,16 @@ RULES: list[Rule] = [
         "double(self.algorithm.sampling.topP) > 0.0",
     ),
     Rule(
+        "top-p-needs-dtensor",
+        "algorithm.sampling.topP",
+        "below 1 it needs the whole vocabulary on one rank, which the megatron backend has not: set it to 1.0, or "
+        "`backend: dtensor`.",
+        lambda spec: (
+            float(spec.algorithm.sampling.top_p) == 1 or spec.chosen_backend is not BackendName.MEGATRON
+        ),
+        f"double(self.algorithm.sampling.topP) == 1.0 || !{_CEL_MEGATRON}",
+    ),
+    Rule(
         "warm-up-ends",
         "algorithm.grpo.maxSteps",
         "it must be above scheduler.warmupSteps, or the learning rate never reaches its peak.",

@@ -129,6 +129,16 @@ CASES: dict[str, Case] = {
         bad=[spec(algorithm={"sampling": {"topP": "0"}})],
         good=[spec(algorithm={"sampling": {"topP": "0.5"}})],
     ),
+    "top-p-needs-dtensor": Case(
+        bad=[
+            spec(backend="megatron", algorithm={"sampling": {"topP": "0.5"}}),
+            spec(megatron={}, algorithm={"sampling": {"topP": "0.99"}}),
+        ],
+        good=[
+            spec(megatron={}, algorithm={"sampling": {"topP": "1.00"}}),
+            spec(megatron={"enabled": False}, algorithm={"sampling": {"topP": "0.5"}}),
+        ],
+    ),
     "warm-up-ends": Case(
         bad=[
             spec(algorithm={"grpo": {"maxSteps": 5}}, dtensor={"scheduler": {"warmupSteps": 5}}),

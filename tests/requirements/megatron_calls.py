@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -33,7 +34,7 @@ class Called:
     """On one rank, in plain values."""
 
     groups: Mapping[str, Any]
-    """Arguments of `initialize_model_parallel`."""
+    """Arguments of `initialize_model_parallel`, its defaults included."""
     models: list[Mapping[str, Any]]
     """Fields of `TransformerConfig`: of the policy, and of the reference model."""
     micro_batches: set[int]
@@ -96,7 +97,7 @@ def train_save_and_resume(run: Run, model: Path) -> Called:
         _save(run, backend)
         reason = _resume(run.model_copy(update={"attempt": 2, "token": "token-2"}), backend)
     return Called(
-        groups=watch.calls["initialize_model_parallel"][0].kwargs,
+        groups=_bound(parallel_state.initialize_model_parallel, watch.calls["initialize_model_parallel"][0]),
         models=[call.kwargs for call in watch.calls["TransformerConfig"]],
         micro_batches={
             call.kwargs["num_microbatches"] for call in watch.calls["forward_backward_no_pipelining"]
@@ -109,6 +110,12 @@ def train_save_and_resume(run: Run, model: Path) -> Called:
         loads=[_load_call(*call.args) for call in watch.calls["load"]],
         reason=reason,
     )
+
+
+def _bound(function: Callable[..., Any], call: mock._Call) -> Mapping[str, Any]:
+    arguments = inspect.signature(function).bind(*call.args, **call.kwargs)
+    arguments.apply_defaults()
+    return arguments.arguments
 
 
 def _rate_of_step(backend: MegatronBackend, number: int) -> float:

@@ -38,12 +38,10 @@ def make_model(directory: Path, kind: str, *, tied: bool) -> Path:
     return tiny.make_model(directory, kind, tied=tied, **SIZES)
 
 
-def make_spec(
-    tensor: int, pipeline: int, data: int, *, dropout: float = 0.0, top_p: str = "1.0", **optimizer: float
-) -> JobSpec:
+def make_spec(tensor: int, pipeline: int, data: int, *, dropout: float = 0.0, **optimizer: float) -> JobSpec:
     ranks = tensor * pipeline * data
     cut = {"tensor": tensor, "pipeline": pipeline}
-    return tiny.megatron_spec(ranks, cut, top_p=top_p, attentionDropout=dropout, optimizer=optimizer)
+    return tiny.megatron_spec(ranks, cut, attentionDropout=dropout, optimizer=optimizer)
 
 
 def make_batch(seed: int = 0) -> Batch:
@@ -245,13 +243,18 @@ def build(spec: JobSpec, model: Path) -> str:
     return str(mistake.value)
 
 
+def accepted_by_older_rules(spec: JobSpec) -> JobSpec:
+    sampling = spec.algorithm.sampling.model_copy(update={"top_p": "0.9"})
+    return spec.model_copy(update={"algorithm": spec.algorithm.model_copy(update={"sampling": sampling})})
+
+
 def test_layouts_and_models_that_do_not_fit_are_refused_with_the_numbers(tmp_path: Path) -> None:
     model = make_model(tmp_path, "qwen3", tied=True)
     (layers,) = run_ranks(1, build, make_spec(1, 3, 1), model)
     assert layers == "spec.parallelism.pipeline: 3 does not divide the model's 2 layers; choose one of 1, 2"
     (heads,) = run_ranks(1, build, make_spec(4, 1, 1), model)
     assert "spec.parallelism.tensor: 4 does not divide the model's 2 key-value heads" in heads
-    (top_p,) = run_ranks(1, build, make_spec(1, 1, 1, top_p="0.9"), model)
+    (top_p,) = run_ranks(1, build, accepted_by_older_rules(make_spec(1, 1, 1)), model)
     assert top_p.startswith("spec.algorithm.sampling.topP: 0.9 needs the whole vocabulary")
     config = model / "config.json"
     config.write_text(config.read_text().replace('"qwen3"', '"gpt_neox"'))

@@ -103,9 +103,7 @@ def transformers_logprobs(model: Path, batch: Batch, temperature: float) -> Tens
     return torch.nn.functional.pad(picked_BT, (1, 0)) * batch.mask_BT
 
 
-def megatron_spec(
-    ranks: int, parallelism: Mapping[str, object], *, top_p: str = "1.0", **options: Any
-) -> JobSpec:
+def megatron_spec(ranks: int, parallelism: Mapping[str, object], **options: Any) -> JobSpec:
     """A job on megatron whose micro-batches are of a few rows; `options` are those of its block."""
     spec = {
         "model": {"source": "/model"},
@@ -114,7 +112,7 @@ def megatron_spec(
         "backend": "megatron",
         "algorithm": {
             "grpo": {"learningRate": 1e-2, "maxSteps": 6},
-            "sampling": {"temperature": "0.7", "topP": top_p},
+            "sampling": {"temperature": "0.7"},
         },
         "parallelism": parallelism,
         "trainer": {"numProcPerNode": ranks},
