@@ -37,9 +37,13 @@ class Kubectl:
             check=False,
         )
 
-    def tell(self, phase: str, condition: str = "", message: str = "") -> None:
+    def tell(self, phase: str, condition: str = "", message: str = "", latest: int = 0) -> None:
         """Write a status, as the operator would."""
         status: Manifest = {"phase": phase, "message": message, "progress": {"step": 3, "display": "3/10"}}
+        if latest:
+            facts = {"step": latest, "time": "2026-01-01T00:00:00Z", "path": "/storage", "bytes": 9}
+            held = {"verified": True, "hasRng": True, "hasOptimizer": True, "layout": "tp1-pp1-dp1"}
+            status["checkpoint"] = {"latest": facts | held, "count": 1}
         if condition:
             now = "2026-01-01T00:00:00Z"
             truth = {"type": condition, "status": "True", "reason": "Because", "lastTransitionTime": now}
@@ -123,6 +127,21 @@ def test_suspend_and_resume_set_the_field(submitted: Kubectl) -> None:
     assert "`kubectl rljob resume" in submitted("suspend", submitted.name).stdout
     assert submitted.job["spec"]["suspend"] is True
     assert submitted("resume", submitted.name).returncode == 0
+    assert submitted.job["spec"]["suspend"] is False
+    assert "is not suspended, nothing was changed" in submitted("resume", submitted.name).stdout
+
+
+@pytest.mark.parametrize("condition", ["Complete", "Failed"])
+def test_what_is_over_is_neither_suspended_nor_resumed(submitted: Kubectl, condition: str) -> None:
+    submitted.tell(condition, condition, latest=3)
+    for command, words in (
+        ("suspend", "there is nothing to suspend"),
+        ("resume", f"`initialCheckpoint: {{rljobName: {submitted.name}, step: 3}}`"),
+    ):
+        done = submitted(command, submitted.name)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"{submitted.name} is {condition.lower()}" in done.stderr
+        assert words in done.stderr
     assert submitted.job["spec"]["suspend"] is False
 
 

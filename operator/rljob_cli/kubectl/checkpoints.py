@@ -21,11 +21,12 @@ def checkpoints(
     context: Context = None,
 ) -> None:
     """Show a job's newest checkpoint and how many are kept."""
-    known = Status.model_validate(Jobs(namespace, context).get(job).get("status") or {}).checkpoint
+    jobs = Jobs(namespace, context)
+    known = Status.model_validate(jobs.get(job).get("status") or {}).checkpoint
     if output is Output.JSON:
         print(known.model_dump_json(by_alias=True, indent=2))
     elif known.latest is None:
-        raise UserMistake(f"{job} has no checkpoint yet; see `kubectl rljob status {job}`")
+        raise UserMistake(f"{job} has no checkpoint yet; see `{jobs.command(f'status {job}')}`")
     else:
         print("\n".join([*facts(known.latest, time.time()), f"kept      {known.count}"]))
 

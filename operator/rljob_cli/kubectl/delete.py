@@ -25,7 +25,7 @@ def delete(
     if running and not yes:
         raise UserMistake(
             f"{job} has {len(running)} pods; only its last checkpoint would remain. "
-            f"To lose nothing: kubectl rljob suspend {job}, then delete. To delete it now: add --yes"
+            f"To lose nothing: {jobs.command(f'suspend {job}')}, then delete. To delete it now: add --yes"
         )
     storage = jobs.get(job)["spec"].get("checkpoint", {}).get("storage", {})
     jobs.delete(job)

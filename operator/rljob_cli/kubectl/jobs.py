@@ -44,9 +44,15 @@ class Jobs:
     def __init__(self, namespace: str | None, context: str | None) -> None:
         default = connect(context)
         self.namespace = namespace or default
+        self._options = f" -n {self.namespace}" if self.namespace != default else ""
+        self._options += f" --context {context}" if context else ""
         self._core = client.CoreV1Api()
         self._custom = client.CustomObjectsApi()
         self._kind = Kind(GROUP, VERSION, self.namespace, PLURAL)
+
+    def command(self, words: str) -> str:
+        """`kubectl rljob WORDS`, as it means the same cluster and namespace."""
+        return f"kubectl rljob {words}{self._options}"
 
     def get(self, name: str) -> Manifest:
         with told(name, self.namespace):

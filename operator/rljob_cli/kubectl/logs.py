@@ -35,7 +35,7 @@ def logs(
     ended = verdict(jobs.get(job)) is not None
     found = started(jobs.pods(job), role)
     if not found and (ended or not follow):
-        raise UserMistake(f"{_none(job, role)}; see `kubectl rljob status {job}`")
+        raise UserMistake(f"{_none(job, role)}; see `{jobs.command(f'status {job}')}`")
     if not follow:
         for log in found:
             _print_log(jobs, log, tail)

@@ -31,4 +31,4 @@ def submit(
     print(f"rljob.rljob.io/{name} created in namespace {jobs.namespace}", flush=True)
     if wait:
         raise typer.Exit(wait_until_over(jobs, name))
-    print(f"Watch it: kubectl rljob status {name} -n {jobs.namespace}")
+    print(f"Watch it: {jobs.command(f'status {name}')}")
