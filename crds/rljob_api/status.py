@@ -208,7 +208,7 @@ class ProgressStatus(Record):
     """What the ranks do now: `Convert`, `Prepare`, `Load`, `Generate`, `Reward`, `Train`, `Wait`, `Sync`, `Evaluate`,
     `Save`, `Export` or `Done`."""
     detail: str = ""
-    """What it is busy with, until training runs."""
+    """What it is busy with until training runs, and what it waits for while rollout servers are too few."""
     estimated_remaining_seconds: int | None = None
     """From the pace of the last steps; absent until there are some."""
     last_updated_time: str = ""

@@ -35,7 +35,8 @@ def summary(name: str, status: Status) -> str:
     """One line: phase, step, metrics, and what is wrong."""
     parts = [f"{name}  {status.phase.value}", f"step {status.progress.display}"]
     if status.phase in AT_WORK and status.progress.phase:
-        parts.append(status.progress.detail or status.progress.phase.lower())
+        said = status.progress.detail in status.message
+        parts.append(status.progress.phase.lower() if said else status.progress.detail)
     parts += [f"{label} {value}" for label, value in shown_metrics(status)]
     parts.append(f"trainers {status.trainer.ready}  rollouts {status.rollout.ready}")
     if status.restarts:

@@ -31,6 +31,8 @@ from .time_use import seen
 
 FAILURES_KEPT = 5
 SETTING_UP = (TrainPhase.CONVERT, TrainPhase.PREPARE, TrainPhase.LOAD)
+TOLD = (*SETTING_UP, TrainPhase.WAIT)
+"""Phases of which it is news what they are busy with."""
 
 
 def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> Status:
@@ -42,7 +44,8 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
             "observed_generation": job.metadata.generation,
             "message": decision.message
             or _hindered(job, observed, decision, now)
-            or broken_since(job, decision),
+            or broken_since(job, decision)
+            or _waits(attempt, observed.progress, decision),
             "backend": job.spec.chosen_backend.value,
             "attempt": attempt,
             "trainer": _trainer(job, before, observed, decision),
@@ -135,7 +138,7 @@ def _progress(job: RLJob, before: ProgressStatus, progress: Progress | None, now
         total_steps=progress.total_steps,
         display=f"{step}/{progress.total_steps}",
         phase=progress.phase.value,
-        detail=progress.detail if progress.phase in SETTING_UP else "",
+        detail=progress.detail if progress.phase in TOLD else "",
         estimated_remaining_seconds=None if remaining is None else int(remaining),
         metrics=metrics or before.metrics,
         last_updated_time=before.last_updated_time,
@@ -198,6 +201,14 @@ def _completion(before: Status, observed: Observed, decision: Decision, now: flo
 def _hindered(job: RLJob, observed: Observed, decision: Decision, now: float) -> str:
     found = in_the_way(job, observed, decision, now)
     return found.message if found else unheard(job, observed, now)
+
+
+def _waits(attempt: AttemptStatus | None, progress: Progress | None, decision: Decision) -> str:
+    """That training waits for rollout servers, and for how many: theirs may be starting, or in the pause before."""
+    if progress is None or attempt is None or progress.attempt != attempt.number:
+        return ""
+    waits = decision.goal is Goal.RUN and progress.phase is TrainPhase.WAIT and progress.detail
+    return f"Training waits: {progress.detail}." if waits else ""
 
 
 PHASES = {

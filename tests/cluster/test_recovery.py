@@ -56,6 +56,13 @@ def test_a_server_that_the_trainer_gave_up_is_replaced(toys: Toys) -> None:
     assert toys.status.rollout.restarts == 1, "the new server is not meant by the old complaint"
 
 
+def test_while_servers_are_too_few_the_status_says_what_training_waits_for(toys: Toys) -> None:
+    toys.start_ready()
+    toys.tell("trainer-0", "wait")
+    now = toys.wait(lambda now: bool(now.message), "the trainer waits")
+    assert (now.message, now.progress.phase) == ("Training waits: 0 of 1 rollout servers are up.", "Wait")
+
+
 def test_failures_beyond_max_restarts_fail_the_job(toys: Toys) -> None:
     toys.tell("trainer-0", "fail-always")
     toys.start(failurePolicy={"maxRestarts": 2, "backoffSeconds": {"initial": 0, "max": 0}})

@@ -122,6 +122,8 @@ def obey(word: str) -> None:
         case "leave":  # as a preempted node's pod: SIGTERM that nobody in the cluster sent
             os.kill(os.getpid(), signal.SIGTERM)
             (STORAGE / f"{HOSTNAME}.do").unlink()
+        case "wait":
+            extra.update(phase="Wait", detail="0 of 1 rollout servers are up")
         case "broken":
             (STORAGE / f"{HOSTNAME}.do").unlink()
             since = datetime.now(UTC).isoformat()

@@ -23,6 +23,7 @@ from builders import (
 from rljob_api.job import RLJob
 from rljob_api.progress import Ending, Resumed, TrainPhase
 from rljob_api.status import Condition, ConditionType, Exactness, Failure, Phase, Status
+from rljob_cli.words import summary
 from rljob_operator import times
 from rljob_operator.decide import Decision, Ended, GivenBack, Goal
 from rljob_operator.decide.verdict import sentence
@@ -113,6 +114,28 @@ def test_a_job_converts_while_a_trainer_of_its_attempt_does_and_says_how_far() -
 def test_what_training_is_busy_with_is_no_news() -> None:
     busy = a_progress(phase=TrainPhase.GENERATE, detail="31 of 512 answers")
     assert told(seen(a_trainer(), progress=busy)).progress.detail == ""
+
+
+TOO_FEW = "0 of 2 rollout servers are up, training needs rollout.minReplicas 1"
+
+
+def test_while_rollout_servers_are_too_few_training_waits_and_says_so() -> None:
+    waiting = a_progress(phase=TrainPhase.WAIT, detail=TOO_FEW)
+    now = told(seen(a_trainer(), progress=waiting))
+    assert (now.phase, now.progress.phase, now.progress.detail) == (Phase.TRAINING, "Wait", TOO_FEW)
+    assert now.message == f"Training waits: {TOO_FEW}."
+    assert summary("demo", now).count(TOO_FEW) == 1
+    again = told(seen(a_trainer(), progress=a_progress(phase=TrainPhase.GENERATE)), job=a_job(now))
+    assert (again.message, again.progress.detail) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "decision"), [(1, Decision(Goal.RUN, "")), (2, Decision(Goal.RESTART, "GangStopping"))]
+)
+def test_what_an_attempt_waited_for_that_is_over_is_no_message(attempt: int, decision: Decision) -> None:
+    waiting = a_progress(attempt=attempt, phase=TrainPhase.WAIT, detail=TOO_FEW)
+    now = told(seen(a_trainer(attempt=2), progress=waiting), decision, a_job(a_status(2)))
+    assert "Training waits" not in now.message
 
 
 def test_nan_is_written_as_text() -> None:
