@@ -66,10 +66,29 @@ class LocalJob:
         path = self.folder / "job.yaml"
         path.write_text(json.dumps(self.manifest))
         command = [sys.executable, "-m", "rljob_cli", "run", str(path), "--work-dir", str(self.work_dir)]
-        own = {**os.environ, "NRL_MEGATRON_CHECKPOINT_DIR": str(self.folder / "conversions")}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=own)
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=self._env)
         return self
+
+    def replay(self, step: int, *words: str) -> dict[str, Any]:
+        """What `rljob replay` finds, once the job is over."""
+        command = [sys.executable, "-m", "rljob_cli", "replay", str(self.work_dir), "--step", str(step)]
+        done = subprocess.run(
+            [*command, "--output", "json", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self._env,
+            timeout=WITHIN_S,
+        )
+        assert done.returncode in {0, 1}, done.stderr
+        told: dict[str, Any] = json.loads(done.stdout)
+        assert done.returncode == (1 if told["difference"] else 0)
+        return told
+
+    @property
+    def _env(self) -> dict[str, str]:
+        return {**os.environ, "NRL_MEGATRON_CHECKPOINT_DIR": str(self.folder / "conversions")}
 
     def finish(self, deadline: float = WITHIN_S) -> int:
         """Wait for the end; the exit code."""

@@ -6,11 +6,8 @@ One uninterrupted run is the measure; the attention dropout of 0.1 makes every r
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +16,7 @@ import pytest
 from e2e.kills import LAUNCHER, assert_same, kill_command, kill_rank, kill_server, step
 from e2e.local_job import LocalJob, addition
 from rljob_api.progress import TrainPhase
-from rljob_api.samples import SampleRecord
+from rljob_api.samples import SampleRecord, step_file
 from rljob_api.status import AttemptStatus, Exactness, Phase
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -87,24 +84,24 @@ def test_a_stop_and_twenty_kills_change_nothing(straight: LocalJob, job: LocalJo
 
 
 def test_a_replay_finds_the_number_that_was_changed(straight: LocalJob, tmp_path: Path) -> None:
-    """Of two steps that are run again, the first comes out the same, and in the second one reward stands out."""
-    shutil.copytree(straight.work_dir, tmp_path / "copy", ignore=shutil.ignore_patterns("lock"))
-    file = tmp_path / "copy" / "storage" / "samples" / f"step_{STEPS - 2}.jsonl"
+    """Of two steps that are done again from their samples, the first comes out the same, and in the second one reward
+    stands out. Drawn anew, both come out the same."""
+    copy = LocalJob(straight.manifest, tmp_path)
+    shutil.copytree(straight.work_dir, copy.work_dir, ignore=shutil.ignore_patterns("lock"))
+    step, begin = STEPS - 2, STEPS - 4
+    assert copy.replay(step, "--draw") == {"step": step, "fromStep": begin, "inexact": "", "difference": None}
+    file = copy.storage / "samples" / step_file(step)
     lines = file.read_text().splitlines()
     changed = SampleRecord.model_validate_json(lines[3])
     lines[3] = changed.model_copy(update={"reward": 0.5}).model_dump_json(by_alias=True)
     file.write_text("\n".join(lines))
-    words = ["replay", str(tmp_path / "copy"), "--step", str(STEPS - 2), "--output", "json"]
-    done = subprocess.run(
-        [sys.executable, "-m", "rljob_cli", *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["fromStep"], told["inexact"]) == (STEPS - 4, "")
-    assert (told["difference"]["step"], told["difference"]["was"]) == (STEPS - 2, "0.5")
+    told = copy.replay(step)
+    assert (told["fromStep"], told["inexact"]) == (begin, "")
+    assert (told["difference"]["step"], told["difference"]["was"]) == (step, "0.5")
     assert (
         told["difference"]["what"] == f"reward of prompt {changed.prompt_index}, completion {changed.number}"
     )
+    assert [path.name for path in (copy.work_dir / "replay").glob("*/logs/*")] == ["addition-trainer-0-1.log"]
 
 
 def _stop(job: LocalJob) -> None:

@@ -1,4 +1,5 @@
-"""The Megatron backend under a whole job: killed in each phase, it goes on as if nothing had happened, bit for bit."""
+"""The Megatron backend under a whole job: killed in each phase, it goes on as if nothing had happened, bit for bit. The
+same holds for its last step, done again from its samples."""
 
 from __future__ import annotations
 
@@ -72,3 +73,5 @@ def test_kills_change_nothing(
     assert (status.phase, status.restarts) == (Phase.COMPLETE, len(kills))
     assert max(straight.volume.curve("mismatch_max").values()) < 1e-4
     assert_same(job, straight)
+    found = job.replay(STEPS)
+    assert found == {"step": STEPS, "fromStep": STEPS - 1, "inexact": "", "difference": None}
