@@ -166,6 +166,7 @@ class Resume(Spec):
     """Where a new attempt starts."""
     exactness: Exactness = Exactness.BEST_EFFORT
     """The least that a restart must reach. One that cannot gives its pods back and waits, saying what differs, until
-    the job is edited or suspended and resumed. vLLM on GPUs does not repeat its samples: there `Exact` always waits."""
+    the job is edited or suspended and resumed. vLLM on GPUs does not repeat its samples: there `Exact` waits at the
+    first restart, and the condition `ResumeExact` says so from the beginning."""
     load_optimizer: bool = True
     """Load the optimizer's state too."""

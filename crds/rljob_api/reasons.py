@@ -54,6 +54,9 @@ class Reason(StrEnum):
     EXACTNESS_UNMET = "ExactnessUnmet"
     """A resume cannot be as exact as `resume.exactness` asks: the gang gave its pods back and waits. Undo what the
     message names, or ask for less; then the job goes on by itself after an edit, or after a suspend and a resume."""
+    EXACTNESS_UNREACHABLE = "ExactnessUnreachable"
+    """`resume.exactness` is `Exact`, which no restart of such a job can be. Nothing is lost yet: ask for less before
+    the first restart, which would wait."""
     IMAGE_PULL_FAILED = "ImagePullFailed"
     """An image cannot be pulled: check its name, and `template.spec.imagePullSecrets` for a private registry."""
     SECRET_MISSING = "SecretMissing"
@@ -159,6 +162,7 @@ IN_THE_RUNBOOK = (
     Reason.REFUSED,
     Reason.SLOW_START,
     Reason.EXACTNESS_UNMET,
+    Reason.EXACTNESS_UNREACHABLE,
     Reason.POD_WAITS,
     Reason.GANG_STOPPING,
     Reason.BACK_OFF,

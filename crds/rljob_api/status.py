@@ -45,7 +45,8 @@ class ConditionType(StrEnum):
     CHECKPOINT_READY = "CheckpointReady"
     """There is a checkpoint that was read back and is whole."""
     RESUME_EXACT = "ResumeExact"
-    """The attempt went on bit for bit; `Unknown` until it went on from a checkpoint."""
+    """The attempt went on bit for bit; `Unknown` until it went on from a checkpoint, `False` before if it cannot come:
+    no job on GPUs does, which is told where `resume.exactness` asks for it."""
     SUSPENDED = "Suspended"
     """`suspend` is true, and nothing runs any more."""
     SUCCESS_CRITERIA_MET = "SuccessCriteriaMet"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rljob_api.exactness import unreachable
 from rljob_api.job import RLJob
 from rljob_api.progress import Progress
 from rljob_api.reasons import Reason
@@ -31,7 +32,7 @@ def conditions(
         _pods_ready(job, facts, hindrance),
         _progressing(decision),
         _checkpoint_ready(job, facts, observed.progress),
-        _resume_exact(facts, observed),
+        _resume_exact(job, facts, observed),
         _reached(ConditionType.SUSPENDED, decision.goal is Goal.SUSPENDED, decision),
         _reached(ConditionType.SUCCESS_CRITERIA_MET, completes, decision),
         _reached(ConditionType.COMPLETE, completes and still, decision),
@@ -105,8 +106,11 @@ def _worst(failed: list[str], skipped: list[str], short: list[str]) -> Reason | 
     return Reason.GRACE_PERIOD_TOO_SHORT if short else None
 
 
-def _resume_exact(facts: Status, observed: Observed) -> Condition:
+def _resume_exact(job: RLJob, facts: Status, observed: Observed) -> Condition:
+    """False from the beginning if the job asks for what no restart of it can be."""
     attempt, told = facts.attempt, observed.progress
+    if (attempt is None or attempt.exactness is None) and (why := unreachable(job.spec)):
+        return _make(ConditionType.RESUME_EXACT, False, Reason.EXACTNESS_UNREACHABLE, why)
     if attempt is None or attempt.exactness is None:
         return Condition(type=ConditionType.RESUME_EXACT, status="Unknown", reason=Reason.NOT_RESUMED)
     current = told is not None and told.attempt == attempt.number

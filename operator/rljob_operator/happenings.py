@@ -67,7 +67,12 @@ TELLINGS = (
         only=frozenset({Reason.GRACE_PERIOD_TOO_SHORT, Reason.CHECKPOINT_PASSED_OVER, Reason.SAVE_FAILED}),
     ),
     Telling(ConditionType.CHECKPOINT_READY, "Normal", status="True"),
-    Telling(ConditionType.RESUME_EXACT, "Warning", only=frozenset({Reason.BEST_EFFORT}), action="Resume"),
+    Telling(
+        ConditionType.RESUME_EXACT,
+        "Warning",
+        only=frozenset({Reason.BEST_EFFORT, Reason.EXACTNESS_UNREACHABLE}),
+        action="Resume",
+    ),
     Telling(ConditionType.RESUME_EXACT, "Normal", but=frozenset({Reason.NOT_RESUMED}), action="Resume"),
     Telling(ConditionType.SUSPENDED, "Normal", status="True"),
     Telling(ConditionType.COMPLETE, "Normal", status="True"),

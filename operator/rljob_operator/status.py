@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rljob_api.exactness import unreachable
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.progress import Progress, TrainPhase
@@ -45,7 +46,8 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
             "message": decision.message
             or _hindered(job, observed, decision, now)
             or broken_since(job, decision)
-            or _waits(attempt, observed.progress, decision),
+            or _waits(attempt, observed.progress, decision)
+            or _warning(job, decision),
             "backend": job.spec.chosen_backend.value,
             "attempt": attempt,
             "trainer": _trainer(job, before, observed, decision),
@@ -209,6 +211,11 @@ def _waits(attempt: AttemptStatus | None, progress: Progress | None, decision: D
         return ""
     waits = decision.goal is Goal.RUN and progress.phase is TrainPhase.WAIT and progress.detail
     return f"Training waits: {progress.detail}." if waits else ""
+
+
+def _warning(job: RLJob, decision: Decision) -> str:
+    """What will be in the way of the first restart."""
+    return unreachable(job.spec) if decision.goal is Goal.RUN else ""
 
 
 PHASES = {

@@ -172,6 +172,25 @@ def test_the_attempt_says_what_it_went_on_from() -> None:
     assert (exact.status, exact.message) == ("True", "saved on notice")
 
 
+GPUS: dict[str, Any] = {"resume": {"exactness": "Exact"}, "trainer": {"numNodes": 2, "gpusPerNode": 1}}
+
+
+def test_an_exactness_that_no_restart_can_reach_is_told_from_the_beginning() -> None:
+    now = told(seen(a_trainer()), job=a_job(a_status(), **GPUS))
+    exact = condition(now, ConditionType.RESUME_EXACT)
+    assert (exact.status, exact.reason, exact.message) == ("False", "ExactnessUnreachable", now.message)
+    assert "vLLM on GPUs does not repeat its samples bit for bit; exactness over several GPU" in exact.message
+    assert exact.message.endswith("Set it to Lossless.")
+    assert [one.reason for one in happenings(a_status(), now)].count("ExactnessUnreachable") == 1
+    assert told(seen(a_trainer()), Decision(Goal.COMPLETE, "AllStepsRan"), a_job(now, **GPUS)).message == ""
+
+
+@pytest.mark.parametrize("less", [GPUS | {"resume": {"exactness": "Lossless"}}, {"resume": GPUS["resume"]}])
+def test_what_can_be_reached_is_unknown_until_the_first_restart(less: dict[str, Any]) -> None:
+    now = told(seen(a_trainer()), job=a_job(a_status(), **less))
+    assert (condition(now, ConditionType.RESUME_EXACT).status, now.message) == ("Unknown", "")
+
+
 def test_a_checkpoint_stays_known_while_the_next_attempt_has_not_looked() -> None:
     facts = a_checkpoint(3)
     first = told(seen(a_trainer(), progress=a_progress(checkpoint=facts, checkpoint_count=2)))
@@ -289,6 +308,26 @@ def test_a_refused_claim_is_for_somebody_to_put_right_even_for_want_of_quota() -
     accepted = condition(found, ConditionType.ACCEPTED)
     assert (accepted.status, accepted.reason) == ("False", "QuotaExceeded")
     assert condition(found, ConditionType.PODS_READY).status == "True"
+
+
+@pytest.mark.parametrize("reason", ["QuotaExceeded", "Unschedulable", "ExactnessUnmet"])
+def test_that_all_pods_were_given_back_is_an_event(reason: str) -> None:
+    before = told(seen(a_trainer(**WAITS)))
+    back = GivenBack(reason, times.to_text(NOW))
+    after = told(seen(), Decision(Goal.WAIT, reason, "all given back", give_back=back), a_job(before))
+    news = [(one.type, one.reason, one.note) for one in happenings(before, after)]
+    assert ("Warning", reason, "all given back") in news
+    again = Decision(Goal.RUN, reason, begin=an_attempt(2, reason=reason))
+    begins = told(seen(), again, a_job(after))
+    assert [one.reason for one in happenings(after, begins)] == ["AttemptStarted"]
+
+
+@pytest.mark.parametrize("reason", ["Stalled", "VolumeUnusable"])
+def test_an_attempt_that_runs_is_no_event_for_what_ended_the_one_before(reason: str) -> None:
+    paused = told(seen(), Decision(Goal.RESTART, reason, "it hung"))
+    runs = told(seen(a_trainer(attempt=2)), Decision(Goal.RUN, reason), a_job(paused))
+    assert [one.reason for one in happenings(paused, runs)] == []
+    assert [one.reason for one in happenings(told(seen()), paused)] == [reason]
 
 
 WAITS: dict[str, Any] = {"phase": PodPhase.PENDING, "ready": False, "message": "no room"}

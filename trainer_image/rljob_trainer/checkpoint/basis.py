@@ -12,6 +12,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from rljob_api.base import Record
+from rljob_api.exactness import lasting_doubts
 from rljob_api.job import JobSpec
 from rljob_api.manifest import Layout, Versions
 
@@ -40,7 +41,7 @@ class Basis(Record):
             *self.layout_doubts(now),
             *(change.told for change in changes(self.facts, spec)),
             *version_doubts(self.versions, versions),
-            *gpu_doubts(spec),
+            *lasting_doubts(spec),
         ]
 
     def layout_doubts(self, now: Layout) -> list[str]:
@@ -78,15 +79,6 @@ def _by_name(versions: Versions, fields: list[str]) -> dict[str, str]:
         else:
             flat[name] = str(value)
     return flat
-
-
-def gpu_doubts(spec: JobSpec) -> list[str]:
-    if not spec.on_gpu:
-        return []
-    doubts = ["vLLM on GPUs does not repeat its samples bit for bit"]
-    if spec.trainer.num_nodes > 1:
-        doubts.append("exactness over several GPU nodes is unproven")
-    return doubts
 
 
 def read_basis(root: Path) -> Basis | None:
