@@ -69,7 +69,8 @@ def _reasons(telling: Telling) -> str:
 
 def _when(telling: Telling) -> str:
     if telling.only:
-        return f"The condition `{telling.condition}` gets the reason."
+        status = f" with `{telling.status}`" if telling.status else ""
+        return f"The condition `{telling.condition}` gets the reason{status}."
     becomes = f"becomes `{telling.status}`" if telling.status else "gets another reason"
     but = " or ".join(f"`{reason}`" for reason in sorted(telling.but))
     return f"The condition `{telling.condition}` {becomes}{f', and it is not {but}' if but else ''}."

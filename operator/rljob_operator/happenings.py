@@ -9,6 +9,7 @@ from typing import Literal
 from rljob_api.reasons import Reason
 from rljob_api.status import AttemptStatus, Condition, ConditionType, Failure, Status
 
+from .decide.hindrance import OF_PODS
 from .status_reading import condition
 
 Kind = Literal["Normal", "Warning"]
@@ -51,15 +52,17 @@ TELLINGS = (
     Telling(
         ConditionType.PROGRESSING,
         "Warning",
-        only=frozenset(
-            {
-                Reason.GANG_STOPPING,
-                Reason.NODE_LOST,
-                Reason.BACK_OFF,
-                Reason.STALLED,
-                Reason.VOLUME_UNUSABLE,
-            }
-        ),
+        status="False",
+        only=frozenset({Reason.GANG_STOPPING, Reason.BACK_OFF, Reason.STALLED, Reason.VOLUME_UNUSABLE}),
+    ),
+    Telling(ConditionType.PROGRESSING, "Warning", only=frozenset({Reason.NODE_LOST})),
+    # all pods are given back: the job waits for room, or for a person
+    Telling(
+        ConditionType.PROGRESSING,
+        "Warning",
+        status="False",
+        only=OF_PODS | {Reason.EXACTNESS_UNMET},
+        action="GiveBack",
     ),
     Telling(
         ConditionType.CHECKPOINT_READY,
@@ -89,6 +92,8 @@ class Happening:
     action: str
     """What the operator was about, in one CamelCase word."""
     note: str
+    time: str = ""
+    """When, of what can happen again in the same words."""
 
 
 def happenings(before: Status | None, after: Status) -> Iterator[Happening]:
@@ -117,7 +122,7 @@ def _started(attempt: AttemptStatus) -> Happening:
 def _failed(failure: Failure) -> Happening:
     code = "" if failure.exit_code is None else f", exit code {failure.exit_code}"
     note = f"{failure.role} {failure.rank} failed in attempt {failure.attempt}{code}: {failure.message}"
-    return Happening("Warning", Reason.POD_FAILED, "Watch", note)
+    return Happening("Warning", Reason.POD_FAILED, "Watch", note, failure.time)
 
 
 def _moved(new: Condition) -> Iterator[Happening]:

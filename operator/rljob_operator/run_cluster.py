@@ -84,6 +84,7 @@ class Term:
             throttle,
             events=self._event_reading,
             again_at=self.queue.add_at,
+            wrote=self._tell,
         )
         self._watches = [Watch(client, scope, sink) for scope, sink in self._scopes()]
 
@@ -143,7 +144,6 @@ class Term:
             self.queue.done(key)
             return
         done = await reconcile(job, self._cluster, self._settings, time.time())
-        self._tell(key, stored, job.status, done.status)
         self._plan(key, job, done)
 
     def _plan(self, key: Key, job: RLJob, done: Pass) -> None:
@@ -164,8 +164,7 @@ class Term:
         before = Status.model_validate(manifest.get("status") or {})
         new = refused(before, int(manifest["metadata"].get("generation", 0)), error, time.time())
         if new != before:
-            await self._cluster.put_status(key, new, stored.version)
-            self._tell(key, stored, before, new)
+            await self._cluster.put_status(key, before, new, stored.version)
 
     def _tell(self, key: Key, stored: Stored, before: Status | None, after: Status) -> None:
         """What came about between the two, as Events; and in the log, why a job is not accepted."""

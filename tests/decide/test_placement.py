@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from builders import NOW, a_job, a_rollout, a_trainer, an_attempt, seen
-from rljob_api.status import AttemptStatus, Status
+from rljob_api.status import AttemptStatus, Condition, ConditionType, Status
 from rljob_operator import times
 from rljob_operator.decide import Decision, Goal, decide
 from rljob_operator.decide.placement import pause
@@ -124,6 +124,13 @@ def test_nothing_starts_while_pods_that_were_given_back_still_stop() -> None:
         (),
     )
     assert names(decision.delete) == ["demo-rollout-0-0"]
+
+
+def test_a_silent_node_is_told_of_no_longer_than_it_is_silent() -> None:
+    lost = Condition(type=ConditionType.PROGRESSING, status="False", reason="NodeLost")
+    status = given_back(ago=10).model_copy(update={"message": "Node n is silent", "conditions": [lost]})
+    message = after(status, seen()).message
+    assert message == f"All pods were given back; the next try is at {times.to_text(NOW + 20)}."
 
 
 @pytest.mark.parametrize(("ago", "begins"), [(119, False), (120, True)])

@@ -197,18 +197,29 @@ def config_map(place: Place) -> bool:
 def test_events_tell_what_happened_once_whatever_becomes_of_the_first_posts(
     place: Place, kubelet: Kubelet
 ) -> None:
-    fates = iter([Fate.FAILED, Fate.TOO_MANY, Fate.LOST])
+    """And whatever becomes of a pass once its status is written."""
+    posts, deletions = iter([Fate.FAILED, Fate.TOO_MANY, Fate.LOST]), iter([Fate.FAILED])
     long = "é" * 1024
+
+    def fate(asked: Asked) -> Fate:
+        if asked.method == "DELETE":
+            return next(deletions, Fate.ANSWERED)
+        return next(posts, Fate.ANSWERED) if posts_event(asked) else Fate.ANSWERED
+
     with place.proxied() as proxy:
-        proxy.fate = lambda asked: next(fates, Fate.ANSWERED) if posts_event(asked) else Fate.ANSWERED
+        proxy.fate = fate
         place.operator(proxy=proxy)
         place.submit(failurePolicy=QUICK)
         place.wait_for_pods(TRAINER, ROLLOUT)
         kubelet.run(TRAINER, ROLLOUT)
         place.until(lambda: "AllReady" in reasons(place))
+        kubelet.end(ROLLOUT, Ending.FAILED, 1, message="out of memory")
+        place.until(lambda: "RolloutReplaced" in reasons(place))
         kubelet.end(TRAINER, Ending.FAILED, 1, message=long)
-        place.until(lambda: reasons(place).count("AttemptStarted") == 2 and "PodFailed" in reasons(place))
-    (told,) = (event for event in events(place) if event["reason"] == "PodFailed")
+        place.until(lambda: reasons(place).count("AttemptStarted") == reasons(place).count("PodFailed") == 2)
+    failures = [event for event in events(place) if event["reason"] == "PodFailed"]
+    server, told = sorted(failures, key=lambda event: event["note"])
+    assert server["note"] == "rollout 0 failed in attempt 1, exit code 1: out of memory"
     assert (told["type"], told["regarding"]["name"]) == ("Warning", "demo")
     start = "trainer 0 failed in attempt 1, exit code 1: "
     assert told["note"] == f"{start}{long}"[: len(start) + (NOTE_LIMIT - len(start)) // 2]

@@ -10,7 +10,7 @@ from builders import last_words
 from kube.api import Manifest
 from rljob_api.failure import RoleName
 from rljob_api.progress import Ending
-from rljob_operator import names
+from rljob_operator import names, times
 from rljob_operator.cluster.pods import observed_pod
 from rljob_operator.observed import PodPhase
 
@@ -51,6 +51,15 @@ def test_last_words_are_read_and_other_text_is_shown() -> None:
     assert (said.last_words, said.message, said.exit_code) == (words, "", 143)
     text = observed_pod(a_pod(terminated(1, "Traceback: no memory\n"), phase="Failed"))
     assert (text.last_words, text.message) == (None, "Traceback: no memory")
+
+
+def test_a_pod_that_a_kubelet_refused_ended_when_that_was_said() -> None:
+    """Or the pause after it would begin anew with each look."""
+    said = {"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:30Z"}
+    refused = {"phase": "Failed", "reason": "UnexpectedAdmissionError", "startTime": ENDED}
+    pod = observed_pod(a_pod(conditions=[said], **refused))
+    assert (pod.ended, pod.finished_at) == (True, times.to_seconds(ENDED))
+    assert observed_pod(a_pod(phase="Running", startTime=ENDED)).finished_at is None
 
 
 def test_of_several_containers_the_one_that_failed_explains_the_end() -> None:

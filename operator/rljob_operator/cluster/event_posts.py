@@ -88,7 +88,7 @@ def cut(text: str, limit: int) -> str:
 def event(key: Key, stored: Stored, happening: Happening, instance: str, now: float) -> Manifest:
     """Its name follows from what it says: told once, even by two operators."""
     namespace, job = key
-    said = f"{stored.uid}/{stored.attempt}/{happening.reason}/{happening.note}"
+    said = "/".join((stored.uid, str(stored.attempt), happening.reason, happening.note, happening.time))
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
     return {
         "apiVersion": "events.k8s.io/v1",

@@ -13,7 +13,7 @@ from rljob_api.base import API_VERSION, KIND, Manifest
 from rljob_api.job import RLJob
 from rljob_api.status import Status
 
-from ..jobs import Jobs
+from ..jobs import Jobs, Stored
 from ..metrics import API_REFUSALS
 from ..observed import Observed, Pod, Refusal, newest_progress
 from ..queue import Key
@@ -31,7 +31,9 @@ log = logging.getLogger(__name__)
 
 
 class KubernetesCluster:
-    """`again_at` is told when a job needs a pass that no change will cause."""
+    """`again_at` is told when a job needs a pass that no change will cause; `wrote` of each status that was written,
+    with the job and the status before.
+    """
 
     def __init__(
         self,
@@ -43,6 +45,7 @@ class KubernetesCluster:
         *,
         events: EventReading,
         again_at: Callable[[Key, float], None],
+        wrote: Callable[[Key, Stored, Status | None, Status], None],
     ) -> None:
         self._writer = writer
         self._children = children
@@ -52,6 +55,7 @@ class KubernetesCluster:
         self._events = events
         self._throttle = throttle
         self._again_at = again_at
+        self._wrote = wrote
         self._refusals: dict[Key, Refusal] = {}
         """Of the jobs whose last pass met one."""
         self._read: dict[Key, int] = {}
@@ -107,10 +111,10 @@ class KubernetesCluster:
                 self._again_at(key, due)
                 return
             self._throttle.wrote(key, now)
-        await self.put_status(key, status, self._read[key])
+        await self.put_status(key, job.status, status, self._read[key])
 
-    async def put_status(self, key: Key, status: Status, version: int) -> None:
-        """`version` is that of the job which the status was made for."""
+    async def put_status(self, key: Key, before: Status | None, status: Status, version: int) -> None:
+        """`version` is that of the job which the status was made for; `before` is its status."""
         stored = self._jobs.get(key)
         if stored is None:
             return
@@ -125,6 +129,7 @@ class KubernetesCluster:
             self._jobs.drop(key, stored.uid)  # deleted meanwhile
         else:
             self._jobs.written(answer)
+            self._wrote(key, stored, before, status)
 
     def forget(self, key: Key) -> None:
         """The job is gone."""

@@ -32,7 +32,7 @@ def observed_pod(manifest: Manifest) -> Pod:
         ready=_condition(status, "Ready").get("status") == "True",
         created_at=_seconds(metadata.get("creationTimestamp")),
         started_at=_seconds(status.get("startTime")),
-        finished_at=_seconds(ended.get("finishedAt")),
+        finished_at=_finished_at(status, ended),
         initializing=_initializing(status),
         ended_in=_ended_in(status),
         exit_code=ended.get("exitCode"),
@@ -79,6 +79,14 @@ def _terminated(status: Manifest) -> Manifest:
     """
     bad = [end for _, end in _ends(status) if end.get("exitCode")]
     return next(iter(bad or [end for _, end in _ends(status, "containerStatuses")][-1:]), {})
+
+
+def _finished_at(status: Manifest, ended: Manifest) -> float | None:
+    """A pod that a kubelet refused has no container that ended: then the last that it dates."""
+    if status.get("phase") not in ("Succeeded", "Failed") or ended.get("finishedAt"):
+        return _seconds(ended.get("finishedAt"))
+    dated = [one.get("lastTransitionTime") for one in status.get("conditions") or []]
+    return _seconds(max(filter(None, [*dated, status.get("startTime")]), default=None))
 
 
 def _initializing(status: Manifest) -> str:

@@ -12,11 +12,11 @@ from dataclasses import replace
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.reasons import Reason
-from rljob_api.status import AttemptStatus, ConditionType
+from rljob_api.status import AttemptStatus, ConditionType, Status
 
 from .. import names, times
 from ..observed import Observed, Pod
-from ..status_reading import is_true
+from ..status_reading import condition, is_true
 from . import stall
 from .backoff import pause
 from .decision import Decision, Ended, GivenBack, Goal, PodStart
@@ -52,9 +52,10 @@ def _begin(job: RLJob, reason: str, now: float) -> Decision:
 def _try_again(job: RLJob, attempt: AttemptStatus, observed: Observed, now: float) -> Decision:
     """The attempt was given back: once nothing of the job lives and the pause is over, the next one begins; at once
     after an edit, which may have made room."""
-    reason, message = attempt.given_back_reason, job.status.message if job.status else ""
+    reason = attempt.given_back_reason
     living = tuple(pod for pod in observed.pods if not pod.ended)
     due = _retry_at(job, attempt, reason, now)
+    message = _why_given_back(job.status, due)
     if living:
         return replace(waiting(Goal.WAIT, reason, message, living, now), delete=to_stop(observed.pods))
     if due is None or now < due:
@@ -63,6 +64,17 @@ def _try_again(job: RLJob, attempt: AttemptStatus, observed: Observed, now: floa
     return Decision(
         Goal.RUN, reason, begin=begin.model_copy(update={"tries_in_a_row": attempt.tries_in_a_row + 1})
     )
+
+
+def _why_given_back(status: Status | None, due: float | None) -> str:
+    """As it was said then, unless a silent node had to be told of meanwhile."""
+    progressing = condition(status, ConditionType.PROGRESSING)
+    if status is not None and (progressing is None or progressing.reason != Reason.NODE_LOST):
+        return status.message
+    again = (
+        f"the next try is at {times.to_text(due)}" if due is not None else "it is tried again after an edit"
+    )
+    return f"All pods were given back; {again}."
 
 
 def _retry_at(job: RLJob, attempt: AttemptStatus, reason: str, now: float) -> float | None:

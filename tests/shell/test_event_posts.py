@@ -1,0 +1,80 @@
+"""Events reach the API server, or nobody waits for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from rljob_api.base import Manifest
+from rljob_api.reasons import Reason
+from rljob_operator.cluster.client import ApiError
+from rljob_operator.cluster.event_posts import TRIES, EventPosts, cut, event
+from rljob_operator.happenings import Happening
+from rljob_operator.jobs import Stored, Told
+
+from . import virtual_time
+from .memory_api import MemoryApi
+from .memory_client import Faults, MemoryClient
+from .virtual_time import CLOCK
+
+KEY = ("here", "demo")
+JOB = Stored("1111-2222", 1, 1, False, Told("Training", 0, 0, 0, None), "{}")
+
+
+def happening(note: str, time: str = "") -> Happening:
+    return Happening("Warning", Reason.POD_FAILED, "Watch", note, time)
+
+
+class Choosy(MemoryClient):
+    """Answers each Event with its own error, as long as there is one."""
+
+    def __init__(self, errors: dict[str, list[ApiError]]) -> None:
+        super().__init__(MemoryApi(CLOCK.text), Faults())
+        self.errors = errors
+        self.asked: list[str] = []
+
+    async def send(self, method: str, path: str, body: Manifest | None = None, **more: object) -> Manifest:
+        note = str((body or {})["note"])
+        self.asked.append(note)
+        if left := self.errors.get(note):
+            raise left.pop(0)
+        return {}
+
+
+async def asked(seconds: float, **errors: list[ApiError]) -> list[str]:
+    """The notes that were posted, in their order, within so much time; one more comes last."""
+    client = Choosy(errors)
+    posts = EventPosts(client, "we")
+    running = asyncio.create_task(posts.run())
+    posts.put(KEY, JOB, [happening(note) for note in (*errors, "last")])
+    await asyncio.sleep(seconds)
+    running.cancel()
+    return client.asked
+
+
+FAILED, REFUSED = ApiError(500, "InternalError", "by chance"), ApiError(422, "Invalid", "too long")
+BUSY, THERE = ApiError(429, "TooManyRequests", "by chance", 30.0), ApiError(409, "AlreadyExists", "there")
+
+
+@pytest.mark.usefixtures("virtual_time")
+def test_one_that_fails_comes_again_after_the_others_and_not_for_ever() -> None:
+    once = virtual_time.run(asked(1, failed=[FAILED], refused=[REFUSED], there=[THERE]))
+    assert once == ["failed", "refused", "there", "last", "failed"]
+    assert virtual_time.run(asked(29, busy=[BUSY])) == ["busy", "last"]
+    assert virtual_time.run(asked(31, busy=[BUSY])) == ["busy", "last", "busy"]
+    assert Counter(virtual_time.run(asked(1000, failed=[FAILED] * 100)))["failed"] == TRIES
+
+
+def test_a_note_is_cut_by_bytes_and_not_within_a_character() -> None:
+    assert [cut("aé", limit) for limit in (0, 1, 2, 3)] == ["", "a", "a", "aé"]
+
+
+def test_the_same_words_at_another_time_are_another_event() -> None:
+    """A server that runs out of memory again, in the same attempt, is told of again."""
+    names = {
+        event(KEY, JOB, happening("OOMKilled", time), "we", now)["metadata"]["name"]
+        for time, now in (("1", 1.0), ("1", 2.0), ("2", 3.0))
+    }
+    assert len(names) == 2
