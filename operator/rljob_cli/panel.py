@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -16,35 +18,41 @@ from rljob_operator import times
 from .restarts import restart_line, resume_line
 from .words import AT_WORK, METRICS, duration, reward_trend, shown_metrics, size
 
+COLOURS = {Phase.TRAINING: "green", Phase.COMPLETE: "green", Phase.FAILED: "red"}
+"""All others, also those of a newer operator, are yellow."""
 QUIET_SECONDS = 15.0
 """A phase without a sign of life for longer is pointed out."""
 
 
-def panel(name: str, status: Status, progress: Progress | None, now: float, hint: str = "") -> RenderableType:
-    """`progress` is newer than the status, and knows the heartbeat; `now` in seconds since the epoch; `hint` is what
-    could be done about the status's message."""
+def panel(
+    name: str, status: Status, progress: Progress | None, now: float, hints: Sequence[str] = ()
+) -> RenderableType:
+    """`progress` is newer than the status, and knows the heartbeat; `now` in seconds since the epoch; `hints` say what
+    could be done beside the status's message."""
     rows = Table.grid(padding=(0, 2))
-    for label, value in _rows(status, progress, now, hint):
+    for label, value in _rows(status, progress, now, hints):
         rows.add_row(label, Text(value))  # Text, not str: what a program said may look like markup
     bar = ProgressBar(total=max(1, status.progress.total_steps), completed=status.progress.step, width=60)
     return Group(
-        _headline(name, status, hint), Padding(bar, 0), rows
+        _headline(name, status, hints), Padding(bar, 0), rows
     )  # padded: a bar alone ends without a new line
 
 
-def _headline(name: str, status: Status, hint: str) -> Text:
+def _headline(name: str, status: Status, hints: Sequence[str]) -> Text:
     """What is wrong and what to do, so that it is read first; where the job stands if nothing is."""
-    line = Text.assemble((name, "bold"), "  ", (status.phase.value, colour(status.phase)))
-    if wrong := "\n  ".join(said for said in (status.message, hint) if said):
+    line = Text.assemble((name, "bold"), "  ", (str(status.phase), COLOURS.get(status.phase, "yellow")))
+    if wrong := "\n  ".join(said for said in (status.message, *hints) if said):
         return line.append(f"  {wrong}", "yellow")
     step = step_line(status)
     return line.append(f"  step {step}") if step else line
 
 
-def _rows(status: Status, progress: Progress | None, now: float, hint: str) -> list[tuple[str, str]]:
+def _rows(
+    status: Status, progress: Progress | None, now: float, hints: Sequence[str]
+) -> list[tuple[str, str]]:
     """Label and value; what is not known yet has no row."""
     rows = (
-        ("step", step_line(status) if status.message or hint else ""),
+        ("step", step_line(status) if status.message or hints else ""),
         ("phase", phase_line(status, progress, now)),
         *_metric_rows(status),
         ("checkpoint", checkpoint_line(status, now)),
@@ -68,7 +76,7 @@ def phase_line(status: Status, progress: Progress | None, now: float) -> str:
     if status.phase not in AT_WORK:
         return ""
     if progress is None:
-        told = (status.progress.phase or status.phase.value, status.progress.detail)
+        told = (status.progress.phase or str(status.phase), status.progress.detail)
         return "  ".join(part for part in told if part)
     quiet = now - progress.heartbeat
     alive = f"no sign of life for {duration(quiet)}" if quiet > QUIET_SECONDS else ""
@@ -127,20 +135,3 @@ def rollout_line(rollout: RolloutStatus) -> str:
     by = f" by {rollout.transport}" if rollout.transport else ""
     weights = "" if rollout.weight_version is None else f", weights v{rollout.weight_version}{by}"
     return f"{role_line(rollout)}{weights}"
-
-
-def colour(phase: Phase) -> str:
-    match phase:
-        case Phase.TRAINING | Phase.COMPLETE:
-            return "green"
-        case Phase.FAILED:
-            return "red"
-        case (
-            Phase.PENDING
-            | Phase.CONVERTING
-            | Phase.STARTING
-            | Phase.SUSPENDED
-            | Phase.SUSPENDING
-            | Phase.RESTARTING
-        ):
-            return "yellow"

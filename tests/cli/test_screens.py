@@ -29,7 +29,7 @@ def screen(status: Status, progress: Progress | None = None, hint: str = "", wid
     """As a terminal without colours shows it, where the rest of the bar is invisible."""
     console = Console(width=width, color_system=None)
     with console.capture() as captured:
-        console.print(panel("sums", status, progress, NOW, hint))
+        console.print(panel("sums", status, progress, NOW, [hint] if hint else []))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 

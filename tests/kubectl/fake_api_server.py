@@ -86,6 +86,7 @@ class FakeApiServer:
     logs: dict[str, FakeLog] = field(default_factory=dict)
     """By pod."""
     over: ConditionType | None = None
+    phase: str = "Training"
     deleted: bool = False
     asked: list[Asked] = field(default_factory=list)
     watches: list[queue.Queue[bool]] = field(default_factory=list)
@@ -114,7 +115,7 @@ class FakeApiServer:
     def job(self) -> Manifest:
         told = [{"type": self.over, "status": "True", "reason": "Because"}] if self.over else []
         meta = {"name": JOB, "resourceVersion": "7"}
-        return {"metadata": meta, "spec": {}, "status": {"phase": "Training", "conditions": told}}
+        return {"metadata": meta, "spec": {}, "status": {"phase": self.phase, "conditions": told}}
 
 
 @contextmanager

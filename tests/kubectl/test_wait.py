@@ -14,7 +14,7 @@ from kubectl.fake_api_server import JOB, FakeApiServer, served
 from rljob_api.status import ConditionType
 from rljob_cli.errors import UserMistake
 from rljob_cli.kubectl.jobs import Jobs
-from rljob_cli.kubectl.wait import EXIT_TIMEOUT, wait_until_over
+from rljob_cli.kubectl.wait import EXIT_COMPLETE, EXIT_TIMEOUT, wait_until_over
 from waiting import WITHIN_S, until
 
 PROGRAM = Path(sys.executable).with_name("kubectl-rljob")
@@ -62,6 +62,16 @@ def test_a_wait_outlives_a_cut_stream_and_a_restart_of_the_api_server(
     assert len(trouble) == 2, "a cut stream alone is not worth a word"
     assert trouble[0].startswith("the API server answered 503: not now; ")
     assert trouble[1] == "the API server answers again"
+
+
+def test_a_phase_of_a_newer_operator_is_shown_as_it_is(
+    api: FakeApiServer, jobs: Jobs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.phase, api.over = "Evaluating", ConditionType.COMPLETE
+    assert wait_until_over(jobs, JOB) == EXIT_COMPLETE
+    caveat, line = capsys.readouterr().err.splitlines()
+    assert "update `rljob` here" in caveat
+    assert line.startswith(f"{JOB}  Evaluating")
 
 
 def test_patience_has_an_end(api: FakeApiServer, jobs: Jobs) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 
-from rljob_api.status import CheckpointFacts, Status
+from rljob_api.status import CheckpointFacts
 from rljob_operator import times
 
 from ..errors import UserMistake
 from ..output import Output, OutputOption
 from ..words import duration, size
 from .jobs import Jobs
+from .known import known
 from .options import Context, Name, Namespace
 
 
@@ -22,13 +23,13 @@ def checkpoints(
 ) -> None:
     """Show a job's newest checkpoint and how many are kept."""
     jobs = Jobs(namespace, context)
-    known = Status.model_validate(jobs.get(job).get("status") or {}).checkpoint
+    kept = known(jobs.get(job)).status.checkpoint
     if output is Output.JSON:
-        print(known.model_dump_json(by_alias=True, indent=2))
-    elif known.latest is None:
+        print(kept.model_dump_json(by_alias=True, indent=2))
+    elif kept.latest is None:
         raise UserMistake(f"{job} has no checkpoint yet; see `{jobs.command(f'status {job}')}`")
     else:
-        print("\n".join([*facts(known.latest, time.time()), f"kept      {known.count}"]))
+        print("\n".join([*facts(kept.latest, time.time()), f"kept      {kept.count}"]))
 
 
 def facts(latest: CheckpointFacts, now: float) -> list[str]:

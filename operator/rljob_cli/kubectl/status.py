@@ -16,6 +16,7 @@ from ..output import Output, OutputOption
 from ..panel import panel
 from .fewer_nodes import hint
 from .jobs import Jobs
+from .known import known
 from .options import Context, Name, Namespace
 
 
@@ -30,8 +31,9 @@ def status(
     if output is Output.JSON:
         print(json.dumps(found.get("status", {}), indent=2))
     else:
-        known = Status.model_validate(found.get("status") or {})
-        Console().print(panel(job, known, None, time.time(), _hint(found, known)))
+        told, caveat = known(found)
+        hints = (_hint(found, told), caveat)
+        Console().print(panel(job, told, None, time.time(), [hint for hint in hints if hint]))
 
 
 def _hint(job: Manifest, status: Status) -> str:

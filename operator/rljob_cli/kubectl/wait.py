@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from rljob_api.base import Manifest
-from rljob_api.status import ConditionType, Status
+from rljob_api.status import ConditionType
 
 from ..errors import UserMistake
 from ..words import summary
 from .jobs import FOR_EVER, Jobs
+from .known import known
 from .options import Context, Name, Namespace
 from .patience import PATIENCE_SECONDS, Patience
 from .refusals import Absent
@@ -84,10 +85,14 @@ class _Shown:
         self._name = name
         self._last = ("", "")
         self._at = 0.0
+        self._warned = False
 
     def show(self, job: Manifest) -> None:
-        status = Status.model_validate(job.get("status") or {})
-        state, now = (status.phase.value, status.message), time.monotonic()
+        status, caveat = known(job)
+        state, now = (str(status.phase), status.message), time.monotonic()
+        if caveat and not self._warned:
+            print(caveat, file=sys.stderr, flush=True)
+            self._warned = True
         if state != self._last or now - self._at >= QUIET_SECONDS:
             print(summary(self._name, status), file=sys.stderr, flush=True)
             self._last, self._at = state, now
