@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from .job import JobSpec
 
 
-def lasting_doubts(spec: JobSpec) -> list[str]:
-    """Why such a job does not go on bit for bit, as parts of a sentence."""
+def lasting_doubts(spec: JobSpec, *, drawn: bool = True) -> list[str]:
+    """Why such a job does not go on bit for bit, as parts of a sentence; its samples are `drawn`, or recorded."""
     if not spec.on_gpu:
         return []
-    doubts = ["vLLM on GPUs does not repeat its samples bit for bit"]
+    doubts = ["vLLM on GPUs does not repeat its samples bit for bit"] if drawn else []
     if spec.trainer.num_nodes > 1:
         doubts.append("exactness over several GPU nodes is unproven")
     return doubts

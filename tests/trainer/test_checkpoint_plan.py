@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from rljob_api.manifest import Versions
+from rljob_api.run import Replay
 from rljob_api.status import Exactness
 from rljob_trainer.checkpoint import facts
 from rljob_trainer.checkpoint.directory import Storage, open_storage
@@ -376,6 +377,17 @@ def test_with_its_random_states_if_told_to(tmp_path: Path) -> None:
     initial = of_another_job(tmp_path / "old", 2)
     begun = plan(tmp_path / "new", attempt=1, checkpoint={"loadRng": True}, **initial)
     assert begun.exactness is Exactness.EXACT
+
+
+def test_a_replay_of_recorded_samples_is_exact_where_servers_do_not_repeat_theirs(tmp_path: Path) -> None:
+    gpu: dict[str, Any] = {"trainer": {"gpusPerNode": 1}}
+    initial = of_another_job(tmp_path / "old", 2, **gpu)
+    run = a_run(tmp_path / "new", checkpoint={"loadRng": True}, **initial, **gpu)
+    found = {}
+    for samples in ("", "/samples"):
+        replay = run.model_copy(update={"replay": Replay(last_step=3, samples=samples)})
+        found[samples] = plan_resume(open_storage(replay), replay, layout(), VERSIONS).doubts
+    assert found == {"": ("vLLM on GPUs does not repeat its samples bit for bit",), "/samples": ()}
 
 
 def test_the_newest_of_a_named_job_is_taken(tmp_path: Path) -> None:

@@ -35,13 +35,13 @@ class Basis(Record):
     def of(cls, spec: JobSpec, layout: Layout, versions: Versions) -> Self:
         return cls(facts=result_facts(spec), layout=layout, versions=versions)
 
-    def doubts(self, spec: JobSpec, now: Layout, versions: Versions) -> list[str]:
-        """Why steps do not come out as under this basis, as parts of a sentence."""
+    def doubts(self, spec: JobSpec, now: Layout, versions: Versions, *, drawn: bool = True) -> list[str]:
+        """Why steps do not come out as under this basis, as parts of a sentence; samples are `drawn`, or recorded."""
         return [
             *self.layout_doubts(now),
             *(change.told for change in changes(self.facts, spec)),
             *version_doubts(self.versions, versions),
-            *lasting_doubts(spec),
+            *lasting_doubts(spec, drawn=drawn),
         ]
 
     def layout_doubts(self, now: Layout) -> list[str]:

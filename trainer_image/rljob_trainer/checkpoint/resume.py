@@ -75,8 +75,11 @@ def decide(  # noqa: PLR0917 - what was, what is, and how far it had come
     layout: Layout,
     versions: Versions,
     past: Past,
+    *,
+    drawn: bool = True,
 ) -> ResumePlan:
-    """What to load from a checkpoint that is whole, and how exactly training goes on."""
+    """What to load from a checkpoint that is whole, and how exactly training goes on, with samples that are `drawn` or
+    recorded."""
     _refuse_other(found, spec, layout)
     rng = _loads_rng(found, spec, layout)
     optimizer = _loads_optimizer(found, spec, layout)
@@ -84,7 +87,8 @@ def decide(  # noqa: PLR0917 - what was, what is, and how far it had come
     basis = Basis(facts=then, layout=found.layout, versions=found.versions)
     lacking = _lacking(found, layout, rng=rng, optimizer=optimizer)
     again = past.doubts(found.step, spec, layout, versions)
-    doubts = list(dict.fromkeys([*lacking, *basis.doubts(spec, layout, versions), *again]))
+    other = basis.doubts(spec, layout, versions, drawn=drawn)
+    doubts = list(dict.fromkeys([*lacking, *other, *again]))
     restored = ["model", *(["optimizer"] if optimizer else []), *(["random states"] if rng else [])]
     told = f"Went on from step {found.step} with {', '.join(restored)}"
     how = f"; not bit for bit, because {'; '.join(doubts)}" if doubts else ", exactly"
