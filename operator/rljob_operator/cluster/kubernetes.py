@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
@@ -81,14 +81,14 @@ class KubernetesCluster:
 
         After a refusal of another kind than before, a pass is due at once: it may decide to ask for less.
         """
-        wanted = [signed(manifest) for manifest in manifests]
-        try:
-            if wanted:
-                await self._make(job, wanted)
-        except RefusedError as refused:
-            return self._note(key_of(job), refused)
-        self._refusals.pop(key_of(job), None)
-        return None
+        return await self._heeded(key_of(job), self._make(job, [signed(manifest) for manifest in manifests]))
+
+    async def restore(self, job: RLJob, manifests: Iterable[Manifest]) -> Refusal | None:
+        key = key_of(job)
+        gone = [signed(manifest) for manifest in manifests if self._standing.is_gone(key, manifest)]
+        for manifest in gone:
+            log.warning("the %s %s is gone and is made again", manifest["kind"], manifest["metadata"]["name"])
+        return await self._heeded(key, in_lanes(self._make_one, gone))
 
     async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
         key, known = key_of(job), self._children.pods
@@ -139,6 +139,15 @@ class KubernetesCluster:
         self._events.forget(key)
         self._told.forget(key)
         self._children.pods.forget(key)
+
+    async def _heeded(self, key: Key, making: Awaitable[None]) -> Refusal | None:
+        """What the API server did not want of it."""
+        try:
+            await making
+        except RefusedError as refused:
+            return self._note(key, refused)
+        self._refusals.pop(key, None)
+        return None
 
     async def _make(self, job: RLJob, wanted: list[Manifest]) -> None:
         key = key_of(job)

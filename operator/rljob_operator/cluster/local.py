@@ -67,6 +67,9 @@ class LocalCluster:
                 case _:
                     pass  # services and claims: addresses and the storage folder stand already
 
+    async def restore(self, job: RLJob, manifests: Iterable[Manifest]) -> None:
+        """Nothing: what surrounds processes of this machine cannot be deleted."""
+
     async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
         for pod in pods:
             process = self._pods.get(pod.name)

@@ -22,6 +22,11 @@ class Cluster(Protocol):
         Returns what the place would not have; the next `observe` tells of it too.
         """
 
+    async def restore(self, job: RLJob, manifests: Iterable[Manifest]) -> Refusal | None:
+        """Make again what of these is gone. What stands is left as it is, though it was made by an older operator, for
+        other defaults, or changed by hand. Returns the same.
+        """
+
     async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
         """Ask pods to go, with their own grace period; those that ended are forgotten. Returns at once."""
 

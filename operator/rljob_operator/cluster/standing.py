@@ -57,6 +57,10 @@ class Standing:
         known = self._children.metadata[kind].of(key).get(metadata["name"])
         return known is not None and bool(known.facts)
 
+    def is_gone(self, key: Key, manifest: Manifest) -> bool:
+        """Whether nothing of that name is there. Only for kinds that are watched."""
+        return manifest["metadata"]["name"] not in self._children.metadata[manifest["kind"]].of(key)
+
     def is_going(self, key: Key, manifest: Manifest) -> bool:
         """Whether a pod of that name is there, but on its way out."""
         known = self._children.pods.of(key).get(manifest["metadata"]["name"])

@@ -20,7 +20,7 @@ from .services import service
 from .storage import claim
 from .trainer import trainer_pod
 
-__all__ = ["render"]
+__all__ = ["render", "surroundings"]
 
 
 def render(job: RLJob, decision: Decision, control_token: str, settings: Settings) -> list[Manifest]:
@@ -33,19 +33,26 @@ def render(job: RLJob, decision: Decision, control_token: str, settings: Setting
     attempt = job.attempt
     if attempt is None or not (decision.start or _edited(job) or _refused(job)):
         return []
-    surroundings = [
-        *claim(job, attempt.storage_class_name),
-        service(job),
-        *(network_policies(job, settings.job_defaults) if settings.job_defaults.network_policies else ()),
-        *disruption_budget(job),
-    ]
+    around = [*claim(job, attempt.storage_class_name), *surroundings(job, settings)]
     if not decision.start:
-        return surroundings
+        return around
     return [
-        *surroundings,
+        *around,
         control_secret(job, control_token),
         run_config_map(job, attempt, settings.job_defaults),
         *(_pod(job, attempt, start, settings) for start in decision.start),
+    ]
+
+
+def surroundings(job: RLJob, settings: Settings) -> list[Manifest]:
+    """What the job's pods can be reached, and left alone, by: what somebody deletes of it is made again while they run.
+
+    A claim is not among it: an empty one would take the place of a lost one.
+    """
+    return [
+        service(job),
+        *(network_policies(job, settings.job_defaults) if settings.job_defaults.network_policies else ()),
+        *disruption_budget(job),
     ]
 
 
