@@ -207,11 +207,11 @@ class ProgressStatus(Record):
     """Both, for display."""
     phase: str = ""
     """What the ranks do now: `Convert`, `Prepare`, `Load`, `Generate`, `Reward`, `Train`, `Wait`, `Sync`, `Evaluate`,
-    `Save`, `Export` or `Done`."""
+    `Save`, `Export` or `Done`; empty while none runs, but after `Done`."""
     detail: str = ""
     """What it is busy with until training runs, and what it waits for while rollout servers are too few."""
     estimated_remaining_seconds: int | None = None
-    """From the pace of the last steps; absent until there are some."""
+    """From the pace of the last steps; absent until there are some, and while no rank runs."""
     last_updated_time: str = ""
     """When any of this last changed."""
     metrics: list[Metric] = []

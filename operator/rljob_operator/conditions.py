@@ -83,6 +83,9 @@ def _progressing(decision: Decision) -> Condition:
 def _checkpoint_ready(job: RLJob, facts: Status, told: Progress | None) -> Condition:
     """Its message also tells of a save that failed, of checkpoints that this attempt has passed over, and of a grace
     period that is too short."""
+    known = condition(job.status, ConditionType.CHECKPOINT_READY)
+    if told is None and known is not None and known.reason in HEARD and _same_checkpoints(job, facts):
+        return known
     latest, skipped = facts.checkpoint.latest, told.skipped_checkpoints if told else []
     failed = [told.save_failure] if told and told.save_failure else []
     if latest is None:
@@ -95,6 +98,14 @@ def _checkpoint_ready(job: RLJob, facts: Status, told: Progress | None) -> Condi
     whole = _worst(failed, skipped, short) or Reason.VERIFIED
     reason = whole if latest.verified else Reason.NOT_VERIFIED
     return _make(ConditionType.CHECKPOINT_READY, latest.verified, reason, message[:MESSAGE_LIMIT])
+
+
+HEARD = (Reason.SAVE_FAILED, Reason.CHECKPOINT_PASSED_OVER)
+"""Of `CheckpointReady`, what rank 0 alone knows: an operator that has not heard of it takes nothing back."""
+
+
+def _same_checkpoints(job: RLJob, facts: Status) -> bool:
+    return job.status is not None and job.status.checkpoint == facts.checkpoint
 
 
 def _worst(failed: list[str], skipped: list[str], short: list[str]) -> Reason | None:
@@ -113,10 +124,12 @@ def _resume_exact(job: RLJob, facts: Status, observed: Observed) -> Condition:
         return _make(ConditionType.RESUME_EXACT, False, Reason.EXACTNESS_UNREACHABLE, why)
     if attempt is None or attempt.exactness is None:
         return Condition(type=ConditionType.RESUME_EXACT, status="Unknown", reason=Reason.NOT_RESUMED)
-    current = told is not None and told.attempt == attempt.number
-    message = told.resumed.told if told is not None and told.resumed and current else ""
-    exact = attempt.exactness is Exactness.EXACT
-    return _make(ConditionType.RESUME_EXACT, exact, attempt.exactness.value, message)
+    exact, reason = attempt.exactness is Exactness.EXACT, attempt.exactness.value
+    if told is not None and told.attempt == attempt.number and told.resumed:
+        return _make(ConditionType.RESUME_EXACT, exact, reason, told.resumed.told)
+    known = condition(job.status, ConditionType.RESUME_EXACT)
+    same = known is not None and known.reason == reason and job.attempt_number == attempt.number
+    return _make(ConditionType.RESUME_EXACT, exact, reason, known.message if known and same else "")
 
 
 def _reached(kind: ConditionType, reached: bool, decision: Decision) -> Condition:

@@ -52,7 +52,7 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
             "attempt": attempt,
             "trainer": _trainer(job, before, observed, decision),
             "rollout": _rollout(job, before, observed, decision),
-            "progress": _progress(job, before.progress, observed.progress, now),
+            "progress": _progress(job, before.progress, observed, now),
             "checkpoint": _checkpoint(before.checkpoint, observed.progress),
             "failures": _failures(before.failures, decision.failures),
             "completion_time": _completion(before, observed, decision, now),
@@ -125,17 +125,22 @@ def _replacements(before: list[Replacement], new: tuple[Replacement, ...]) -> li
     return [by_index[index] for index in sorted(by_index)]
 
 
-def _progress(job: RLJob, before: ProgressStatus, progress: Progress | None, now: float) -> ProgressStatus:
-    if progress is None:
-        total = job.spec.algorithm.grpo.max_steps
-        return before.model_copy(
-            update={"total_steps": total, "display": before.display or f"{before.step}/{total}"}
-        )
+def _progress(job: RLJob, before: ProgressStatus, observed: Observed, now: float) -> ProgressStatus:
+    new = _heard(before, observed.progress) if observed.progress else _not_heard(job, before)
+    if not any(not pod.ended for pod in observed.role(RoleName.TRAINER)):
+        done = new.phase if new.phase == TrainPhase.DONE else ""
+        new = new.model_copy(update={"phase": done, "detail": "", "estimated_remaining_seconds": None})
+    if new == before or observed.progress is None:
+        return new
+    return new.model_copy(update={"last_updated_time": times.to_text(now)})
+
+
+def _heard(before: ProgressStatus, progress: Progress) -> ProgressStatus:
     remaining = progress.estimated_remaining_seconds
     # Until an attempt has looked for its checkpoint, what the one before told is nearer to the truth than 0.
     step = progress.step if _looked(progress) else before.step
     metrics = [Metric(name=name, value=f"{value:.6g}") for name, value in sorted(progress.metrics.items())]
-    new = ProgressStatus(
+    return ProgressStatus(
         step=step,
         total_steps=progress.total_steps,
         display=f"{step}/{progress.total_steps}",
@@ -145,7 +150,13 @@ def _progress(job: RLJob, before: ProgressStatus, progress: Progress | None, now
         metrics=metrics or before.metrics,
         last_updated_time=before.last_updated_time,
     )
-    return before if new == before else new.model_copy(update={"last_updated_time": times.to_text(now)})
+
+
+def _not_heard(job: RLJob, before: ProgressStatus) -> ProgressStatus:
+    """An edit counts from the next attempt on: the one that runs goes to where it was told to."""
+    edited = job.attempt is not None and job.attempt.generation != job.metadata.generation
+    total = before.total_steps if edited and before.total_steps else job.spec.algorithm.grpo.max_steps
+    return before.model_copy(update={"total_steps": total, "display": f"{before.step}/{total}"})
 
 
 def _checkpoint(before: CheckpointStatus, progress: Progress | None) -> CheckpointStatus:

@@ -237,6 +237,41 @@ def test_a_first_save_that_failed_is_told_too() -> None:
     assert ready.message == "No checkpoint was saved yet. The volume is full."
 
 
+def test_what_rank_0_alone_knows_stays_told_while_a_new_operator_has_not_reached_it() -> None:
+    resumed = Resumed(from_step=2, lost_steps=1, exactness=Exactness.BEST_EFFORT, reason="killed")
+    checkpoint = a_checkpoint(2)
+    facts = {"checkpoint": checkpoint, "save_failure": "The volume is full.", "resumed": resumed}
+    known = told(seen(a_trainer(), progress=a_progress(**facts)))
+    later = told(seen(a_trainer()), job=a_job(known), now=NOW + 60)
+    assert later == known
+    assert condition(later, ConditionType.RESUME_EXACT).message == "killed"
+    saved = a_progress(step=4, resumed=resumed, checkpoint=a_checkpoint(4))
+    after = told(seen(a_trainer(), progress=saved), job=a_job(later))
+    assert condition(after, ConditionType.CHECKPOINT_READY).reason != "SaveFailed"
+
+
+def test_steps_and_their_total_are_those_of_the_attempt_that_runs_whoever_tells() -> None:
+    known = told(seen(a_trainer(), progress=a_progress(step=3, total_steps=10)))
+    job = a_job(known, algorithm={"grpo": {"maxSteps": 20}})
+    edited = job.model_copy(update={"metadata": job.metadata.model_copy(update={"generation": 2})})
+    running = told(seen(a_trainer()), job=edited).progress
+    assert (running.total_steps, running.display) == (10, "3/10")
+    begins = told(seen(), Decision(Goal.RUN, "Resumed", begin=an_attempt(2, generation=2)), edited)
+    begun = edited.model_copy(update={"status": begins})
+    assert told(seen(a_trainer(attempt=2)), job=begun).progress.display == "3/20"
+
+
+@pytest.mark.parametrize("goal", [Goal.RESTART, Goal.SUSPENDED, Goal.FAIL, Goal.WAIT])
+def test_nothing_is_said_to_go_on_once_no_trainer_runs(goal: Goal) -> None:
+    busy = a_progress(phase=TrainPhase.TRAIN, estimated_remaining_seconds=3600.0)
+    going = told(seen(a_trainer(terminating=True), progress=busy), Decision(goal, "Because"))
+    assert (going.progress.phase, going.progress.estimated_remaining_seconds) == ("Train", 3600)
+    words = last_words(Ending.FAILED, progress=busy)
+    for observed in (seen(a_trainer(**failed(1, words=words)), progress=busy), seen()):
+        gone = told(observed, Decision(goal, "Because"), a_job(going)).progress
+        assert (gone.phase, gone.estimated_remaining_seconds, gone.display) == ("", None, "3/10")
+
+
 def test_a_newest_checkpoint_that_is_damaged_is_not_ready() -> None:
     found = told(seen(a_trainer(), progress=a_progress(checkpoint=a_checkpoint(4, verified=False))))
     assert condition(found, ConditionType.CHECKPOINT_READY).status == "False"
