@@ -116,7 +116,8 @@ class NetworkPolicy(Spec):
 
 
 class ChartJobDefaults(JobDefaults):
-    """What pods of a job get where the job itself says nothing. Taken up when an attempt begins."""
+    """What pods of a job get where the job itself says nothing. Taken up by pods that start later; images, by the next
+    attempt."""
 
     image: str = Field("", max_length=512)
     """Image of trainers and rollouts. Empty: `<registry>/rljob-trainer:<appVersion>`."""

@@ -1,6 +1,8 @@
 """What an administrator decides, not a user. In a cluster a file, written by the chart from its values; else defaults.
 
-`jobDefaults` fill what a job leaves out. They are taken up when an attempt begins: a running attempt keeps what it has.
+`jobDefaults` fill what a job leaves out. A pod has those of the time when it started, and what runs is never changed.
+Images and storage class are those of the time when its attempt began (`pin.py`): a server that is replaced in the midst
+of one is of the same version as the others, and has the environment, tolerations and requests of today.
 """
 
 from __future__ import annotations
