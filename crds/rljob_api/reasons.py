@@ -112,15 +112,15 @@ class Reason(StrEnum):
     """Some pods are not ready yet."""
     NONE_YET = "NoneYet"
     """No checkpoint was saved yet."""
-    VERIFIED = "Verified"
-    """The newest checkpoint was read back and is whole."""
-    NOT_VERIFIED = "NotVerified"
-    """The newest checkpoint was not verified."""
+    WHOLE = "Whole"
+    """The newest checkpoint was written, synced and sealed, and nothing was found wrong with it since.
+    `checkpoint.latest.verified` says whether it was read back, which is done in the background."""
     GRACE_PERIOD_TOO_SHORT = "GracePeriodTooShort"
     """The newest checkpoint is whole, but saves take longer than `checkpoint.onPreemption.gracePeriodSeconds` leaves:
     who is told to go would be killed before the last step is saved. The message says how many seconds it takes."""
     CHECKPOINT_PASSED_OVER = "CheckpointPassedOver"
-    """This attempt found a checkpoint damaged, and went on without it. The message names it, and where it is now."""
+    """This attempt found a checkpoint damaged, or could not read it back, and goes on without it. The message names it,
+    and where it is now."""
     SAVE_FAILED = "SaveFailed"
     """The volume refused the last save. Training goes on, and saving is tried again; until it succeeds, steps since the
     last checkpoint are at risk. The message says what was wrong."""
@@ -176,7 +176,6 @@ IN_THE_RUNBOOK = (
     Reason.MAX_RESTARTS_EXCEEDED,
     Reason.DEADLINE_EXCEEDED,
     Reason.PRE_RUNNING_DEADLINE_EXCEEDED,
-    Reason.NOT_VERIFIED,
     Reason.GRACE_PERIOD_TOO_SHORT,
     Reason.CHECKPOINT_PASSED_OVER,
     Reason.SAVE_FAILED,
@@ -196,7 +195,7 @@ ASKS_NOTHING = (
     Reason.ALL_READY,
     Reason.SOME_NOT_READY,
     Reason.NONE_YET,
-    Reason.VERIFIED,
+    Reason.WHOLE,
     Reason.NOT_RESUMED,
     Reason.EXACT,
     Reason.LOSSLESS,

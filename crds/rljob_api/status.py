@@ -43,7 +43,7 @@ class ConditionType(StrEnum):
     PROGRESSING = "Progressing"
     """An attempt runs, or starts; the reason of `False` says what stands between."""
     CHECKPOINT_READY = "CheckpointReady"
-    """There is a checkpoint that was read back and is whole."""
+    """There is a checkpoint, and nothing is wrong with it; `checkpoint.latest.verified` says if it was read back."""
     RESUME_EXACT = "ResumeExact"
     """The attempt went on bit for bit; `Unknown` until it went on from a checkpoint, `False` before if it cannot come:
     no job on GPUs does, which is told where `resume.exactness` asks for it."""
@@ -230,7 +230,10 @@ class CheckpointFacts(Record):
     bytes: int
     """Size of all its files."""
     verified: bool
-    """Whether it was read back and is whole."""
+    """Whether all of it was read back and is as it was written: in the background since it was saved, or before the
+    attempt went on from it. Until then it was written, synced and sealed."""
+    damaged: bool = False
+    """Whether it was found damaged, or could not be read back; a restart would take one before it."""
     has_rng: bool
     """Whether the state of random numbers is in it."""
     has_optimizer: bool

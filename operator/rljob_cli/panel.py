@@ -95,7 +95,8 @@ def checkpoint_line(status: Status, now: float) -> str:
     latest = status.checkpoint.latest
     if latest is None:
         return "none yet"
-    proof = "verified" if latest.verified else "not verified"
+    unproved = "damaged" if latest.damaged else "not read back yet"
+    proof = "verified" if latest.verified else unproved
     age = duration(max(0.0, now - times.to_seconds(latest.time)))
     facts = f"step {latest.step}, {age} ago, {size(latest.bytes)}, {proof}"
     return f"{facts}, {_holds(latest)}; {status.checkpoint.count} kept"

@@ -95,9 +95,9 @@ def _checkpoint_ready(job: RLJob, facts: Status, told: Progress | None) -> Condi
     short = [*filter(None, [too_short(job.spec.checkpoint, facts.checkpoint.save_seconds)])]
     more = [*failed, *skipped, *short]
     message = " ".join([f"step {latest.step}{'.' if more else ''}", *more])
-    whole = _worst(failed, skipped, short) or Reason.VERIFIED
-    reason = whole if latest.verified else Reason.NOT_VERIFIED
-    return _make(ConditionType.CHECKPOINT_READY, latest.verified, reason, message[:MESSAGE_LIMIT])
+    whole = Reason.CHECKPOINT_PASSED_OVER if latest.damaged else Reason.WHOLE
+    reason = _worst(failed, skipped, short) or whole
+    return _make(ConditionType.CHECKPOINT_READY, not latest.damaged, reason, message[:MESSAGE_LIMIT])
 
 
 HEARD = (Reason.SAVE_FAILED, Reason.CHECKPOINT_PASSED_OVER)

@@ -92,13 +92,13 @@ def test_a_phase_without_a_sign_of_life_is_pointed_out() -> None:
     assert phase_line(over, generating(75), NOW) == "", "nobody is expected to give one"
 
 
-def test_a_checkpoint_that_was_not_verified_is_called_so() -> None:
+@pytest.mark.parametrize(("damaged", "words"), [(False, "not read back yet"), (True, "damaged")])
+def test_a_checkpoint_that_was_not_verified_is_called_so(damaged: bool, words: str) -> None:
     latest = training().checkpoint.latest
     assert latest
-    doubtful = CheckpointStatus(latest=latest.model_copy(update={"verified": False}), count=1)
-    assert "3.0 MiB, not verified, RNG and optimizer included; 1 kept" in checkpoint_line(
-        training(checkpoint=doubtful), NOW
-    )
+    facts = latest.model_copy(update={"verified": False, "damaged": damaged})
+    shown = checkpoint_line(training(checkpoint=CheckpointStatus(latest=facts, count=1)), NOW)
+    assert f"3.0 MiB, {words}, RNG and optimizer included; 1 kept" in shown
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def ready(found: Status) -> Condition:
 @pytest.mark.parametrize(
     ("seconds", "reason"),
     [
-        (None, Reason.VERIFIED),
-        (83.0, Reason.VERIFIED),
+        (None, Reason.WHOLE),
+        (83.0, Reason.WHOLE),
         (84.0, Reason.GRACE_PERIOD_TOO_SHORT),
         (200.0, Reason.GRACE_PERIOD_TOO_SHORT),
     ],
@@ -42,7 +42,7 @@ def test_the_slowest_save_and_what_leaving_adds_must_fit(seconds: float | None, 
 @pytest.mark.parametrize(("seconds", "needed"), [(45.0, ""), (46.0, "gracePeriodSeconds to 102 or more")])
 def test_with_async_save_the_one_in_the_background_must_fit_too(seconds: float, needed: str) -> None:
     found = ready(told(seconds, asyncSave=True))
-    assert found.reason == (Reason.GRACE_PERIOD_TOO_SHORT if needed else Reason.VERIFIED)
+    assert found.reason == (Reason.GRACE_PERIOD_TOO_SHORT if needed else Reason.WHOLE)
     assert needed in found.message
 
 
@@ -57,9 +57,9 @@ def test_the_message_says_what_to_set_and_an_event_tells_it_once() -> None:
 def test_what_was_measured_is_remembered_until_the_next_attempt_measures() -> None:
     later = told(None, before=told(200.0))
     assert (later.checkpoint.save_seconds, ready(later).reason) == (200.0, Reason.GRACE_PERIOD_TOO_SHORT)
-    assert ready(told(10.0, before=later)).reason == Reason.VERIFIED
+    assert ready(told(10.0, before=later)).reason == Reason.WHOLE
 
 
 def test_who_does_not_save_when_told_to_go_needs_no_time() -> None:
     leaves = {"save": False, "gracePeriodSeconds": 100}
-    assert ready(told(200.0, onPreemption=leaves)).reason == Reason.VERIFIED
+    assert ready(told(200.0, onPreemption=leaves)).reason == Reason.WHOLE

@@ -227,7 +227,7 @@ def test_a_save_that_failed_is_told_and_a_whole_one_ends_it() -> None:
     assert (ready.status, ready.reason, ready.message) == ("True", "SaveFailed", f"step 4. {full}")
     news = [(one.type, one.reason, one.note) for one in happenings(before, failing)]
     assert news == [("Warning", "SaveFailed", f"step 4. {full}")]
-    assert condition(after, ConditionType.CHECKPOINT_READY).reason == "Verified"
+    assert condition(after, ConditionType.CHECKPOINT_READY).reason == "Whole"
 
 
 def test_a_first_save_that_failed_is_told_too() -> None:
@@ -240,14 +240,18 @@ def test_a_first_save_that_failed_is_told_too() -> None:
 def test_what_rank_0_alone_knows_stays_told_while_a_new_operator_has_not_reached_it() -> None:
     resumed = Resumed(from_step=2, lost_steps=1, exactness=Exactness.BEST_EFFORT, reason="killed")
     checkpoint = a_checkpoint(2)
-    facts = {"checkpoint": checkpoint, "save_failure": "The volume is full.", "resumed": resumed}
+    facts: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "save_failure": "The volume is full.",
+        "resumed": resumed,
+    }
     known = told(seen(a_trainer(), progress=a_progress(**facts)))
     later = told(seen(a_trainer()), job=a_job(known), now=NOW + 60)
     assert later == known
     assert condition(later, ConditionType.RESUME_EXACT).message == "killed"
     saved = a_progress(step=4, resumed=resumed, checkpoint=a_checkpoint(4))
     after = told(seen(a_trainer(), progress=saved), job=a_job(later))
-    assert condition(after, ConditionType.CHECKPOINT_READY).reason != "SaveFailed"
+    assert condition(after, ConditionType.CHECKPOINT_READY).reason == "Whole"
 
 
 def test_steps_and_their_total_are_those_of_the_attempt_that_runs_whoever_tells() -> None:
@@ -273,8 +277,21 @@ def test_nothing_is_said_to_go_on_once_no_trainer_runs(goal: Goal) -> None:
 
 
 def test_a_newest_checkpoint_that_is_damaged_is_not_ready() -> None:
-    found = told(seen(a_trainer(), progress=a_progress(checkpoint=a_checkpoint(4, verified=False))))
+    found = told(
+        seen(a_trainer(), progress=a_progress(checkpoint=a_checkpoint(4, verified=False, damaged=True)))
+    )
     assert condition(found, ConditionType.CHECKPOINT_READY).status == "False"
+
+
+def test_that_a_new_checkpoint_is_not_read_back_yet_is_no_news() -> None:
+    written, read = (a_progress(step=4, checkpoint=a_checkpoint(4, verified=each)) for each in (False, True))
+    before = told(seen(a_trainer(), progress=written))
+    after = told(seen(a_trainer(), progress=read), job=a_job(before))
+    facts = [one.checkpoint.latest.verified for one in (before, after) if one.checkpoint.latest]
+    ready = [condition(one, ConditionType.CHECKPOINT_READY) for one in (before, after)]
+    assert facts == [False, True]
+    assert [(one.status, one.reason) for one in ready] == [("True", "Whole")] * 2
+    assert not list(happenings(before, after))
 
 
 def test_a_job_that_is_to_fail_has_failed_once_its_last_trainer_ended() -> None:

@@ -28,7 +28,7 @@ AT_ONCE = SlowReader(1.0)
 
 
 def hear(told: list[str]) -> PassOver:
-    return lambda _, sentence: told.append(sentence)
+    return told.append
 
 
 class Clock:
@@ -180,7 +180,7 @@ def leave_after(root: Path, steps: int, reader: Callable[[Path], str] | None = N
     saver = Saver(run, Lossy.of(run), backend, VERSIONS, None, pass_over=board.pass_over)  # type: ignore[arg-type]  # saves only
     for step in range(1, steps + 1):
         board.saved(saver.save(LoopState(step=step), rng=0).facts)
-    doubted = sorted(saver._doubted)
+    doubted = sorted(saver.doubted)
     mock.patch.stopall()
     (root / "mended").touch()
     nothing: Any = None  # leaving asks for none of it
@@ -223,6 +223,39 @@ def test_while_a_checkpoint_is_saved_nothing_is_read(tmp_path: Path) -> None:
         scrub.wake()
         assert not scrub.proved
     until(lambda: scrub.proved, "it goes on afterwards")
+
+
+def facts(board: ProgressBoard) -> tuple[int, bool, bool]:
+    newest = board.progress().checkpoint
+    assert newest is not None
+    return newest.step, newest.verified, newest.damaged
+
+
+def test_the_status_calls_a_checkpoint_verified_once_it_was_read_back_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the second one, which the volume spoils, never."""
+    alone()
+    monkeypatch.setattr(Scrub, "wake", lambda _: None)  # it looks when the test says so
+    run = a_run(tmp_path)
+    open_storage(run)
+    board = ProgressBoard(run)
+    saver = Saver(run, Lossy.of(run), FileBackend(), VERSIONS, None, pass_over=board.pass_over)  # type: ignore[arg-type]  # saves only
+    board.reads_back(saver)
+    assert saver._scrub is not None
+    for step, verified, damaged in ((1, True, False), (2, False, True)):
+        board.saved(saver.save(LoopState(step=step), rng=0).facts)
+        assert facts(board) == (step, False, False)
+        saver._scrub.look()
+        assert facts(board) == (step, verified, damaged)
+
+
+def test_one_that_a_resume_goes_on_from_was_read_back_before(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 1)
+    run = a_run(tmp_path, 2)
+    board = ProgressBoard(run)
+    board.resume(plan_resume(open_storage(run), run, layout(), VERSIONS))
+    assert facts(board) == (1, True, False)
 
 
 def test_it_reads_in_the_background_from_the_start_and_after_each_save(tmp_path: Path) -> None:

@@ -146,11 +146,10 @@ def test_the_board_says_what_turned_out_damaged(tmp_path: Path) -> None:
     board = ProgressBoard(a_run(tmp_path), clock=lambda: now[0])
     board.saved(a_fact())
     now[0] = 9.0
-    board.pass_over(1, "The checkpoint of step 1 is damaged.")
-    board.pass_over(a_fact().step, "So is the newest.")
+    board.pass_over("The checkpoint of step 1 is damaged.")
+    board.pass_over("So is the newest.")
     told = board.progress()
     assert told.skipped_checkpoints == ["The checkpoint of step 1 is damaged.", "So is the newest."]
-    assert told.checkpoint == a_fact().model_copy(update={"verified": False})
     assert told.heartbeat == 5.0, "reading the disk is no sign of the loop's life"
 
 

@@ -10,12 +10,12 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median
 from threading import RLock, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -36,6 +36,20 @@ STEP_WINDOW = 25
 """Steps that the running median of step times looks back on."""
 
 
+class ReadsBack(Protocol):
+    """Reads checkpoints back while training goes on: the `Saver` has such a thread."""
+
+    @property
+    def proved(self) -> Collection[int]:
+        """Steps of those that are whole."""
+        ...
+
+    @property
+    def doubted(self) -> Collection[int]:
+        """Steps of those that are damaged, or could not be read back."""
+        ...
+
+
 class ProgressBoard:
     """The trainer now, as others may ask for it at any time. Safe to use from several threads."""
 
@@ -52,6 +66,7 @@ class ProgressBoard:
         self._steps: deque[float] = deque(maxlen=STEP_WINDOW)
         self._trend = Trend()
         self._broken: Callable[[], list[BrokenReplica]] = list
+        self._reader: ReadsBack | None = None
         self._now = Progress(
             attempt=run.attempt,
             step=0,
@@ -144,15 +159,16 @@ class ProgressBoard:
         logging.warning(sentence)
         self._set(save_failure=sentence)
 
-    def pass_over(self, step: int, sentence: str) -> None:
-        """The checkpoint of that step turned out damaged, or cannot be read."""
+    def pass_over(self, sentence: str) -> None:
+        """A checkpoint turned out damaged, or cannot be read."""
         with self._lock:
-            newest = self._now.checkpoint
-            if newest and newest.step == step:
-                newest = newest.model_copy(update={"verified": False})
             told = [*self._now.skipped_checkpoints, sentence]
             # Not by `_set`: that the disk is read says nothing of the loop's life.
-            self._now = self._now.model_copy(update={"skipped_checkpoints": told, "checkpoint": newest})
+            self._now = self._now.model_copy(update={"skipped_checkpoints": told})
+
+    def reads_back(self, reader: ReadsBack) -> None:
+        """Whom to ask what came of reading checkpoints back."""
+        self._reader = reader
 
     def synced(self, version: int) -> None:
         """All servers have the weights after this many updates."""
@@ -175,8 +191,20 @@ class ProgressBoard:
     def progress(self) -> Progress:
         """All of it, now."""
         with self._lock:
-            told = {"broken_replicas": list(self._broken()), "spent": self._ledger.spent(self._clock())}
+            told = {
+                "broken_replicas": list(self._broken()),
+                "spent": self._ledger.spent(self._clock()),
+                "checkpoint": self._judged(self._now.checkpoint),
+            }
             return self._now.model_copy(update=told)
+
+    def _judged(self, newest: CheckpointFacts | None) -> CheckpointFacts | None:
+        """With what came of reading it back so far."""
+        if newest is None or self._reader is None:
+            return newest
+        damaged = newest.step in self._reader.doubted
+        verified = not damaged and (newest.verified or newest.step in self._reader.proved)
+        return newest.model_copy(update={"verified": verified, "damaged": damaged})
 
     def serve(self, host: str, port: int) -> int:
         """Answer at `host:port` until the process ends; gives the port. Raises `Mistake` if it is taken."""

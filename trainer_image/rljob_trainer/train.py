@@ -172,6 +172,7 @@ def prepare(
     saver = None
     if spec.checkpoint.enabled:
         saver = Saver(run, storage, backend, versions, model, pass_over=board.pass_over)
+        board.reads_back(saver)
     return Loop(spec, ranks, backend, preemption, sync, saver, board, leader, plan.loop, backend.rng_state())
 
 

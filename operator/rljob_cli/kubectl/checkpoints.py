@@ -39,7 +39,7 @@ def facts(latest: CheckpointFacts, now: float) -> list[str]:
         f"step      {latest.step}, {age} ago",
         f"path      {latest.path}",
         f"size      {size(latest.bytes)}",
-        f"verified  {'yes' if latest.verified else 'no'}",
+        f"verified  {'yes' if latest.verified else 'no, it is damaged' if latest.damaged else 'not yet'}",
         f"holds     {', '.join(['model', *held])}",
         f"layout    {latest.layout}",
     ]

@@ -115,7 +115,11 @@ def _located(plan: ResumePlan, path: Path, found: CheckpointManifest, run: Run) 
     other = f" of job {found.job_name}" if found.job_uid != run.uid else ""
     reason = plan.reason.replace(f"step {found.step}", f"step {found.step}{other}", 1)
     return replace(
-        plan, directory=path, loop=LoopState.read(path), checkpoint=facts_of(found, path), reason=reason
+        plan,
+        directory=path,
+        loop=LoopState.read(path),
+        checkpoint=facts_of(found, path, verified=True),
+        reason=reason,
     )
 
 

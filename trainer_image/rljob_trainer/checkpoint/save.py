@@ -50,18 +50,18 @@ class Saved:
 
     @property
     def facts(self) -> CheckpointFacts:
-        """As the status shows it."""
-        return facts_of(self.manifest, self.path)
+        """As the status shows it until it was read back."""
+        return facts_of(self.manifest, self.path, verified=False)
 
 
-def facts_of(manifest: CheckpointManifest, path: Path) -> CheckpointFacts:
-    """What the status shows of a checkpoint that has been verified."""
+def facts_of(manifest: CheckpointManifest, path: Path, *, verified: bool) -> CheckpointFacts:
+    """What the status shows of a checkpoint; `verified` if all of it was read back."""
     return CheckpointFacts(
         step=manifest.step,
         time=manifest.time,
         path=str(path),
         bytes=manifest.bytes,
-        verified=True,
+        verified=verified,
         has_rng=manifest.has_rng,
         has_optimizer=manifest.has_optimizer,
         layout=manifest.layout.short,
@@ -120,7 +120,7 @@ class Saver:
 
     def holds(self, step: int) -> bool:
         """Whether there is a checkpoint of this step that was not found damaged or unreadable since."""
-        return self._on_first(lambda: self._storage.checkpoint(step).exists() and step not in self._doubted)
+        return self._on_first(lambda: self._storage.checkpoint(step).exists() and step not in self.doubted)
 
     def begin(self, loop: LoopState, rng: object) -> None:
         """Take a copy of the state and write it in the background; waits first for a save that is still under way."""
@@ -173,7 +173,13 @@ class Saver:
         return Saved(manifest, self._storage.checkpoint(manifest.step), seconds)
 
     @property
-    def _doubted(self) -> Collection[int]:
+    def proved(self) -> Collection[int]:
+        """Steps of the checkpoints that rank 0 read back whole in the background. Not collective."""
+        return self._scrub.proved if self._scrub else ()
+
+    @property
+    def doubted(self) -> Collection[int]:
+        """Steps of those that it found damaged, or could not read back. Not collective."""
         return self._scrub.doubted if self._scrub else ()
 
     def _on_each(self, act: Callable[[], T]) -> list[T]:

@@ -26,8 +26,8 @@ OF_ALL_CORES = 0.01
 AT_MOST = 0.25
 """A part of the time of one thread, so that storage which other jobs share is not read at full speed."""
 
-PassOver = Callable[[int, str], None]
-"""Hears the step of each checkpoint that is damaged or cannot be read, and a sentence on it."""
+PassOver = Callable[[str], None]
+"""Hears a sentence on each checkpoint that is damaged or cannot be read."""
 
 
 def share_here() -> float:
@@ -156,7 +156,7 @@ class Scrub:
                 return
             self._doubted.add(step)
             if step not in self._told:
-                self._pass_over(step, self._sentence(step, found[0]))
+                self._pass_over(self._sentence(step, found[0]))
                 self._told.add(step)
 
     def _sentence(self, step: int, problem: Problem) -> str:
