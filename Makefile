@@ -125,10 +125,6 @@ lock: | $(UV) ## Pin every dependency anew (no index addresses in the result)
 bench: setup ## Measure against floors and peers; results go to bench/results
 	$(BIN)/python -m bench
 
-.PHONY: bench-faults
-bench-faults: setup ## Play 10,000 random fault schedules against the operator in memory; takes more than half an hour
-	$(BIN)/python -m bench faults
-
 .PHONY: bench-kills
 bench-kills: setup ## Kill small jobs 800 times on both backends; takes an hour, and goes on where it was ended
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench kills

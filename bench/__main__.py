@@ -17,10 +17,10 @@ from bench.table import write_table
 NAMES = [
     *("save", "asyncsave", "convert", "sync", "megatronsync", "learning", "backends", "step", "megatronstep"),
     *("cli", "firststep", "trl", "kept", "fanout", "writes", "podevents", "fleet", "flatness", "recovery"),
-    *("upkeep", "simulate"),
+    *("upkeep", "simulate", "faults"),
 ]
-ON_REQUEST = ["faults", "kills"]
-"""`make bench-faults` and `make bench-kills`: an hour each, or more."""
+ON_REQUEST = ["kills"]
+"""`make bench-kills`: an hour, or more."""
 PATIENCE_SECONDS, STOP_SECONDS = 3600.0, 120.0
 
 

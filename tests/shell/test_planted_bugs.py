@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import itertools
-from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
+from core_plants import (
+    Plant,
+    a_gang_starts_beside_one_that_is_leaving,
+    a_pod_gets_a_new_name_each_time,
+    the_same_attempt_begins_again,
+)
 from invariants import BrokenError, Invariant
 from rljob_api.status import Status
-from rljob_operator import decide, names, queue, run_cluster
+from rljob_operator import queue, run_cluster
 from rljob_operator.cluster import kubernetes, objects, writer
 from rljob_operator.cluster.client import ApiError
-from rljob_operator.observed import PodPhase
 from rljob_operator.reconcile import reconcile
 from rljob_operator.render import storage
 from rljob_operator.render.owner import child
@@ -26,8 +28,6 @@ from .test_faults import Trouble, refused_beginning, refused_suspension, schedul
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
 
-gang = importlib.import_module("rljob_operator.decide.gang")  # the package exports a function of that name
-Plant = Callable[[pytest.MonkeyPatch], None]
 TRIALS = 40
 
 
@@ -91,36 +91,6 @@ def pods_come_before_the_attempt_is_in_the_status(patch: pytest.MonkeyPatch) -> 
         return await original(job, cluster, settings, now)
 
     patch.setattr(run_cluster, "reconcile", eager)
-
-
-def the_same_attempt_begins_again(patch: pytest.MonkeyPatch) -> None:
-    """A gang that ended starts anew under its old number."""
-    original = gang.next_attempt
-
-    def same(job: Any, *more: Any, **named: Any) -> Any:
-        new = original(job, *more, **named)
-        before = job.status.attempt if job.status else None
-        return new.model_copy(update={"number": before.number}) if before else new
-
-    patch.setattr(gang, "next_attempt", same)
-
-
-def a_gang_starts_beside_one_that_is_leaving(patch: pytest.MonkeyPatch) -> None:
-    """A pod that was told to go counts as gone: it saves for a while."""
-    original = gang.gang
-
-    def hasty(job: Any, observed: Any, now: float) -> Any:
-        gone = {"phase": PodPhase.FAILED, "exit_code": 143, "finished_at": now}
-        pods = (replace(pod, **gone) if pod.terminating else pod for pod in observed.pods)
-        return original(job, replace(observed, pods=tuple(pods)), now)
-
-    patch.setattr(decide, "gang", hasty)
-
-
-def a_pod_gets_a_new_name_each_time(patch: pytest.MonkeyPatch) -> None:
-    """As `generateName` gives one: whoever does not hear of its pod makes another."""
-    original, numbers = names.trainer_pod, itertools.count()
-    patch.setattr(names, "trainer_pod", lambda *which: f"{original(*which)}-{next(numbers)}")
 
 
 def a_claim_belongs_to_the_job_like_everything_else(patch: pytest.MonkeyPatch) -> None:
