@@ -9,7 +9,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -38,14 +38,30 @@ class Asked:
         """Of something that belongs to a job: the lease does not."""
         return self.method in WRITES and "/leases" not in self.path
 
+    @property
+    def is_read(self) -> bool:
+        """A list or a single object of a namespace: the lease does not count."""
+        inside = "/namespaces/" in self.path and "/leases" not in self.path
+        return self.method == "GET" and inside and not self.is_watch
+
 
 class Fate(Enum):
-    ANSWERED = 200
+    """What becomes of a request; a number is the code that it is refused with."""
+
+    ANSWERED = "answered"
+    SLOW = "slow"
+    TWICE = "twice"
+    """It reaches the API server two times; the answer is that to the second."""
+    LOST = "lost"
+    """Done, but the connection breaks before the answer."""
     CONFLICT = 409
+    EXPIRED = 410
     TOO_MANY = 429
     FAILED = 500
-    LOST = 0
-    """Done, but the connection breaks before the answer."""
+
+
+REASONS = {Fate.CONFLICT: "Conflict", Fate.EXPIRED: "Expired", Fate.TOO_MANY: "TooManyRequests"}
+SLOW_SECONDS = 0.5
 
 
 @dataclass
@@ -55,7 +71,9 @@ class Proxy:
     after: Callable[[Asked], None] = lambda _: None
     """Called when the API server has done what was asked for, and before the operator hears of it."""
     fate: Callable[[Asked], Fate] = lambda _: Fate.ANSWERED
-    """What becomes of a request that is no watch."""
+    """What becomes of a request; of a watch, when it is opened."""
+    repeats: Callable[[], bool] = lambda: False
+    """Whether an event of a watch comes twice."""
     refuse_watch: Manifest | None = None
     """What a watch is told instead of events, once."""
     refuse_watch_of: str = "/pods"
@@ -113,23 +131,24 @@ class Proxy:
         if watch and self.refuse_watch is not None and self.refuse_watch_of in request.path:
             told, self.refuse_watch = self.refuse_watch, None
             return web.Response(text=json.dumps({"type": "ERROR", "object": told}) + "\n")
-        fate = Fate.ANSWERED if watch else self.fate(asked)
-        if watch and self._is_over:
-            fate = Fate.FAILED
-        if fate not in (Fate.ANSWERED, Fate.LOST):
+        fate = Fate.FAILED if watch and self._is_over else self.fate(asked)
+        if isinstance(fate.value, int):
             return _refusal(fate)
-        headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
-        timeout = aiohttp.ClientTimeout(total=None)
-        async with self._session.request(
-            request.method,
-            self.api.url + request.path_qs,
-            headers=headers,
-            data=await request.read() or None,
-            timeout=timeout,
-        ) as answer:
+        if fate is Fate.SLOW:
+            await asyncio.sleep(SLOW_SECONDS)
+        if fate is Fate.TWICE:
+            async with self._sent(request, await request.read()) as first:
+                await first.read()
+        async with self._sent(request, await request.read()) as answer:
             if fate is Fate.LOST and request.transport is not None:
                 request.transport.abort()
             return await (self._stream(request, answer) if watch else self._whole(asked, answer))
+
+    def _sent(self, request: web.Request, body: bytes) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
+        timeout = aiohttp.ClientTimeout(total=None)
+        url = self.api.url + request.path_qs
+        return self._session.request(request.method, url, headers=headers, data=body or None, timeout=timeout)
 
     async def _whole(self, asked: Asked, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         body = await answer.read()
@@ -140,7 +159,7 @@ class Proxy:
     async def _stream(self, request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         response = web.StreamResponse(status=answer.status, headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        copying = asyncio.create_task(_copy(answer, response))
+        copying = asyncio.create_task(_copy(answer, response, self.repeats))
         self._streams.add(copying)
         try:
             await copying
@@ -160,7 +179,7 @@ def _abort(answer: aiohttp.ClientResponse) -> None:
 
 
 def _refusal(fate: Fate) -> web.Response:
-    reason = {Fate.CONFLICT: "Conflict", Fate.TOO_MANY: "TooManyRequests"}.get(fate, "InternalError")
+    reason = REASONS.get(fate, "InternalError")
     told = {
         "kind": "Status",
         "status": "Failure",
@@ -172,6 +191,12 @@ def _refusal(fate: Fate) -> web.Response:
     return web.json_response(told, status=fate.value, headers=headers)
 
 
-async def _copy(answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+async def _copy(
+    answer: aiohttp.ClientResponse, response: web.StreamResponse, repeats: Callable[[], bool]
+) -> None:
+    rest = b""
     async for chunk in answer.content.iter_any():
-        await response.write(chunk)
+        *events, rest = (rest + chunk).split(b"\n")
+        for event in events:
+            await response.write((event + b"\n") * (1 + repeats()))
+    await response.write(rest)

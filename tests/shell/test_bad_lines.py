@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -27,7 +28,13 @@ from .proxy import Asked, Fate, Proxy
 SCHEDULES = int(os.environ.get("RLJOB_PROXY_SCHEDULES", "50"))
 A_LINE = 10
 """Schedules that share one."""
-TROUBLES = [Fate.CONFLICT, Fate.TOO_MANY, Fate.FAILED, Fate.LOST]
+OF_WRITES = [Fate.SLOW, Fate.TWICE, Fate.LOST, Fate.CONFLICT, Fate.TOO_MANY, Fate.FAILED]
+OF_READS = [Fate.SLOW, Fate.LOST, Fate.TOO_MANY, Fate.FAILED]
+OF_WATCHES = [Fate.SLOW, Fate.EXPIRED, Fate.TOO_MANY, Fate.FAILED]
+TROUBLED = 0.25
+"""Of all requests."""
+CUT_SECONDS = (0.5, 4.0)
+"""From one break of all watches to the next."""
 WITHIN_S = 120
 
 
@@ -37,18 +44,14 @@ class Schedule:
 
     place: Place
     kubelet: Kubelet
-    proxy: Proxy
     seed: int
 
     def play(self) -> None:
-        dice = random.Random(self.seed)
         quick = {"backoffSeconds": {"initial": 0, "max": 0}}
         self.place.submit(self.name, trainer={"numNodes": 2}, failurePolicy=quick)
         self.run(attempt=1)
-        self.maybe_cut(dice)
-        what, restarts = dice.choice(HAPPENINGS)
+        what, restarts = HAPPENINGS[self.seed % len(HAPPENINGS)]
         what(self)
-        self.maybe_cut(dice)
         last = 1 if what is server_fails else 2
         self.run(attempt=last)
         for trainer in self.trainers(last):
@@ -75,10 +78,6 @@ class Schedule:
         self.wait_for(lambda: set(wanted) <= set(self.place.pods()), f"{wanted} are there")
         self.wait_for(lambda: self.place.api.get(mounted).code == 200, f"{mounted} is there")
         self.kubelet.run(*wanted)
-
-    def maybe_cut(self, dice: random.Random) -> None:
-        if dice.random() < 0.5:
-            self.proxy.cut_watches()
 
     def wait_for(self, happens: Callable[[], object], what: str) -> None:
         until(happens, lambda: f"seed {self.seed}: {what}; {self.place.told(self.name)}", WITHIN_S, 0.1)
@@ -124,33 +123,46 @@ HAPPENINGS = [
 def test_a_bad_line_to_the_real_api_server_delays_jobs_and_no_more(
     place: Place, kubelet: Kubelet, first: int
 ) -> None:
-    """A third of all writes is refused, or its answer is lost; all watches break off now and then."""
+    """Requests are late, doubled, refused, or their answers lost; watches fail, break off, and tell things twice."""
     dice = random.Random(first)
-
-    def fate(asked: Asked) -> Fate:
-        return dice.choice(TROUBLES) if asked.is_write and dice.random() < 0.3 else Fate.ANSWERED
-
     seeds = range(first, min(first + A_LINE, SCHEDULES))
-    with place.proxied() as proxy, reaping(kubelet), ThreadPoolExecutor(A_LINE) as players:
-        proxy.fate = fate
+    with (
+        place.proxied() as proxy,
+        again_and_again(kubelet, proxy, dice),
+        ThreadPoolExecutor(A_LINE) as players,
+    ):
+        proxy.fate = partial(fate, dice)
+        proxy.repeats = lambda: dice.random() < TROUBLED
         place.operator(proxy=proxy)
-        for played in [players.submit(Schedule(place, kubelet, proxy, seed).play) for seed in seeds]:
+        for played in [players.submit(Schedule(place, kubelet, seed).play) for seed in seeds]:
             played.result()
 
 
+def fate(dice: random.Random, asked: Asked) -> Fate:
+    """Of a request about jobs and what belongs to them."""
+    troubles = OF_WRITES if asked.is_write else OF_READS if asked.is_read else []
+    troubles = OF_WATCHES if asked.is_watch else troubles
+    return dice.choice(troubles) if troubles and dice.random() < TROUBLED else Fate.ANSWERED
+
+
 @contextmanager
-def reaping(kubelet: Kubelet) -> Iterator[None]:
-    """Pods that are asked to go do, for as long as the block lasts."""
+def again_and_again(kubelet: Kubelet, proxy: Proxy, dice: random.Random) -> Iterator[None]:
+    """Pods that are asked to go do, and all watches break off, for as long as the block lasts."""
     over = threading.Event()
 
     def reap() -> None:
         while not over.wait(0.1):
             kubelet.reap()
 
-    with ThreadPoolExecutor(1) as at_work:
-        done = at_work.submit(reap)
+    def cut() -> None:
+        while not over.wait(dice.uniform(*CUT_SECONDS)):
+            proxy.cut_watches()
+
+    with ThreadPoolExecutor(2) as at_work:
+        both = [at_work.submit(reap), at_work.submit(cut)]
         try:
             yield
         finally:
             over.set()
-            done.result()
+            for one in both:
+                one.result()
