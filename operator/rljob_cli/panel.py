@@ -76,8 +76,7 @@ def phase_line(status: Status, progress: Progress | None, now: float) -> str:
     if status.phase not in AT_WORK:
         return ""
     if progress is None:
-        told = (status.progress.phase or str(status.phase), status.progress.detail)
-        return "  ".join(part for part in told if part)
+        return "  ".join(part for part in (status.progress.phase, status.progress.detail) if part)
     quiet = now - progress.heartbeat
     alive = f"no sign of life for {duration(quiet)}" if quiet > QUIET_SECONDS else ""
     return "  ".join(part for part in (progress.phase.value, progress.detail, alive) if part)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
-
 from .errors import UserMistake
-from .output import Output, OutputOption
+from .output import Output, OutputOption, console
 from .panel import panel
 from .places import Job, find_work_dir, read_status
 
@@ -21,4 +19,4 @@ def status(job: Job = None, output: OutputOption = Output.TEXT) -> None:
     if output is Output.JSON:
         print(known.model_dump_json(by_alias=True, indent=2))
     else:
-        Console().print(panel(work_dir.path.name, known, None, time.time()))
+        console().print(panel(work_dir.path.name, known, None, time.time()))

@@ -33,7 +33,9 @@ AT_WORK = (Phase.CONVERTING, Phase.STARTING, Phase.TRAINING)
 
 def summary(name: str, status: Status) -> str:
     """One line: phase, step, metrics, and what is wrong."""
-    parts = [f"{name}  {status.phase}", f"step {status.progress.display}"]
+    parts = [f"{name}  {status.phase}"]
+    if status.progress.display:
+        parts.append(f"step {status.progress.display}")
     if status.phase in AT_WORK and status.progress.phase:
         said = status.progress.detail in status.message
         parts.append(status.progress.phase.lower() if said else status.progress.detail)

@@ -161,13 +161,14 @@ def test_events_of_the_job_and_its_pods_come_in_order(submitted: Kubectl) -> Non
             "metadata": {"name": f"{name}.{when}", "namespace": "default"},
             "involvedObject": {"kind": kind, "name": name, "namespace": "default"},
             "reason": f"Reason{when}",
-            "message": "it happened",
+            "message": "[/bin/sh] it happened",
             "type": "Normal",
             "lastTimestamp": f"2026-01-01T00:00:{when}Z",
         }
         assert submitted.api.post("/api/v1/namespaces/default/events", event).code == 201
     shown = submitted("events", submitted.name).stdout
     assert shown.index("Reason01") < shown.index("Reason02")
+    assert shown.count("[/bin/sh] it happened") == 2
     assert "stranger" not in shown
 
 
@@ -183,7 +184,7 @@ def test_delete_names_what_stays(submitted: Kubectl) -> None:
     assert submitted.api.get(f"{JOBS}/{submitted.name}").code == 404
 
 
-@pytest.mark.parametrize("command", ["status", "wait", "suspend", "delete"])
+@pytest.mark.parametrize("command", ["status", "wait", "events", "delete"])
 def test_a_job_that_is_not_there_is_named_with_its_namespace(kubectl: Kubectl, command: str) -> None:
     done = kubectl(command, "no-such-job")
     assert done.returncode == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,21 @@ def test_a_wait_outlives_a_cut_stream_and_a_restart_of_the_api_server(
     assert len(trouble) == 2, "a cut stream alone is not worth a word"
     assert trouble[0].startswith("the API server answered 503: not now; ")
     assert trouble[1] == "the API server answers again"
+
+
+def test_who_stops_waiting_stops_no_job(kubeconfig: Path) -> None:
+    with subprocess.Popen(
+        [PROGRAM, "wait", JOB],
+        env=os.environ | {"KUBECONFIG": str(kubeconfig)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        assert waiting.stderr
+        assert "Training" in waiting.stderr.readline()
+        waiting.send_signal(signal.SIGINT)
+        _, told = waiting.communicate(timeout=WITHIN_S)
+    assert waiting.returncode == 128 + signal.SIGINT, "neither Complete nor Failed"
+    assert told.strip() == f"{JOB} goes on; `kubectl rljob wait {JOB}` waits again"
 
 
 def test_a_phase_of_a_newer_operator_is_shown_as_it_is(

@@ -37,7 +37,8 @@ def _connect_from_inside(error: ConfigException) -> str:
     try:
         config.load_incluster_config()
     except ConfigException:
-        raise UserMistake(f"no cluster to talk to: {error}; set KUBECONFIG, or check --context") from error
+        reason = str(error).rstrip(".")
+        raise UserMistake(f"no cluster to talk to: {reason}; set KUBECONFIG, or check --context") from error
     _keep_alive()
     return ACCOUNT_NAMESPACE.read_text().strip()
 

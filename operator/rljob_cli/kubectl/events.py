@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rljob_api.base import Manifest
 from rljob_operator import times
 
-from ..output import Output, OutputOption
+from ..output import Output, OutputOption, console
 from ..words import duration
 from .jobs import Jobs, event_time
 from .options import Context, Name, Namespace
@@ -24,11 +24,14 @@ def events(
     context: Context = None,
 ) -> None:
     """Show what happened to a job and its pods."""
-    found = Jobs(namespace, context).events(job)
+    jobs = Jobs(namespace, context)
+    found = jobs.events(job)
+    if not found:
+        jobs.get(job)  # those of a job that is gone are shown, but one that never was is a mistake
     if output is Output.JSON:
         print(json.dumps(found, indent=2))
     else:
-        Console().print(table(found, time.time()) if found else f"no events of {job} are kept any more")
+        console().print(table(found, time.time()) if found else f"no events of {job} are kept any more")
 
 
 def table(found: list[Manifest], now: float) -> Table:
@@ -37,7 +40,6 @@ def table(found: list[Manifest], now: float) -> Table:
         seen = event_time(event).partition(".")[0].rstrip("Z") + "Z"
         target = f"{event['involvedObject']['kind'].lower()}/{event['involvedObject']['name']}"
         age = duration(max(0.0, now - times.to_seconds(seen)))
-        rows.add_row(
-            age, event.get("type", ""), event.get("reason", ""), target, event.get("message", "").strip()
-        )
+        said = (age, event.get("type"), event.get("reason"), target, (event.get("message") or "").strip())
+        rows.add_row(*(Text(word or "") for word in said))  # Text: a message may look like markup
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Annotated
 
@@ -9,6 +10,8 @@ import typer
 
 from .jobs import Jobs
 
+JOB_NAME = r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"
+"""What the API server takes as a name, and more than can be one of a job."""
 COMPLETION_SECONDS = 2.0
 """Who pressed the tabulator waits no longer."""
 
@@ -29,7 +32,17 @@ def known_jobs(context: typer.Context, incomplete: str) -> list[str]:
     return [name for name in found if name.startswith(incomplete)]
 
 
-Name = Annotated[str, typer.Argument(help="Name of the job.", show_default=False, autocompletion=known_jobs)]
+def _one_job(name: str) -> str:
+    """An empty name would mean all jobs of the namespace."""
+    if not re.fullmatch(JOB_NAME, name):
+        raise typer.BadParameter(f"{name!r} cannot be the name of a job; see `kubectl get rljobs -A`")
+    return name
+
+
+Name = Annotated[
+    str,
+    typer.Argument(help="Name of the job.", show_default=False, autocompletion=known_jobs, callback=_one_job),
+]
 Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="By default that of the kubeconfig's context.")
 ]

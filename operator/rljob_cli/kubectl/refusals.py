@@ -68,11 +68,12 @@ def _is_absent(refusal: ApiException) -> bool:
 
 
 def _message(refusal: ApiException) -> str:
-    """The sentence of the API server's Status object, else what came."""
+    """The sentence of the API server's Status object, else the line that came; a proxy's page is none."""
     try:
         return str(json.loads(refusal.body or "")["message"])
     except (ValueError, KeyError, TypeError):
-        return str(refusal.body or refusal.reason).strip()
+        line = str(refusal.body or "").strip()
+        return line if line and "\n" not in line else str(refusal.reason).replace("\n", ": ")
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:

@@ -6,13 +6,12 @@ import json
 import time
 
 from pydantic import ValidationError
-from rich.console import Console
 
 from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
 from rljob_api.status import Status
 
-from ..output import Output, OutputOption
+from ..output import Output, OutputOption, console
 from ..panel import panel
 from .fewer_nodes import hint
 from .jobs import Jobs
@@ -33,7 +32,7 @@ def status(
     else:
         told, caveat = known(found)
         hints = (_hint(found, told), caveat)
-        Console().print(panel(job, told, None, time.time(), [hint for hint in hints if hint]))
+        console().print(panel(job, told, None, time.time(), [hint for hint in hints if hint]))
 
 
 def _hint(job: Manifest, status: Status) -> str:

@@ -49,8 +49,16 @@ def wait_until_over(
 
     Raises `UserMistake` if the job is deleted, or the API server refuses for longer than `patience_seconds`.
     """
+    try:
+        return _wait(jobs, name, timeout, Patience(patience_seconds))
+    except KeyboardInterrupt:
+        print(f"{name} goes on; `{jobs.command(f'wait {name}')}` waits again", file=sys.stderr)
+        raise
+
+
+def _wait(jobs: Jobs, name: str, timeout: float, patience: Patience) -> int:
     deadline = time.monotonic() + timeout
-    shown, patience = _Shown(name), Patience(patience_seconds)
+    shown = _Shown(name)
     while (left := deadline - time.monotonic()) > 0:
         pause = ROUND_SECONDS
         try:
