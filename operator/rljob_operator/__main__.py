@@ -21,7 +21,7 @@ from .cluster.client import Client, configuration
 from .handlers import Shell
 from .job_metrics import JobMetrics
 from .leader import Leader, Terms
-from .memory import give_back_freed_memory
+from .memory import give_back_freed_memory, seldom_look_for_cycles
 from .run_cluster import Operator
 from .serving import serving
 from .settings import ENV, Settings, read_settings
@@ -38,6 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     given = _arguments().parse_args(words)
     logs.set_up(given.log_level)
     give_back_freed_memory()
+    seldom_look_for_cycles()
     try:
         asyncio.run(_until_told(given, _settings(given)))
     except (WrongSettingsError, ConfigException, OSError) as error:

@@ -137,7 +137,7 @@ def settings() -> kopf.OperatorSettings:
     found.networking.enforce_retry_after = True
     found.watching.server_timeout = 300
     found.watching.inactivity_timeout = 90
-    found.watching.chunk_size = 500
+    found.watching.chunk_size = 50
     found.process.ultimate_exiting_timeout = 20
     found.queueing.idle_timeout = 1.0
     return found
