@@ -34,6 +34,18 @@ def refuse_what_cannot_be_fed(storage: Directory, steps: range) -> None:
         )
 
 
+def doubts_of_the_first_steps(storage: Directory, again: Directory, lasting: list[str]) -> str:
+    """Why the steps before the first checkpoint do not come out in `again` as they did in `storage`, beside what is
+    `lasting`; empty if they do. From a later step on the trainer says so."""
+    from rljob_trainer.checkpoint.basis import read_basis, version_doubts
+
+    then, now = read_basis(storage.root), read_basis(again.root)
+    if then is None or now is None:
+        return "it is not known what the first steps depended on."
+    found = [*then.layout_doubts(now.layout), *version_doubts(then.versions, now.versions), *lasting]
+    return f"{'; '.join(found)}." if found else ""
+
+
 def _samples(storage: Directory, steps: range) -> Samples:
     files = storage.samples.iterdir() if storage.samples.is_dir() else []
     named = {int(match[1]): file for file in files if (match := STEP_FILE.fullmatch(file.name))}

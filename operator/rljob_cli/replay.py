@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from rljob_api.checkpoint import InitialCheckpoint
+from rljob_api.exactness import lasting_doubts
 from rljob_api.failure import FailurePolicy
 from rljob_api.job import Metadata, RLJob
 from rljob_api.progress import EXIT_COMPLETE
@@ -32,7 +33,7 @@ from .errors import UserMistake
 from .load import load_job
 from .output import Output, OutputOption
 from .places import StoredJob, find_storage, read_status
-from .recorded import recorded, refuse_what_cannot_be_fed
+from .recorded import doubts_of_the_first_steps, recorded, refuse_what_cannot_be_fed
 from .run import run_job
 
 REPLAYS = "replay"
@@ -73,9 +74,11 @@ def replay(
     steps_again = Replay(last_step=step, samples="" if draw else str(storage.samples.resolve()))
     shown: Display = _Plain() if output is Output.TEXT else _Silent()
     _run(again(spec, storage, begin), folder, place, shown, steps_again)
-    now = recorded(Directory(WorkDir(place).storage), steps)
-    found = first_difference(recorded(storage, steps), now)
-    _report(found, steps, _caveat(place), output)
+    done = Directory(WorkDir(place).storage)
+    found = first_difference(recorded(storage, steps), recorded(done, steps))
+    lasting = lasting_doubts(spec.spec, drawn=draw)
+    caveat = _caveat(place) if begin else doubts_of_the_first_steps(storage, done, lasting)
+    _report(found, steps, caveat, output)
     raise typer.Exit(1 if found else 0)
 
 
@@ -152,7 +155,7 @@ class _Silent(JsonLines):
 
 
 def _caveat(place: Path) -> str:
-    """What keeps the replay itself from being exact; empty if nothing does."""
+    """What the trainer said to keep the replay from being exact; empty if nothing does."""
     told = condition(read_status(WorkDir(place)), ConditionType.RESUME_EXACT)
     return told.message if told is not None and told.status == "False" else ""
 

@@ -1,4 +1,4 @@
-"""Whether a step can be done again from what the volume holds."""
+"""Whether a step can be done again from what the volume holds, and as it was."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from builders import a_job
 from cli.test_difference import a_sample
 from rljob_api.samples import drawn, step_file
 from rljob_cli.errors import UserMistake
-from rljob_cli.recorded import refuse_what_cannot_be_fed
+from rljob_cli.recorded import doubts_of_the_first_steps, refuse_what_cannot_be_fed
+from rljob_trainer.checkpoint.basis import Basis, write_basis
 from rljob_trainer.checkpoint.directory import Directory
+from trainer.checkpoints import VERSIONS, layout
 
 
 def storage(folder: Path, kept: range, tokens: bytes = b"") -> Directory:
@@ -33,6 +36,18 @@ def test_samples_of_every_step_since_the_checkpoint_can_be_fed(tmp_path: Path) -
 def test_samples_of_an_older_version_can_only_be_drawn_anew(tmp_path: Path) -> None:
     with pytest.raises(UserMistake, match=r"step 4 were written by an older version.* --draw$"):
         refuse_what_cannot_be_fed(storage(tmp_path, range(3, 9)), range(4, 6))
+
+
+def test_what_the_first_steps_depended_on_is_compared_with_what_there_is_now(tmp_path: Path) -> None:
+    there, again = Directory(tmp_path / "there"), Directory(tmp_path / "again")
+    newer = VERSIONS.model_copy(update={"torch": "2.14.0"})
+    for directory, versions in ((there, VERSIONS), (again, newer)):
+        directory.root.mkdir()
+        write_basis(directory.root, Basis.of(a_job().spec, layout(), versions))
+    assert doubts_of_the_first_steps(there, there, []) == ""
+    told = doubts_of_the_first_steps(there, again, ["so it always is"])
+    assert told == "torch was 2.13.0 and is 2.14.0; so it always is."
+    assert "not known" in doubts_of_the_first_steps(Directory(tmp_path), again, [])
 
 
 def test_a_job_without_samples_is_told_so(tmp_path: Path) -> None:
