@@ -1,14 +1,13 @@
 """Whole Hugging Face tensors out of the shards of all ranks, bucket by bucket.
 
-A bucket is a run of parameters that the same ranks hold. Those who share its matrices gather them in one collective
-and put them together; the result goes over expert ranks and over stages in another.
+A bucket is a run of parameters that the same ranks hold. Those who share its matrices gather them in one collective,
+and their shards go over expert ranks and over stages in another; each rank then puts together one parameter at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from math import prod
 
 import torch
 from megatron.core import parallel_state
@@ -48,19 +47,18 @@ class Export:
             for number, chunk in enumerate(chunks)
             for name, value in chunk.named_parameters()
         }
+        self.device = next(iter(self.parameters.values())).device
         everything = placed_entries(architecture, place.stages, place.experts, place.chunks)
         self.shapes = self._shapes(everything)
         self.buckets = list(self._buckets(everything, limit // dtype.itemsize))
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Names and tensors in the mapping's order, on every rank. Extra memory: about two buckets. Collective."""
+        """Names and tensors in the mapping's order, on every rank; each has memory of its own. Collective.
+
+        Extra memory: a bucket, and the tensors of one entry.
+        """
         for bucket in self.buckets:
-            tensors = self._joined(bucket) if self.place.holds(bucket[0]) else None
-            for group, holder in self._audiences(bucket[0]):
-                tensors = self._told(tensors, bucket, group, holder)
-            assert tensors is not None
-            yield from zip((name for placed in bucket for name in placed.entry.hf), tensors, strict=True)
-            del tensors  # before the next are gathered
+            yield from self._tensors(bucket)
 
     def _shapes(self, everything: list[Placed]) -> Shapes:
         own = {
@@ -78,7 +76,7 @@ class Export:
             bucket: Bucket = []
             size = 0
             for placed in run:
-                numel = sum(prod(shape) for shape in self._whole_shapes(placed.entry))
+                numel = self.place.share_of(placed.entry)[0] * self._shape(placed).numel()
                 if bucket and size + numel > limit:
                     yield bucket
                     bucket, size = [], 0
@@ -86,28 +84,38 @@ class Export:
                 size += numel
             yield bucket
 
-    def _whole_shapes(self, entry: Entry) -> list[torch.Size]:
-        ranks, _ = self.place.share_of(entry)
-        shard = torch.empty(self.shapes[entry.hf[0]], device="meta")
-        return [tensor.shape for tensor in join(entry.cut, [shard] * ranks, self.architecture)]
+    def _shape(self, placed: Placed) -> torch.Size:
+        """Of a shard, on any rank."""
+        return self.shapes[placed.entry.hf[0]]
 
-    def _joined(self, bucket: Bucket) -> list[Tensor]:
-        """The bucket's whole tensors, on ranks that hold its shards."""
-        ranks, _ = self.place.share_of(bucket[0].entry)
-        entries = [placed.entry for placed in bucket]
-        mine = (self.parameters[placed.chunk, placed.entry.megatron] for placed in bucket)
-        own = _flat(parameter.detach().to(self.dtype) for parameter in mine)
-        flats = [own]
-        if ranks > 1:
-            flats = [torch.empty_like(own) for _ in range(ranks)]
-            dist.all_gather(flats, own, group=_sharers(bucket[0].entry))
-        shapes = [self.shapes[entry.hf[0]] for entry in entries]
-        by_entry = zip(*(_views(flat, shapes) for flat in flats), strict=True)
-        return [
-            tensor
-            for entry, shards in zip(entries, by_entry, strict=True)
-            for tensor in join(entry.cut, list(shards), self.architecture)
-        ]
+    def _tensors(self, bucket: Bucket) -> Iterator[tuple[str, Tensor]]:
+        """Put together one after the other; no two of these generators live at a time."""
+        gathered, start = self._gathered(bucket), 0
+        for placed in bucket:
+            shape = self._shape(placed)
+            end = start + shape.numel()
+            shards = [one[start:end].view(shape) for one in gathered]
+            yield from zip(placed.entry.hf, join(placed.entry.cut, shards, self.architecture), strict=True)
+            start = end
+
+    def _gathered(self, bucket: Bucket) -> Tensor:
+        """The shards of all that share the bucket's matrices, in a row each: [ranks, numbers]."""
+        ranks, rank = self.place.share_of(bucket[0].entry)
+        numel = sum(self._shape(placed).numel() for placed in bucket)
+        gathered = torch.empty(ranks, numel, dtype=self.dtype, device=self.device)
+        if self.place.holds(bucket[0]):
+            self._fill(gathered[rank], bucket)
+            if ranks > 1:
+                dist.all_gather_into_tensor(gathered.view(-1), gathered[rank], group=_sharers(bucket[0].entry))
+        for group, holder in self._audiences(bucket[0]):
+            dist.broadcast(gathered, group=group, group_src=holder)
+        return gathered
+
+    def _fill(self, row: Tensor, bucket: Bucket) -> None:
+        """With this rank's own shards."""
+        parts = torch.split(row, [self._shape(placed).numel() for placed in bucket])
+        for part, placed in zip(parts, bucket, strict=True):
+            part.copy_(self.parameters[placed.chunk, placed.entry.megatron].detach().reshape(-1))
 
     def _audiences(self, placed: Placed) -> Iterator[tuple[dist.ProcessGroup, int]]:
         """Groups in which one member has the bucket and tells the others, in this order."""
@@ -116,20 +124,6 @@ class Export:
             yield parallel_state.get_expert_model_parallel_group(), placed.expert
         if place.stages > 1:
             yield parallel_state.get_pipeline_model_parallel_group(), placed.stage
-
-    def _told(
-        self, tensors: list[Tensor] | None, bucket: Bucket, group: dist.ProcessGroup, holder: int
-    ) -> list[Tensor]:
-        """What the member `holder` of a group has, on all its members."""
-        shapes = [shape for placed in bucket for shape in self._whole_shapes(placed.entry)]
-        device = next(iter(self.parameters.values())).device
-        flat = (
-            torch.empty(sum(map(prod, shapes)), dtype=self.dtype, device=device)
-            if tensors is None
-            else _flat(tensors)
-        )
-        dist.broadcast(flat, group=group, group_src=holder)
-        return _views(flat, shapes)
 
 
 def _sharers(entry: Entry) -> dist.ProcessGroup:
@@ -140,13 +134,3 @@ def _sharers(entry: Entry) -> dist.ProcessGroup:
         else parallel_state.get_tensor_model_parallel_group()
     )
     return group
-
-
-def _flat(tensors: Iterable[Tensor]) -> Tensor:
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
-
-
-def _views(flat: Tensor, shapes: list[torch.Size]) -> list[Tensor]:
-    """Consecutive parts of `flat` in these shapes."""
-    parts = torch.split(flat, [prod(shape) for shape in shapes])
-    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
