@@ -34,7 +34,7 @@ def panel(
         rows.add_row(label, Text(value))  # Text, not str: what a program said may look like markup
     bar = ProgressBar(total=max(1, status.progress.total_steps), completed=status.progress.step, width=60)
     return Group(
-        _headline(name, status, hints), Padding(bar, 0), rows
+        _headline(name, status, hints), Padding(bar, 0, expand=False), rows
     )  # padded: a bar alone ends without a new line
 
 

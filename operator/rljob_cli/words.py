@@ -71,14 +71,17 @@ def _values(status: Status) -> dict[str, float]:
 
 
 def duration(seconds: float) -> str:
-    """For people: `42 s`, `3 min 5 s`, `8 h 40 min`."""
+    """For people: `42 s`, `3 min 5 s`, `8 h 40 min`, `3 d 4 h`."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
 
 
 def size(count: float) -> str:

@@ -101,6 +101,17 @@ def test_status_is_the_panel_or_the_status_as_it_is(job: WorkDir) -> None:
     assert Status.model_validate_json(rljob("status", "-o", "json").stdout) == training()
 
 
+def test_where_there_is_no_terminal_no_sentence_is_broken_and_none_padded(
+    job: WorkDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = "what is wrong and what to do " * 10 + "is in one piece"
+    job.write_status(training(message=sentence))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    lines = CliRunner().invoke(command_line(["status"]), ["status"]).stdout.splitlines()
+    assert lines[0] == f"sums  Training  {sentence}"
+    assert max(map(len, lines[1:])) < 200
+
+
 def test_a_job_without_a_status_is_told_in_a_sentence(job: WorkDir) -> None:
     (job.path / "status.json").unlink()
     assert "has no status yet" in str(rljob("status").exception)

@@ -166,7 +166,14 @@ def test_a_resume_says_how_exact_it_was(exactness: Exactness | None, words: str)
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 s"), (59.9, "59 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (31230, "8 h 40 min")],
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min 0 s"),
+        (3599, "59 min 59 s"),
+        (31230, "8 h 40 min"),
+        (273600, "3 d 4 h"),
+    ],
 )
 def test_durations_are_for_people(seconds: float, words: str) -> None:
     assert duration(seconds) == words
