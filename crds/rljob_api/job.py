@@ -25,6 +25,8 @@ from .weights import WeightSync
 
 OPERATOR = "rljob.io/operator"
 """What `managedBy` calls this operator."""
+OURS = (None, OPERATOR)
+"""Values of `managedBy` for which it works."""
 
 ACCEPTED = {"accepted": True}
 """Validation context of a spec that was accepted when its job began: rules that came since stop nothing that runs."""
@@ -128,7 +130,7 @@ class JobSpec(Spec):
     @property
     def is_ours(self) -> bool:
         """Whether this operator looks after the job."""
-        return self.managed_by in (None, OPERATOR)
+        return self.managed_by in OURS
 
     @property
     def on_gpu(self) -> bool:

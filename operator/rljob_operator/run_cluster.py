@@ -17,7 +17,7 @@ from typing import NoReturn, Protocol
 from pydantic import ValidationError
 
 from rljob_api.base import Manifest
-from rljob_api.job import RLJob
+from rljob_api.job import OURS, RLJob
 from rljob_api.status import Status
 
 from . import names
@@ -161,6 +161,8 @@ class Term:
     async def _refuse(self, key: Key, stored: Stored, error: ValidationError) -> None:
         """The API server's own rules let it through, ours do not: the job says so, and what runs of it goes on."""
         manifest = stored.manifest
+        if manifest["spec"].get("managedBy") not in OURS:
+            return
         before = Status.model_validate(manifest.get("status") or {})
         new = refused(before, int(manifest["metadata"].get("generation", 0)), error, time.time())
         if new != before:

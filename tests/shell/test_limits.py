@@ -6,7 +6,7 @@ from rljob_operator import names
 from rljob_operator.cluster.resources import JOBS, METADATA_KINDS
 
 from .kubelet import Kubelet
-from .places import Place, condition
+from .places import BROKEN, Place, condition
 
 TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
 
@@ -28,11 +28,14 @@ def test_a_job_past_its_deadline_fails_and_is_deleted_after_its_time_to_live(
 
 def test_a_job_of_another_manager_is_left_alone(place: Place) -> None:
     place.operator()
-    place.submit("theirs", managedBy="kueue.x-k8s.io/multikueue")
+    theirs = {"managedBy": "kueue.x-k8s.io/multikueue"}
+    place.submit("theirs", **theirs)
+    with place.without_rules():
+        place.submit("theirs-too", **BROKEN, **theirs)
     place.submit()
     place.wait_for_pods(TRAINER, ROLLOUT)
     assert set(place.pods()) == {TRAINER, ROLLOUT}
-    assert place.status("theirs") == {}
+    assert place.status("theirs") == place.status("theirs-too") == {}
 
 
 def test_a_quota_is_told_as_it_is_now_while_it_is_in_the_way_and_no_longer(
