@@ -26,6 +26,9 @@ PATIENCE_SECONDS, STOP_SECONDS = 3600.0, 120.0
 
 def main(names: list[str]) -> int:
     """Exit code: 1 if a benchmark could not be measured. A target that was missed is a result like any other."""
+    if {"-h", "--help"} & set(names):
+        sys.stdout.write(f"{__doc__}\n\n{', '.join(NAMES)}; only by name: {', '.join(ON_REQUEST)}\n")
+        return 0
     if unknown := [name for name in names if name not in NAMES + ON_REQUEST]:
         sys.stderr.write(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES + ON_REQUEST)}\n")
         return 2
