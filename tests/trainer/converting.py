@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -26,6 +27,8 @@ from waiting import until
 
 SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "head_dim": 8, "vocab_size": 67}
 DEADLINE_SECONDS = 150.0
+LOGGING_LEVEL = 35
+"""Of Megatron's own loggers: one that nothing else sets."""
 
 
 def conversion_run(folder: Path, model: Path, ranks: int = 2, stall_seconds: int = 600, **cut: int) -> Run:
@@ -33,6 +36,7 @@ def conversion_run(folder: Path, model: Path, ranks: int = 2, stall_seconds: int
     return a_run(
         folder,
         backend="megatron",
+        megatron={"loggingLevel": LOGGING_LEVEL},
         model={"source": str(model)},
         trainer={"numProcPerNode": ranks},
         parallelism=cut,
@@ -240,6 +244,7 @@ def spy_on_calls() -> None:
     def spied_save(state: object, directory: str, strategy: object, **kwargs: object) -> object:
         parallel = isinstance(strategy, FullyParallelSaveStrategyWrapper)
         tell(f"save fully parallel {parallel}, validated {kwargs['validate_access_integrity']}")
+        tell(f"megatron logs from {logging.getLogger('megatron').getEffectiveLevel()}")
         return save(state, directory, strategy, **kwargs)
 
     def spied_gather(*args: object) -> object:

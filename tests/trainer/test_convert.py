@@ -24,6 +24,7 @@ from rljob_trainer.convert.once import find_converted
 from rljob_trainer.errors import Mistake
 from trainer import tiny
 from trainer.converting import (
+    LOGGING_LEVEL,
     SIZES,
     Step,
     assert_is_the_model,
@@ -134,6 +135,7 @@ def test_the_step_turns_off_what_makes_ranks_wait_and_gives_itself_time(tmp_path
     said = step.said().splitlines()
     assert said.count("save fully parallel False, validated False") == 2
     assert said.count("group timeout 4:00:00") == 2
+    assert said.count(f"megatron logs from {LOGGING_LEVEL}") == 2
     assert "gather metadata of all ranks" not in said
 
 

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_PREEMPTED, Ending, LastWords, TrainPhase
 from rljob_api.run import Run
+from rljob_trainer.backend.loggers import set_logging_level
 from rljob_trainer.convert.once import convert_once
 from rljob_trainer.convert.world import ConversionError
 from rljob_trainer.progress import ProgressBoard
@@ -29,6 +30,7 @@ def run_step(run: Run, node: int) -> int:
     """Convert, or wait until another pod has; the exit code. Raises `Mistake` for a model that cannot be converted,
     and `StorageError` without room."""
     logging.basicConfig(level=logging.INFO, format="[convert] %(message)s", stream=sys.stdout)
+    set_logging_level(run.spec.backend_options)
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # an image for GPUs may show them to every container
     signal.signal(signal.SIGTERM, _go)
     board = ProgressBoard(run)

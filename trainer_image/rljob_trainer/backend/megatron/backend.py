@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from torch import Tensor
 from torch import distributed as dist
 
 from rljob_api.job import JobSpec
-from rljob_api.parallelism import BackendOptions, Megatron, Recompute
+from rljob_api.parallelism import Megatron, Recompute
 from rljob_trainer.backend.determinism import prefer_determinism
 from rljob_trainer.backend.hf_files import write_hf_model
 from rljob_trainer.backend.layout import layout_of
+from rljob_trainer.backend.loggers import set_logging_level
 from rljob_trainer.backend.megatron import checkpoint, cpu, optimizer, rng
 from rljob_trainer.backend.megatron.architecture import TRAINING_DTYPE, read_architecture
 from rljob_trainer.backend.megatron.checkpoint import CheckpointOptions, State
@@ -200,9 +200,3 @@ class MegatronBackend:
         if rng_state is not None:
             state["rng"] = rng.sharded_rng(rng_state, self.place, self.layout.rng_sharding)
         return state
-
-
-def set_logging_level(options: BackendOptions) -> None:
-    """What Megatron's own loggers let through."""
-    if isinstance(options, Megatron) and options.logging_level is not None:
-        logging.getLogger("megatron").setLevel(options.logging_level)
