@@ -160,13 +160,15 @@ async def _within(news: asyncio.Event, ends: float) -> bool:
 class ListedJobs:
     """Tells of jobs as kopf does: a list shows what is there, and never what is gone."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, namespace: str = "") -> None:
+        """Of all namespaces, or of one."""
         self._client = client
+        self._namespace = namespace
         self._newest: Manifest | None = None
 
     async def run(self, told: Told) -> NoReturn:
         self._told = told
-        await Watch(self._client, Scope(JOBS, "", "", False), self).run()
+        await Watch(self._client, Scope(JOBS, self._namespace, "", False), self).run()
 
     def sweep(self, scope: str, present: set[str], version: int) -> None:
         if self._newest is not None and self._newest["metadata"]["uid"] in present:
