@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields
+from functools import partial
 
 import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
 
+from rljob_api.progress import EXIT_PREEMPTED
 from rljob_api.run import Run
 from rljob_trainer.batch import Batch
 from rljob_trainer.distributed import LEADER_TIMEOUT, Ranks
@@ -50,8 +52,9 @@ def loop_here(run: Run) -> Iterator[WatchedLoop]:
     """This rank's loop, built as the trainer builds it, with its first weights pushed."""
     ranks = ranks_here()
     with ExitStack() as open_things:
-        preemption = Preemption(ranks.store, ranks.control)
-        prepared = prepare(run, ranks, ProgressBoard(run), preemption, open_things)
+        preemption = Preemption(ranks.store, ranks.control, partial(os._exit, EXIT_PREEMPTED))
+        with preemption.preparing():
+            prepared = prepare(run, ranks, ProgressBoard(run), preemption, open_things)
         loop = WatchedLoop(**{each.name: getattr(prepared, each.name) for each in fields(prepared)})
         loop.push_weights()
         yield loop

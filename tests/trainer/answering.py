@@ -47,10 +47,14 @@ class Server:
     port: int = 0
     hold_after: int | None = None
     """So many groups are answered, no more."""
+    hold_update: str = ""
+    """The call that is answered in the first update only, as by a server whose engine hangs then."""
     aborted_proofs: int = 0
     """So many of the completions that prove an update are cut off, as a server does that was told to go."""
     asked: list[int] = field(default_factory=list)
     """Seeds of the groups that were asked for, warm-up aside."""
+    controls: list[str] = field(default_factory=list)
+    """Calls of updates, oldest first."""
     answered: int = 0
     _held: int = 0
     _version: str = "default"
@@ -58,6 +62,9 @@ class Server:
     _runner: web.AppRunner | None = None
 
     async def _post(self, request: web.Request) -> web.Response:
+        self.controls.append(request.path)
+        while request.path == self.hold_update and self.controls.count(request.path) > 1:
+            await asyncio.sleep(0.01)
         if request.path == "/finish_weight_update":
             self._version = (await request.json())["weight_version"]
         return self._told({})
@@ -120,7 +127,7 @@ class Server:
         self.asked.clear()
 
     def end(self) -> None:
-        self.hold_after = None
+        self.hold_after, self.hold_update = None, ""
         if self._runner:
             self._background.submit(self._runner.cleanup()).result()
         self._background.close()

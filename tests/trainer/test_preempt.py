@@ -6,6 +6,8 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from threading import Event, Timer
 
 import pytest
 import torch
@@ -51,10 +53,15 @@ def a_store() -> TCPStore:
     return store or TCPStore("127.0.0.1", port[0], None, is_master=False)
 
 
+def never() -> None:
+    raise AssertionError("training had begun")
+
+
 def terminated(activity: str, target: int) -> bool:
     store = a_store()
-    preemption = Preemption(store, dist.new_group(backend="gloo"))
-    preemption.agree()  # nobody was told to go
+    preemption = Preemption(store, dist.new_group(backend="gloo"), never)
+    with preemption.preparing():
+        """Nobody was told to go."""
     store.set(f"pid/{dist.get_rank()}", str(os.getpid()))
     if dist.get_rank() == 0:
         os.kill(int(store.get(f"pid/{target}")), signal.SIGTERM)
@@ -77,8 +84,58 @@ def test_rank_0_may_be_the_one() -> None:
     assert run_ranks(2, terminated, "waiting", 0) == [True, True]
 
 
+def told_while_preparing(target: int) -> bool:
+    """Whether this rank gave up, in the middle of something that has no end."""
+    store, given_up = a_store(), Event()
+    preemption = Preemption(store, dist.new_group(backend="gloo"), given_up.set)
+    dist.barrier()
+    if dist.get_rank() == target:
+        os.kill(os.getpid(), signal.SIGTERM)
+    with suppress(RuntimeError), preemption.preparing():
+        until(given_up.is_set)
+        raise RuntimeError("as of a load that another has left")
+    return given_up.is_set()
+
+
+@pytest.mark.parametrize("target", [0, 2])
+def test_whatever_the_ranks_prepare_all_give_it_up(target: int) -> None:
+    assert run_ranks(3, told_while_preparing, target) == [True, True, True]
+
+
+def told_when_all_are_nearly_through(rounds: int) -> list[str]:
+    group, stores = dist.new_group(backend="gloo"), [a_store() for _ in range(rounds)]
+    return [one_end(store, group, 0.004 * number / rounds) for number, store in enumerate(stores)]
+
+
+def one_end(store: TCPStore, group: dist.ProcessGroup, late: float) -> str:
+    """What became of this rank, when rank 1 was told so many seconds after it began."""
+    given_up = Event()
+    preemption = Preemption(store, group, given_up.set)
+    dist.barrier()
+    if dist.get_rank() == 1:
+        Timer(late, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with preemption.preparing():
+        """It is done at once."""
+    if given_up.is_set():
+        return "given up"
+    if dist.get_rank() == 1:
+        until(preemption.requested)
+    with pytest.raises(Interrupted):
+        preemption.agree()
+    return "stopped"
+
+
+def test_no_rank_gives_up_what_others_have_begun() -> None:
+    """It is one or the other for all of them, whenever the signal comes."""
+    first, *others = run_ranks(3, told_when_all_are_nearly_through, 8)
+    assert all(other == first for other in others)
+
+
 def fork_and_terminate() -> tuple[int, bool]:
-    preemption = Preemption(a_store(), dist.new_group(backend="gloo"))
+    store = a_store()
+    preemption = Preemption(store, dist.new_group(backend="gloo"), never)
+    with preemption.preparing():
+        """And then it trains."""
     pid = os.fork()
     if pid == 0:
         signal.pause()

@@ -1,9 +1,10 @@
-"""Told to go while rewards are computed: the gang leaves after the sample in hand, with all that it has finished."""
+"""Told to go while something takes too long: the gang leaves at once, with all that it has finished."""
 
 from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rljob_api.progress import Ending
+from rljob_api.progress import EXIT_PREEMPTED, Ending
 from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.checkpoint.state import LoopState
 from trainer.answering import DEADLINE_SECONDS, GROUP, PROMPTS, Job, a_model, answering, job_beside
@@ -36,6 +37,9 @@ def score(prompt, completion, answer, item):
             time.sleep(2)
     return float(int(completion) % 3)
 """
+
+
+ENDLESS = "import threading\nthreading.Event().wait()\n"
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +95,33 @@ def test_a_slow_reward_does_not_use_up_the_time_to_leave(folder: Path) -> None:
     batch = PROMPTS * GROUP
     with started(folder, "rewards", {"trained_on": batch}) as job:
         told_in_the_second_batch(job, "trained_on", batch)
+
+
+@pytest.mark.parametrize("call", ["/update_weights", "/finish_weight_update"])
+def test_a_server_whose_engine_hangs_does_not_use_up_the_time_to_leave(folder: Path, call: str) -> None:
+    """It would be waited for as long as `weightSync.timeoutSeconds` says."""
+    with answering() as server, job_beside(server, folder / call.strip("/"), **a_job(folder)) as job:
+        server.hold_update = call
+        (job.folder / "slow_reward.py").write_text(REWARD)
+        job.start()
+        until(lambda: server.controls.count(call) == 2, "the new weights are on their way", DEADLINE_SECONDS)
+        told = time.monotonic()
+        words = job.end(signal.SIGTERM, rank=1)
+        assert words.ending is Ending.PREEMPTED, words.message
+        assert (words.step, words.saved_step) == (1, 1)
+        assert time.monotonic() - told < job.run().spec.weight_sync.timeout_seconds / 4
+
+
+def test_what_takes_long_before_training_is_given_up_on_all_ranks(folder: Path) -> None:
+    """Rank 0 reads something for ever, the others wait for it; one of those is told."""
+    with answering() as server, job_beside(server, folder / "prepares", **a_job(folder)) as job:
+        (job.folder / "slow_reward.py").write_text(f"open('reads', 'w').close()\n{ENDLESS}{REWARD}")
+        job.start()
+        until((job.folder / "reads").exists, "rank 0 reads", DEADLINE_SECONDS)
+        words = job.end(signal.SIGTERM, rank=1)
+    assert (words.ending, words.exit_code) == (Ending.PREEMPTED, EXIT_PREEMPTED)
+    assert words.message == "told to go before training began"
+    assert words.progress is not None, "rank 0 left by itself"
 
 
 def curve(job: Job) -> list[tuple[int, float]]:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch._C._distributed_c10d import TCPStore
 
+from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.rollout import reach
 from rljob_trainer.rollout.client import Client, ReplicaError
 from rljob_trainer.weights import sender as senders
@@ -48,6 +49,21 @@ def test_a_sender_that_gives_up_does_not_wait_for_who_takes_nothing(pair: tuple[
     assert time.monotonic() - began < LONG_SECONDS
     with pytest.raises(WireError):
         list(receiver.receive())
+
+
+def test_a_sender_that_is_told_to_go_does_not_wait_for_who_takes_nothing(pair: tuple[Group, Group]) -> None:
+    sender, _ = pair
+    told = Event()
+
+    def poll() -> None:
+        if told.is_set():
+            raise Interrupted
+
+    Timer(1, told.set).start()
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        sender.send([("large", torch.ones(LARGE))], poll=poll)
+    assert time.monotonic() - began < LONG_SECONDS
 
 
 def test_a_receiver_hears_that_the_sender_gave_up(pair: tuple[Group, Group]) -> None:

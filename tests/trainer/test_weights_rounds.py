@@ -65,6 +65,7 @@ async def leave(rounds: Rounds, vllm: Vllm) -> None:
 def test_a_server_in_an_open_update_is_brought_out_of_it(background: Background) -> None:
     class Fleet:
         start = staticmethod(background.submit)
+        wait = staticmethod(background.wait)
 
     rounds = Rounds(cast("Any", Fleet()), 10)
     background.submit(leave(rounds, Vllm([REFUSED, REFUSED, DONE]))).result(30)

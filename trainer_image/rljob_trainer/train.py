@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -64,14 +65,29 @@ ENDINGS: dict[type[Exception], Ending] = {
 }
 """Of errors with which nothing is wrong in the program: the sentence is worth more than where it was raised."""
 
+End = tuple[Ending, int, str]
+"""For the last words, the exit code, and a sentence."""
+GIVEN_UP: End = (Ending.PREEMPTED, EXIT_PREEMPTED, "told to go before training began")
+
 
 def main(run: Run, rank: int, local_rank: int, report: Path, pulse: Pulse) -> int:
     """Train; returns the rank's exit code and leaves its words in `report` for the parent, who watches `pulse`."""
     logging.basicConfig(level=logging.INFO, format=f"[rank {rank}] %(message)s", stream=sys.stdout)
     board = ProgressBoard(run, pulse=pulse)
-    ending, code, message = _ended(run, rank, local_rank, board)
+
+    def give_up() -> None:
+        write_report(_words(run, rank, board, GIVEN_UP), report)
+        os._exit(EXIT_PREEMPTED)
+
+    end = _ended(run, rank, local_rank, board, give_up)
+    write_report(_words(run, rank, board, end), report)
+    return end[1]
+
+
+def _words(run: Run, rank: int, board: ProgressBoard, end: End) -> LastWords:
+    ending, code, message = end
     progress = board.progress()
-    words = LastWords(
+    return LastWords(
         ending=ending,
         role="trainer",
         rank=rank,
@@ -82,18 +98,14 @@ def main(run: Run, rank: int, local_rank: int, report: Path, pulse: Pulse) -> in
         message=message,
         progress=progress if rank == 0 else None,
     )
-    write_report(words, report)
-    return code
 
 
-def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[Ending, int, str]:
-    """How it came out: for the last words, the exit code, and a sentence."""
+def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard, give_up: Callable[[], None]) -> End:
+    """How it came out."""
     try:
         if rank == 0:
             board.serve(os.environ["POD_IP"], run.progress_port)
-        return _train(run, rank, local_rank, board)
-    except Interrupted:
-        return Ending.PREEMPTED, EXIT_PREEMPTED, "told to go before training began"
+        return _train(run, rank, local_rank, board, give_up)
     except tuple(ENDINGS) as told:
         sys.stderr.write(f"{told}\n")
         ending = next(ending for kind, ending in ENDINGS.items() if isinstance(told, kind))
@@ -105,15 +117,16 @@ def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[
         return Ending.FAILED, EXIT_FAILED, f"{type(error).__name__}: {error}"
 
 
-def _train(run: Run, rank: int, local_rank: int, board: ProgressBoard) -> tuple[Ending, int, str]:
+def _train(run: Run, rank: int, local_rank: int, board: ProgressBoard, give_up: Callable[[], None]) -> End:
     ranks = join(run, rank, local_rank, board.waiting)
-    preemption = Preemption(ranks.store, ranks.control)
+    preemption = Preemption(ranks.store, ranks.control, give_up)
     with ExitStack() as open_things:
-        loop = prepare(run, ranks, board, preemption, open_things)
+        with preemption.preparing():
+            loop = prepare(run, ranks, board, preemption, open_things)
         return _trained(run, ranks, board, loop)
 
 
-def _trained(run: Run, ranks: Ranks, board: ProgressBoard, loop: Loop) -> tuple[Ending, int, str]:
+def _trained(run: Run, ranks: Ranks, board: ProgressBoard, loop: Loop) -> End:
     try:
         loop.run(run.last_step)
     except Interrupted:

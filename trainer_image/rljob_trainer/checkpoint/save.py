@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Thread
 from typing import TypeVar
 
 import torch.distributed as dist
@@ -25,6 +24,7 @@ from rljob_api.manifest import MANIFEST_FILE, CheckpointManifest, FileEntry, Ver
 from rljob_api.run import Run
 from rljob_api.status import CheckpointFacts
 from rljob_trainer.backend.protocol import Backend, Written
+from rljob_trainer.futures import in_thread
 
 from .directory import STATE, Storage
 from .durable import storage_errors, sync_directory, write_durably
@@ -126,9 +126,7 @@ class Saver:
         """Take a copy of the state and write it in the background; waits first for a save that is still under way."""
         self.finish()
         draft = self._start(loop, rng, background=True)
-        future: Future[Saved] = Future()
-        self._running = future
-        Thread(target=_resolve, args=(future, lambda: self._complete(draft)), daemon=True).start()
+        self._running = in_thread(lambda: self._complete(draft), "save")
 
     def poll(self) -> Saved | None:
         """The checkpoint begun before, once it is whole on all ranks; None while it is not, or if there is none."""
@@ -277,11 +275,3 @@ class Saver:
             metrics=loop.metrics,
             files=sorted(entries, key=lambda entry: entry.path),
         )
-
-
-def _resolve(future: Future[Saved], act: Callable[[], Saved]) -> None:
-    """Run in a thread; what it raises is raised again where the result is asked for."""
-    try:
-        future.set_result(act())
-    except Exception as error:
-        future.set_exception(error)

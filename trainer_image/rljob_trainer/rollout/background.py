@@ -26,8 +26,13 @@ class Background:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Coroutine[Any, Any, T], poll: Callable[[], None]) -> T:
-        """Wait for `work`, calling `poll()` ten times a second. When that raises, `work` is cancelled and has ended."""
-        future = self.submit(work)
+        """As `wait` for what `submit` starts."""
+        return self.wait(self.submit(work), poll)
+
+    def wait(self, future: Future[T], poll: Callable[[], None]) -> T:
+        """Wait for work, calling `poll()` ten times a second. When that raises, the work is cancelled and has ended;
+        what a thread does goes on, and nobody waits for it.
+        """
         try:
             while not future.done():
                 poll()

@@ -140,6 +140,10 @@ class Fleet:
         """Wait for `work` in the servers' event loop, polling."""
         return self._background.run(work, poll)
 
+    def wait(self, work: Future[T], poll: Poll) -> T:
+        """Wait for what was started before, polling."""
+        return self._background.wait(work, poll)
+
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Start `work` in the servers' event loop."""
         return self._background.submit(work)

@@ -5,24 +5,19 @@ Both are driven by `sync.py` on trainer rank 0 alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future
 from datetime import timedelta
 from typing import Protocol
 
 import torch
 
-from rljob_api.base import Manifest
 from rljob_api.weights import Transport
 from rljob_trainer.checkpoint.directory import Storage
+from rljob_trainer.futures import in_thread
 from rljob_trainer.rollout.client import Seen
 from rljob_trainer.weights.disk import write_parts
 from rljob_trainer.weights.group import Group, Wire, WireError, join, open_store
 from rljob_trainer.weights.packing import BUCKET_BYTES, NamedTensors
 from rljob_trainer.weights.rounds import Rounds
-
-Update = Callable[[Manifest, Callable[[], None]], Future[None]]
-"""Tells all servers where to take the weights from, and calls back at once when one fails; done when all are."""
 
 
 class Carrier(Protocol):
@@ -32,14 +27,14 @@ class Carrier(Protocol):
         """Be ready to reach exactly these servers. Raises `SeveralFailedError` or `WireError`."""
         ...
 
-    def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
+    def carry(self, weights: NamedTensors, version: str, rounds: Rounds, servers: list[Seen]) -> None:
         """Send all weights and wait until all servers have taken them. Raises `SeveralFailedError` or `WireError`, and
         what the volume refuses.
         """
         ...
 
     def disconnect(self) -> None:
-        """Forget the connection; the next `connect` makes a new one."""
+        """Forget the connection, and let go who waits on it; the next `connect` makes a new one."""
         ...
 
 
@@ -75,23 +70,29 @@ class GroupCarrier:
         joining = rounds.meet(servers, meeting, self._ranks_each)
         try:
             device = _device(self._wire)
-            self._group = join(store, 0, world, wire=self._wire, device=device, timeout=self._timeout)
+            wire, timeout = self._wire, self._timeout
+            meeting_up = in_thread(
+                lambda: join(store, 0, world, wire=wire, device=device, timeout=timeout), "weights"
+            )
+            self._group = rounds.wait(meeting_up)
         finally:
-            joining.result()  # a server's own word says more than a meeting that did not come about
+            rounds.wait(joining)  # a server's own word says more than a meeting that did not come about
         self._members = members
 
-    def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
+    def carry(self, weights: NamedTensors, version: str, rounds: Rounds, servers: list[Seen]) -> None:
         assert self._group is not None
-        taking = update({"group": True}, self._group.give_up)
+        taking = rounds.update(servers, {"group": True}, self._group.give_up)
         try:
-            self._group.send(weights, self._limit)
+            self._group.send(weights, self._limit, rounds.poll)
         except WireError:
             self._group.give_up()
-            taking.result()  # a server's own word, if there is one, says more than a closed connection
+            rounds.wait(taking)  # a server's own word, if there is one, says more than a closed connection
             raise
-        taking.result()
+        rounds.wait(taking)
 
     def disconnect(self) -> None:
+        if self._group is not None:
+            self._group.give_up()
         self._group, self._members = None, []
 
 
@@ -104,8 +105,9 @@ class DiskCarrier:
     def connect(self, rounds: Rounds, servers: list[Seen]) -> None:
         """Nothing to connect."""
 
-    def carry(self, weights: NamedTensors, version: str, update: Update) -> None:
-        update(write_parts(self._storage, version, weights), _nothing).result()
+    def carry(self, weights: NamedTensors, version: str, rounds: Rounds, servers: list[Seen]) -> None:
+        source = write_parts(self._storage, version, weights)
+        rounds.wait(rounds.update(servers, source, _nothing))
 
     def disconnect(self) -> None:
         """Nothing to forget."""

@@ -8,7 +8,7 @@ it imports torch only.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -65,18 +65,21 @@ class Group:
         with _wire_errors():
             return self.backend.broadcast([tensor], options)
 
-    def send(self, weights: NamedTensors, limit: int = BUCKET_BYTES) -> None:
+    def send(
+        self, weights: NamedTensors, limit: int = BUCKET_BYTES, poll: Callable[[], None] = lambda: None
+    ) -> None:
         """Send everything, as rank 0. One bucket travels while the next is packed.
 
-        Raises `WireError`, also once it was given up; what the iterator raises passes through.
+        Raises `WireError`, also once it was given up. What the iterator raises passes through, and so does what `poll`
+        raises, which is called while it waits.
         """
         travelling: list[Work] = []
         for group in groups(weights, limit):
             bucket = pack(group, self.device)
-            self._wait(travelling)
+            self._wait(travelling, poll)
             travelling = self._post(bucket)
-        self._wait(travelling)
-        self._wait([self.broadcast(self._size(0, 0))])
+        self._wait(travelling, poll)
+        self._wait([self.broadcast(self._size(0, 0))], poll)
 
     def give_up(self) -> None:
         """As rank 0: send no more, and let those know that wait for more. From any thread."""
@@ -125,15 +128,22 @@ class Group:
         headers = decode(bytes(names.tolist()))
         return Bucket(headers, self._filled(torch.empty(buffer, dtype=torch.uint8, device=self.device)))
 
-    def _wait(self, works: list[Work]) -> None:
+    def _wait(self, works: list[Work], poll: Callable[[], None]) -> None:
         """Until all are done, or it was given up. NCCL has its own end of patience: a wait there only queues."""
         for number, work in enumerate(works):
-            while self.device.type == "cpu" and not self._is_done(work):
-                if self.given_up.is_set():
-                    Thread(target=_outlive, args=(self, works[number:]), daemon=True).start()
-                    raise WireError("a server failed, so the others were not waited for")
+            try:
+                while self.device.type == "cpu" and not self._is_done(work):
+                    poll()
+                    self._refuse_given_up()
+            except BaseException:
+                Thread(target=_outlive, args=(self, works[number:]), daemon=True).start()
+                raise
             with _wire_errors():
                 work.wait()
+
+    def _refuse_given_up(self) -> None:
+        if self.given_up.is_set():
+            raise WireError("a server failed, so the others were not waited for")
 
     def _is_done(self, work: Work) -> bool:
         with suppress(RuntimeError):  # not within that time, or with an error that waiting again tells

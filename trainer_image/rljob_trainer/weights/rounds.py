@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rljob_api.algorithm import Sampling
 from rljob_api.base import Manifest
@@ -18,10 +18,11 @@ from rljob_trainer.batch import Prompt
 from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.rollout.answers import CutOffError, completion_request, samples_of
 from rljob_trainer.rollout.client import NO_HEADERS, ReplicaError, Seen
-from rljob_trainer.rollout.fleet import Fleet
+from rljob_trainer.rollout.fleet import Fleet, Poll
 from rljob_trainer.rollout.guard import FINISHED, WEIGHTS_HEADER
 from rljob_trainer.rollout.reach import while_reachable
 
+T = TypeVar("T")
 PROOF = Prompt(index=-1, text="", token_ids=[0], answer="")
 """What a server is asked after an update, to see it answer."""
 
@@ -36,10 +37,17 @@ class SeveralFailedError(Exception):
 
 @dataclass(frozen=True)
 class Rounds:
-    """Calls to many servers with one deadline. Each raises `SeveralFailedError`, or `FencedError`."""
+    """Calls to many servers with one deadline. Each raises `SeveralFailedError`, or `FencedError`; and what `poll`
+    raises, which is called while they are waited for.
+    """
 
     fleet: Fleet
     seconds: float
+    poll: Poll = lambda: None
+
+    def wait(self, calls: Future[T]) -> T:
+        """For what goes on in the background."""
+        return self.fleet.wait(calls, self.poll)
 
     def pause(self, servers: list[Seen]) -> Future[None]:
         """Nothing is answered once it is done, what is in flight is aborted, and cached prefixes are dropped."""
@@ -81,7 +89,7 @@ class Rounds:
         self._all(servers, lambda server: self._finish(server, version))
 
     def _all(self, servers: list[Seen], call: Callable[[Seen], Coroutine[Any, Any, None]]) -> None:
-        self.fleet.start(_together(servers, call)).result()
+        self.wait(self.fleet.start(_together(servers, call)))
 
     async def _post(
         self,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from itertools import chain, islice
 from typing import Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rljob_api.run import Run
 from rljob_api.weights import Transport
+from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.checkpoint.directory import Storage
 from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.fence import FencedError
@@ -66,22 +67,23 @@ class WeightSync:
     def push(self, weights: Weights, step: int, poll: Poll) -> None:
         """Collective. Give all servers the weights of `step`, waiting for `minReplicas` of them if need be.
 
-        `poll` is called on rank 0 while it waits and may raise `Interrupted`. Raises `SyncFailedError`, `FencedError`
-        once a newer attempt has the servers or the volume, and `StorageError` or `Mistake` where the volume refuses.
+        `poll` is called on rank 0 while it waits, for whatever, and may raise `Interrupted`: then all ranks do. Raises
+        `SyncFailedError`, `FencedError` once a newer attempt has the servers or the volume, and `StorageError` or
+        `Mistake` where the volume refuses.
         """
         for _ in range(MAX_TRIES):
             self._ranks.from_leader(lambda: self._leader.gather(poll) if self._leader else None)
-            self._transmit(weights(), step)
+            self._transmit(weights(), step, poll)
             if self._ranks.from_leader(lambda: self._leader is not None and self._leader.outcome()):
                 return
         failures = self._ranks.from_leader(lambda: self._leader.last_failure if self._leader else "")
         raise SyncFailedError(f"weights of step {step} did not reach the rollout servers: {failures}")
 
-    def _transmit(self, weights: Iterator[tuple[str, Tensor]], step: int) -> None:
+    def _transmit(self, weights: Iterator[tuple[str, Tensor]], step: int, poll: Poll) -> None:
         """Rank 0 sends; every rank exhausts the iterator whatever happens, as each tensor is gathered by all."""
         try:
             if self._leader is not None:
-                self._leader.transmit(weights, step)
+                self._leader.transmit(weights, step, poll)
         finally:
             for _ in weights:
                 pass
@@ -106,11 +108,15 @@ class LeaderSync:
         self._servers = self._fleet.wait_until_up(poll)
         return len(self._servers)
 
-    def transmit(self, weights: Iterator[tuple[str, Tensor]], step: int) -> None:
-        """One try. Never raises for what a server, the network or the volume did: `outcome` tells all ranks."""
+    def transmit(self, weights: Iterator[tuple[str, Tensor]], step: int, poll: Poll) -> None:
+        """One try. Never raises for what a server, the network or the volume did, nor when it is told to go: `outcome`
+        tells all ranks."""
         self._succeeded = False
         try:
-            self._try(weights, wire_version(self._attempt, step))
+            self._try(weights, wire_version(self._attempt, step), replace(self._rounds, poll=poll))
+        except Interrupted as told:
+            self._carrier.disconnect()
+            self._final = told
         except (FencedError, StorageError, Mistake) as error:
             self._final = error
 
@@ -120,26 +126,26 @@ class LeaderSync:
             raise self._final
         return self._succeeded
 
-    def _try(self, weights: Iterator[tuple[str, Tensor]], version: str) -> None:
+    def _try(self, weights: Iterator[tuple[str, Tensor]], version: str, rounds: Rounds) -> None:
         try:
-            pausing = self._rounds.pause(self._servers)
+            pausing = rounds.pause(self._servers)
             weights = begun(weights)
-            pausing.result()
-            self._carrier.connect(self._rounds, self._servers)
-            self._rounds.begin(self._servers)
-            self._carrier.carry(weights, version, partial(self._rounds.update, self._servers))
-            self._rounds.finish(self._servers, version)
+            rounds.wait(pausing)
+            self._carrier.connect(rounds, self._servers)
+            rounds.begin(self._servers)
+            self._carrier.carry(weights, version, rounds, self._servers)
+            rounds.finish(self._servers, version)
         except (SeveralFailedError, WireError) as error:
             self._carrier.disconnect()
             self.last_failure = str(error)
-            self._blame(error)
+            self._blame(error, rounds.poll)
         else:
             self._succeeded = True
             self._failures.clear()
 
-    def _blame(self, error: Exception) -> None:
+    def _blame(self, error: Exception, poll: Poll) -> None:
         """A server that went away explains the errors of those it left behind; else each answers for its own."""
-        there = {server.client.index: server.instance for server in self._fleet.look()}
+        there = {server.client.index: server.instance for server in self._fleet.look(poll)}
         if any(there.get(server.client.index) != server.instance for server in self._servers):
             return
         failed = {e.replica: e for e in error.errors} if isinstance(error, SeveralFailedError) else {}
