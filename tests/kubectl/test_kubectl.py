@@ -15,6 +15,9 @@ import pytest
 from builders import manifest
 from kube.api import Api
 from rljob_api.base import Manifest
+from rljob_cli.errors import UserMistake
+from rljob_cli.kubectl.jobs import Jobs
+from rljob_cli.kubectl.log_stream import Excerpt
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).with_name("kubectl-rljob")
@@ -175,6 +178,25 @@ def test_events_of_the_job_and_its_pods_come_in_order(submitted: Kubectl) -> Non
 def test_logs_before_any_pod_say_where_to_look(submitted: Kubectl) -> None:
     done = submitted("logs", submitted.name)
     assert (done.returncode, "no pod of" in done.stderr) == (2, True)
+
+
+def test_the_api_server_reads_the_time_from_which_a_cut_log_is_taken_up(
+    api_server: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The official client has no such argument. A pod without a node has an empty log."""
+    monkeypatch.setattr(
+        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(api_server.kubeconfig)
+    )
+    pod = {"metadata": {"name": "no-node"}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
+    account = {"metadata": {"name": "default"}}
+    api_server.post("/api/v1/namespaces/default/serviceaccounts", account)  # no controller makes it here
+    created = api_server.post("/api/v1/namespaces/default/pods", pod)
+    assert created.code == 201, created.message
+    jobs = Jobs("default", None)
+    assert list(jobs.log("no-node", "a", Excerpt(since="2026-01-01T00:00:07Z", follow=True))) == []
+    with pytest.raises(UserMistake, match="yesterday"):
+        list(jobs.log("no-node", "a", Excerpt(since="yesterday", follow=True)))
+    api_server.delete("/api/v1/namespaces/default/pods/no-node?gracePeriodSeconds=0")
 
 
 def test_delete_names_what_stays(submitted: Kubectl) -> None:
