@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from contextlib import ExitStack, redirect_stderr
+from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stderr
 from dataclasses import dataclass, replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from unittest import mock
 import torch.distributed as dist
 
 from rljob_api.parallelism import BackendName
-from rljob_api.progress import Ending
+from rljob_api.progress import EXIT_PREEMPTED, Ending
 from rljob_api.run import Run
 from rljob_trainer import train
 from rljob_trainer.backend.protocol import Interrupted
@@ -80,7 +81,7 @@ def attempt(run: Run, stop: int | None, change: Change | None) -> Told:
     rank, board, stderr = dist.get_rank(), ProgressBoard(run), StringIO()
     stand_ins = _stand_ins(change, Going(stop, board), recorded=bool(run.recorded))
     with stand_ins, redirect_stderr(stderr):
-        ending, code, message = train._ended(run, rank, rank, board)
+        ending, code, message = train._ended(run, rank, rank, board, partial(os._exit, EXIT_PREEMPTED))
     now = board.progress()
     exactness = now.resumed.exactness.value if now.resumed else ""
     return Told(ending, code, message, stderr.getvalue(), exactness, now.skipped_checkpoints)
@@ -92,6 +93,10 @@ class Going:
 
     stop: int | None
     board: ProgressBoard
+
+    def preparing(self) -> AbstractContextManager[None]:
+        """Nobody is told to go before the first step."""
+        return nullcontext()
 
     def agree(self) -> None:
         if self.board.progress().step == self.stop:
