@@ -6,6 +6,7 @@ libraries. A command is a function with typer's annotations, or a `typer.Typer` 
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Mapping
@@ -83,12 +84,20 @@ def main() -> NoReturn:
     """Entry point of the console scripts."""
     name = Path(sys.argv[0]).name
     program = name if name in PROGRAMS else "rljob"
+    _print_anything()
     try:
         command_line(words_to_complete(program, os.environ) or sys.argv[1:], program)()
     except UserMistake as mistake:
         print(mistake, file=sys.stderr)
         sys.exit(EXIT_MISTAKE)
     sys.exit(0)
+
+
+def _print_anything() -> None:
+    """A log may hold what the terminal's encoding does not: that becomes a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def words_to_complete(program: str, environment: Mapping[str, str]) -> list[str]:

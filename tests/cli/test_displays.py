@@ -148,6 +148,17 @@ def test_logs_of_a_pod_that_is_not_there_name_those_that_are(job: WorkDir) -> No
     assert told.endswith("there are: sums-rollout-0, sums-trainer-0")
 
 
+def test_a_log_is_shown_also_where_the_terminal_lacks_its_letters(job: WorkDir) -> None:
+    (job.logs / "sums-trainer-0.log").write_text("loss of 漢字\n")
+    shown = subprocess.run(
+        [sys.executable, "-m", "rljob_cli", "logs", "--pod", "trainer"],
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=False,
+    )
+    assert shown.stdout.splitlines()[-1] == b"loss of ??", shown.stderr
+
+
 def test_logs_can_be_followed_also_those_of_new_pods(job: WorkDir) -> None:
     program = "from rljob_cli.__main__ import main; main()"
     command = [sys.executable, "-u", "-c", program, "logs", "sums", "-f", "--tail", "0"]
