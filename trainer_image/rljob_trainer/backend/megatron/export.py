@@ -106,7 +106,9 @@ class Export:
         if self.place.holds(bucket[0]):
             self._fill(gathered[rank], bucket)
             if ranks > 1:
-                dist.all_gather_into_tensor(gathered.view(-1), gathered[rank], group=_sharers(bucket[0].entry))
+                dist.all_gather_into_tensor(
+                    gathered.view(-1), gathered[rank], group=_sharers(bucket[0].entry)
+                )
         for group, holder in self._audiences(bucket[0]):
             dist.broadcast(gathered, group=group, group_src=holder)
         return gathered
