@@ -30,7 +30,7 @@ EXIT_FOLLOWED = 120
 
 PEER_GRACE_SECONDS = 5.0
 """How long the others may take to end by themselves once a rank has failed: they hang in collectives with the dead."""
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.02
 
 
 @dataclass

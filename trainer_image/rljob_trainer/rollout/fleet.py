@@ -114,7 +114,7 @@ class Fleet:
     ) -> list[Sample]:
         """`n` completions of each prompt with the weights of `step`, ordered by prompt, then by number.
 
-        The same arguments give the same samples, whichever servers answer. `poll` is called ten times a second; when
+        The same arguments give the same samples, whichever servers answer. `poll` is called all along; when
         it raises, everything in flight is aborted. How long a server may answer nothing depends on `phase`. What `kept`
         has is not asked again; what is answered goes there. Raises `Mistake` for a prompt that does not fit,
         `ServersLostError`, and `FencedError` from `kept` or a server.

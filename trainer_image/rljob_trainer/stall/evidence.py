@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 16 << 20
 """Of a file, NCCL's records included; two thousand collectives make about 2 MB."""
 STORAGE_SECONDS = 10.0
 """A volume that has not taken it by then is taken to hang."""
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.005
 
 
 def write(folder: Path, stacks: Mapping[int, Stack], story: str) -> None:
