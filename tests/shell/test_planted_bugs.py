@@ -158,7 +158,7 @@ PLANTS: list[tuple[Plant, Trouble, Invariant]] = [
     (a_delete_that_was_refused_counts_as_done, refused_suspension, Invariant.NOTHING_IS_LEFT),
     (the_config_map_comes_before_the_pods, crashes(runs), Invariant.SAME_END),
     (pods_come_before_the_attempt_is_in_the_status, faults, Invariant.ATTEMPTS_ARE_WRITTEN_FIRST),
-    (the_same_attempt_begins_again, faults, Invariant.NO_JOB_IS_LOST),
+    (the_same_attempt_begins_again, unheard_eviction, Invariant.PASSES_END),
     (a_gang_starts_beside_one_that_is_leaving, unheard_eviction, Invariant.ONE_ATTEMPT_TRAINS),
     (a_pod_gets_a_new_name_each_time, faults, Invariant.ONE_LIVE_POD),
     (a_claim_belongs_to_the_job_like_everything_else, faults, Invariant.CHECKPOINTS_STAY),
