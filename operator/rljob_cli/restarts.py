@@ -36,7 +36,7 @@ def restart_line(status: Status) -> str:
     if attempt is None or attempt.reason in ("", Reason.FIRST_ATTEMPT):
         return ""
     known = attempt.from_step is not None and attempt.lost_steps is not None
-    where = f"at step {(attempt.from_step or 0) + (attempt.lost_steps or 0)}: " if known else ""
+    where = f"after step {(attempt.from_step or 0) + (attempt.lost_steps or 0)}: " if known else ""
     return f"{where}{_why(status, attempt)}"
 
 

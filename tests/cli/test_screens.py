@@ -44,7 +44,7 @@ def test_the_panel_of_a_job_that_trains() -> None:
         checkpoint         step 20, 3 min 5 s ago, 3.0 MiB, verified, RNG and optimizer
                            included; 2 kept
         trainers           1/1 ready, restarted once
-        last restart       at step 23: trainer 1 ended with exit code 137: no memory
+        last restart       after step 23: trainer 1 ended with exit code 137: no memory
                            left
         resumed            attempt 2 from step 20, exactly, 3 steps lost
         rollouts           1/2 ready, restarted 2 times, weights v24 by gloo""")
@@ -120,9 +120,9 @@ def test_a_checkpoint_says_what_a_restart_would_find_in_it(rng: bool, optimizer:
     ("reason", "words"),
     [
         ("FirstAttempt", ""),
-        ("PodFailed", "at step 23: trainer 1 ended with exit code 137: no memory left"),
-        ("Preempted", "at step 23: the cluster took a trainer pod away, or told it to go"),
-        ("SomethingNew", "at step 23: SomethingNew"),
+        ("PodFailed", "after step 23: trainer 1 ended with exit code 137: no memory left"),
+        ("Preempted", "after step 23: the cluster took a trainer pod away, or told it to go"),
+        ("SomethingNew", "after step 23: SomethingNew"),
     ],
 )
 def test_the_last_restart_says_where_and_why(reason: str, words: str) -> None:
@@ -138,7 +138,7 @@ def test_until_the_trainer_tells_where_it_goes_on_only_the_reason_is_known() -> 
 
 def test_a_failure_of_another_attempt_or_role_is_no_reason() -> None:
     others = [Failure(role="rollout", rank=0, attempt=1), Failure(role="trainer", rank=0, attempt=0)]
-    assert restart_line(training(failures=others)) == "at step 23: a trainer pod failed"
+    assert restart_line(training(failures=others)) == "after step 23: a trainer pod failed"
 
 
 def test_where_nobody_tells_at_once_the_phase_is_the_last_one_known() -> None:
