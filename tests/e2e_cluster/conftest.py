@@ -10,7 +10,7 @@ from images.on_cluster import cluster_with_images
 from kube.cluster import Cluster
 from kube.fixtures import skipped_if_unavailable
 
-from .deployment import Installation, install
+from .deployment import MONITORED, Installation, install
 from .job import JOBS, Job, spread
 
 MANY_STEPS = 100_000
@@ -20,7 +20,7 @@ MANY_STEPS = 100_000
 @pytest.fixture(scope="package")
 def installation() -> Iterator[Installation]:
     with skipped_if_unavailable(), cluster_with_images(nodes=2) as (cluster, images):
-        yield install(cluster, images.names, "--set=progressPeriodSeconds=1")
+        yield install(cluster, images.names, "--set=progressPeriodSeconds=1", *MONITORED)
 
 
 @pytest.fixture(scope="package")

@@ -13,6 +13,12 @@ from kube.programs import programs
 
 RELEASE = "rljob"
 NAMESPACE = "rljob-system"
+MONITORS = "monitoring"
+"""The namespace whose pods may read what jobs tell, where `install` is given `MONITORED`."""
+MONITORED = (
+    f"--set=jobDefaults.progressNamespaces={{{MONITORS}}}",
+    f"--set=jobDefaults.vllmMetricsNamespaces={{{MONITORS}}}",
+)
 CHART = REPOSITORY / "charts" / "rljob-operator"
 
 

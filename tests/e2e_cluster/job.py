@@ -54,12 +54,14 @@ def spread(name: str, max_steps: int) -> Manifest:
     """A job with a server on each of two nodes, and its trainer where it can be drained.
 
     On megatron, which does in a cluster all that dtensor does, and has its model converted by an init container first.
-    It also does what the dashboards show: validate, and hold the policy by a KL penalty.
+    It also does what the dashboards show: validate, and hold the policy by a KL penalty. Its checkpoints load under
+    another layout.
     """
     data = {"train": {"source": BUILTIN}, "validation": {"source": BUILTIN}}
     job = addition(name, max_steps, data=data, backend="megatron", parallelism={"tensor": 2})
     spec = job["spec"]
     spec["algorithm"]["grpo"] |= {"validationPeriod": 10, "klPenalty": 0.01}
+    spec["checkpoint"]["optimizerSharding"] = "FullyReshardable"
     liked: Manifest = {"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [TRAINERS_NODE]}]}
     here = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": liked}]}
     soon = [

@@ -25,7 +25,7 @@ from rljob_chart.training_dashboard import TRAINING
 from rljob_operator import names
 from waiting import until
 
-from .deployment import NAMESPACE, RELEASE, operators
+from .deployment import MONITORS, NAMESPACE, RELEASE, operators
 from .job import WITHIN_S, Job, network_of
 
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
@@ -101,6 +101,25 @@ def test_a_job_is_reached_by_its_own_trainers_and_by_no_stranger(job: Job, stran
     assert not opens(stranger, server, names.ROLLOUT_PORT)
     assert not opens(stranger, trainer, names.PROGRESS_PORT)
     assert not opens(stranger, trainer, names.MASTER_PORT)
+
+
+@pytest.fixture
+def monitor(job: Job) -> Command:
+    """Before a command: run it in the network of a pod in the namespace that the installation names for monitoring."""
+    api = job.cluster.api
+    assert api.post("/api/v1/namespaces", {"metadata": {"name": MONITORS}}).code == 201
+    account = f"/api/v1/namespaces/{MONITORS}/serviceaccounts/default"
+    eventually(lambda: api.get(account).code == 200, "pods may be made there")
+    name = create(api, busybox("monitor", "sleep 1000", labels=STRANGER, namespace=MONITORS))
+    pod = wait_for(api, name, is_in_phase("Running"), MONITORS)
+    return network_of(job.cluster, pod)
+
+
+def test_monitoring_reaches_what_a_job_tells_and_nothing_else(job: Job, monitor: Command) -> None:
+    (trainer,), (server, _) = job.pods("trainer").values(), job.pods("rollout").values()
+    assert opens(monitor, trainer, names.PROGRESS_PORT)
+    assert opens(monitor, server, names.ROLLOUT_PORT)
+    assert not opens(monitor, trainer, names.MASTER_PORT)
 
 
 def opens(inside: Command, pod: Manifest, port: int) -> bool:

@@ -1,4 +1,4 @@
-"""The volume of a job that trains is full for a while: saves fail, steps are finished, and nothing is restarted."""
+"""The volume of a job that trains is full for a while: saves fail, steps are finished, nothing is restarted for it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .job import Job
 
 CHUNK = bytes(1 << 20)
 PAUSE_S = 0.01
+UNUSABLE = ["--field-selector=reason=VolumeUnusable", "--output=name"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -29,6 +30,16 @@ def test_a_full_volume_costs_no_step(job: Job) -> None:
     job.wait_for(lambda: job.saved() > before, "it saves again")
     job.wait_for(lambda: job.condition("CheckpointReady")["reason"] != "SaveFailed", "and says so")
     assert (job.containers(""), job.attempt()) == (pods, attempt)
+
+
+def test_a_trainer_that_must_go_while_it_is_full_comes_back_once_there_is_room(job: Job) -> None:
+    """Attempts that find no room are not counted, or the job would fail within minutes."""
+    before, counted = job.attempt(), job.status()["restartsCountTowardsMax"]
+    with full(job.volume()):
+        job.cluster.kubectl("delete", "pod", job.trainer(), "--wait=false")
+        job.wait_for(lambda: job.cluster.kubectl("get", "events", *UNUSABLE), "an event says what it lacks")
+    job.wait_for(lambda: job.is_back(after=before), "the gang is back")
+    assert job.status()["restartsCountTowardsMax"] == counted
 
 
 @contextmanager

@@ -22,6 +22,8 @@ A_RANK_A_NODE = {
     "template": {"spec": {"affinity": None, "topologySpreadConstraints": [SPREAD]}},
 }
 """For the trainer: its two ranks in a pod each, on different nodes."""
+TWO_STAGES = {"tensor": 1, "pipeline": 2}
+"""Of the model, in place of two halves of each layer."""
 MORE_STEPS = 35
 """After the resume: enough for a restart of the gang on the way."""
 COLUMNS = ["NAME", "BACKEND", "PHASE", "STEP", "REWARD", "CKPT", "TRAINERS", "ROLLOUTS", "RESTARTS", "AGE"]
@@ -97,13 +99,13 @@ def test_nothing_is_made_twice_when_the_operator_dies_in_a_restart(job: Job) -> 
     assert slots == ["life-rollout-0", "life-rollout-1", "life-trainer-0"]
 
 
-def test_suspend_saves_and_resume_loses_nothing_on_two_nodes_instead_of_one(job: Job) -> None:
+def test_suspend_saves_and_resume_loses_nothing_in_two_stages_on_two_nodes(job: Job) -> None:
     job.edit({"suspend": True})
     job.wait_for(lambda: job.is_("Suspended"), "the job is suspended")
     assert job.nodes() == {}
     stopped_at = job.saved()
     last = {"algorithm": {"grpo": {"maxSteps": stopped_at + MORE_STEPS}}}
-    job.edit({"suspend": False, "trainer": A_RANK_A_NODE, **last})
+    job.edit({"suspend": False, "trainer": A_RANK_A_NODE, "parallelism": TWO_STAGES, **last})
     job.wait_for(lambda: job.step() > stopped_at + 2, "steps go on")
     assert job.last_attempt()["fromStep"] == stopped_at
     assert job.last_attempt()["lostSteps"] == 0

@@ -9,6 +9,7 @@ from waiting import until
 from .api import Api, Manifest
 from .small_images import BUSYBOX
 
+DEFAULT = "default"
 PODS = "/api/v1/namespaces/default/pods"
 PAUSE_S = 0.1
 NOBODY = {"runAsUser": 65532, "runAsNonRoot": True}
@@ -20,15 +21,21 @@ def busybox(
     *,
     container: Manifest | None = None,
     labels: dict[str, str] | None = None,
+    namespace: str = DEFAULT,
     **spec: object,
 ) -> Manifest:
     """A pod that runs a shell script once; `container` and `spec` add to its container and its spec."""
     runs = {"name": "main", "image": BUSYBOX, "imagePullPolicy": "Never", "command": ["sh", "-c", script]}
     once = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 5}
     return {
-        "metadata": {"name": name, "labels": labels or {}},
+        "metadata": {"name": name, "namespace": namespace, "labels": labels or {}},
         "spec": {"containers": [runs | (container or {})], **once, **spec},
     }
+
+
+def pods_of(namespace: str) -> str:
+    """Where the API server has them."""
+    return f"/api/v1/namespaces/{namespace}/pods"
 
 
 def create(api: Api, pod: Manifest) -> str:
@@ -36,7 +43,7 @@ def create(api: Api, pod: Manifest) -> str:
 
     Raises `AssertionError` with the refusal.
     """
-    answer = api.post(PODS, pod)
+    answer = api.post(pods_of(pod["metadata"].get("namespace", DEFAULT)), pod)
     assert answer.code == 201, answer.message
     return str(pod["metadata"]["name"])
 
@@ -47,7 +54,7 @@ def delete(api: Api, name: str) -> None:
     wait_for(api, name, lambda pod: pod.get("code") == 404)
 
 
-def wait_for(api: Api, name: str, happens: Callable[[Manifest], bool]) -> Manifest:
+def wait_for(api: Api, name: str, happens: Callable[[Manifest], bool], namespace: str = DEFAULT) -> Manifest:
     """The pod once it is as asked for.
 
     Raises `AssertionError` with its status when that does not happen.
@@ -55,7 +62,7 @@ def wait_for(api: Api, name: str, happens: Callable[[Manifest], bool]) -> Manife
     seen: list[Manifest] = []
 
     def is_so() -> bool:
-        seen[:] = [api.get(f"{PODS}/{name}").body]
+        seen[:] = [api.get(f"{pods_of(namespace)}/{name}").body]
         return happens(seen[0])
 
     until(is_so, lambda: f"{name} is as asked for: {seen[0].get('status', seen[0])}", pause_s=PAUSE_S)

@@ -1,0 +1,80 @@
+"""Examples with another backend or layout than the job of the other modules: drained on the way, and complete.
+
+They come when that job has ended, and have the cluster for themselves one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from images.build import REPOSITORY
+from kube.api import Manifest
+from kube.cluster import Cluster
+from rljob_api.progress import TrainPhase
+from rljob_cli.document import read_document
+
+from .job import JOBS, Job
+from .test_drain_phases import drained_while, trainers_of
+
+STEPS = 12
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture
+def example(rljob_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Job]:
+    """The job of an example's file, with fewer steps and one server."""
+    manifest = shortened(REPOSITORY / "examples" / request.param)
+    answer = rljob_cluster.api.post(JOBS, manifest)
+    assert answer.code == 201, answer.message
+    job = Job(rljob_cluster, manifest["metadata"]["name"])
+    yield job
+    job.cluster.kubectl("delete", "rljob", job.name)
+
+
+def shortened(file: Path) -> Manifest:
+    manifest = read_document(file).data
+    spec = manifest["spec"]
+    spec["algorithm"]["grpo"] |= {"maxSteps": STEPS, "validationPeriod": 0}
+    spec["rollout"]["replicas"] = 1
+    spec["checkpoint"]["savePeriod"] = STEPS // 2
+    return manifest
+
+
+@pytest.mark.parametrize("example", ["addition-cpu.yaml"], indirect=True)
+def test_a_job_on_dtensor_is_drained_while_it_samples_and_while_it_saves(example: Job) -> None:
+    job = example
+    job.wait_for(lambda: job.step() >= 1, "it trains")
+    for phase in (TrainPhase.GENERATE, TrainPhase.SAVE):
+        drain(job, phase)
+    complete(job, preemptions=2)
+
+
+def drain(job: Job, phase: TrainPhase) -> None:
+    """Its pods come back to the same node, to which they are bound by their claim: one node may write there."""
+    before = job.attempt()
+    with drained_while(job, phase) as step:
+        pass
+    job.wait_for(lambda: job.is_back(after=before), "the gang is back")
+    assert job.last_attempt()["lostSteps"] == 0
+    assert job.last_attempt()["fromStep"] >= step
+
+
+@pytest.mark.parametrize("example", ["moe-megatron-cpu.yaml"], indirect=True)
+def test_a_job_with_experts_is_drained_while_its_model_is_converted(example: Job) -> None:
+    job = example
+    job.wait_for(lambda: job.phase() == "Converting", "its model is converted")
+    node = job.nodes("trainer")[job.trainer()]
+    job.cluster.kubectl("drain", node, *trainers_of(job))
+    job.cluster.kubectl("uncordon", node)
+    job.wait_for(lambda: job.is_back(after=1), "the gang is back")
+    complete(job, preemptions=1)
+
+
+def complete(job: Job, preemptions: int) -> None:
+    job.wait_for(lambda: job.is_("Complete"), "it is complete")
+    assert job.step() == STEPS
+    assert job.status()["preemptions"] == preemptions
