@@ -116,9 +116,10 @@ def monitor(job: Job) -> Command:
 
 
 def test_monitoring_reaches_what_a_job_tells_and_nothing_else(job: Job, monitor: Command) -> None:
+    """Once whoever enforces policies has heard of the namespace and of the pod."""
     (trainer,), (server, _) = job.pods("trainer").values(), job.pods("rollout").values()
-    assert opens(monitor, trainer, names.PROGRESS_PORT)
-    assert opens(monitor, server, names.ROLLOUT_PORT)
+    eventually(lambda: opens(monitor, trainer, names.PROGRESS_PORT), "progress is reached")
+    eventually(lambda: opens(monitor, server, names.ROLLOUT_PORT), "a server is reached")
     assert not opens(monitor, trainer, names.MASTER_PORT)
 
 

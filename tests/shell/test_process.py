@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from builders import a_checkpoint, a_progress
-from rljob_api.progress import Progress, TrainPhase
+from rljob_api.progress import EXIT_PREEMPTED, Ending, Progress, TrainPhase
 from rljob_operator import names
 from rljob_operator.__main__ import EXIT_MISTAKE, main
 from rljob_operator.cluster.polling import LONGEST_ANSWER, Answers, Polling
@@ -27,6 +27,7 @@ from .places import Place
 from .proxy import Asked, Fate
 
 TRAINER, ROLLOUT = "demo-trainer-0-1", "demo-rollout-0-0"
+NEXT_TRAINER = "demo-trainer-0-2"
 ADDRESS, METRICS_PORT = "127.0.77.1", 18081
 
 
@@ -83,6 +84,23 @@ def test_what_rank_0_tells_reaches_the_status_and_the_metrics(place: Place, kube
     # The operator may hear of its own write later than we read it.
     told = place.until(lambda: metrics_with('rljob_jobs{phase="Training"} 1.0'))
     assert 'rljob_operator_api_requests_total{verb="POST"}' in told
+
+
+def test_what_a_trainer_said_last_stays_known_when_its_pod_is_gone(place: Place, kubelet: Kubelet) -> None:
+    """It had finished and saved more than it was last asked about."""
+    place.operator()
+    place.submit()
+    place.wait_for_pods(TRAINER, ROLLOUT)
+    with rank_0(telling(a_progress(step=3))):
+        kubelet.run(TRAINER, ROLLOUT, address=ADDRESS)
+        place.wait_for_phase("Training")
+    last = a_progress(step=5, checkpoint=a_checkpoint(5))
+    kubelet.end(TRAINER, Ending.PREEMPTED, EXIT_PREEMPTED, progress=last)
+    kubelet.remove(TRAINER)
+    place.wait_for_pods(NEXT_TRAINER, ROLLOUT)
+    kubelet.run(NEXT_TRAINER, address=ADDRESS)
+    status = place.until_status(lambda status: status["trainer"]["ready"] == "1/1")
+    assert (status["progress"]["step"], status["checkpoint"]["latest"]["step"]) == (5, 5)
 
 
 async def heard_of(answer: Answer) -> tuple[Progress | None, list[str]]:

@@ -68,9 +68,12 @@ class KubernetesCluster:
         mine = frozenset(name for name, known in config_maps.items() if known.owner == job.metadata.uid)
         pods = tuple(sorted(self._children.pods.observed(job), key=lambda pod: pod.name))
         pods = tuple(self._events.explained(key, pods, mine))
+        told = newest_progress((self._told.get(key, job.metadata.uid),), pods, job.attempt)
+        if told is not None:  # what an ended pod said last stays known when the pod is gone
+            self._told.put(key, job.metadata.uid, told)
         return Observed(
             pods=pods,
-            progress=newest_progress((self._told.get(key, job.metadata.uid),), pods, job.attempt),
+            progress=told,
             listening_since=self._told.since,
             run_config_maps=mine,
             refusal=self._refusals.get(key),
