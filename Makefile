@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 JOB ?= examples/addition-cpu.yaml
 SIZE ?= 1
 # Much of what tests do is wait for processes that they started.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 
 # uv is taken from the machine, else installed into a folder of its own.
 UV := $(or $(shell command -v uv 2>/dev/null),.venv-uv/bin/uv)
