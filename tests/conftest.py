@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,3 +43,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
             return "clusters" if _is_in(ON_CLUSTERS, nodeid) else nodeid.partition("::")[0]
 
     return Together(config, log)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_groups_are_left() -> Iterator[None]:
+    """Of ranks, made in pytest's own process: each has a thread that wakes up a hundred times a second."""
+    yield
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_initialized():
+        distributed.destroy_process_group()
+        gc.collect()
