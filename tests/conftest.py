@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -21,6 +22,11 @@ ON_CLUSTERS = ("e2e_cluster", "images", "kube", "kubectl")
 """Folders that share clusters and images: two at once would be one too many for a small machine."""
 LONGEST = (ON_CLUSTERS, ("e2e", "network"))
 """Folders whose files take minutes, the slowest ones together: they go first, and so all processes end together."""
+
+
+def pytest_configure() -> None:
+    """Programs that tests start hear Ctrl-C, also where a shell started pytest in the background, deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
