@@ -10,9 +10,8 @@ from rljob_api.status import Condition, ConditionType, Exactness, Status
 
 from . import times
 from .decide import Decision, Goal
-from .decide.hindrance import Hindrance, in_the_way
+from .decide.hindrance import Hindrance
 from .grace import too_short
-from .new_rules import broken_since
 from .observed import Observed
 from .status_reading import condition
 
@@ -21,14 +20,22 @@ MESSAGE_LIMIT = 1024
 
 
 def conditions(
-    job: RLJob, facts: Status, observed: Observed, decision: Decision, now: float
+    job: RLJob,
+    facts: Status,
+    observed: Observed,
+    decision: Decision,
+    now: float,
+    *,
+    hindrance: Hindrance | None,
+    broken_rules: str,
 ) -> list[Condition]:
-    """All of them, always in the same order. `facts` is the rest of the new status."""
-    hindrance = in_the_way(job, observed, decision, now)
+    """All of them, always in the same order. `facts` is the rest of the new status; `hindrance` is what is in the way,
+    and `broken_rules` what the job breaks of rules that came after it began.
+    """
     completes, fails = decision.goal is Goal.COMPLETE, decision.goal is Goal.FAIL
     still = bool(facts.completion_time)
     found = [
-        _accepted(job, decision, hindrance),
+        _accepted(job, hindrance, broken_rules),
         _pods_ready(job, facts, hindrance),
         _progressing(decision),
         _checkpoint_ready(job, facts, observed.progress),
@@ -54,10 +61,10 @@ def _make(kind: ConditionType, holds: bool, reason: str, message: str = "") -> C
     return Condition(type=kind, status="True" if holds else "False", reason=reason, message=message)
 
 
-def _accepted(job: RLJob, decision: Decision, hindrance: Hindrance | None) -> Condition:
+def _accepted(job: RLJob, hindrance: Hindrance | None, broken_rules: str) -> Condition:
     """Not if it breaks a rule that came after it began, or if the cluster refuses what only a person can put right."""
-    if broken := broken_since(job, decision):
-        return _make(ConditionType.ACCEPTED, False, Reason.INVALID, broken[:MESSAGE_LIMIT])
+    if broken_rules:
+        return _make(ConditionType.ACCEPTED, False, Reason.INVALID, broken_rules[:MESSAGE_LIMIT])
     if hindrance is not None and hindrance.lasting:
         return _make(ConditionType.ACCEPTED, False, hindrance.reason, hindrance.message)
     return _make(ConditionType.ACCEPTED, True, Reason.VALID, job.spec.backend_choice)

@@ -40,12 +40,13 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
     """The status after this pass. `observed` is what was decided by, but with what the cluster refused since."""
     before = job.status or Status()
     attempt = _attempt(before, observed.progress, decision)
+    hindrance, broken = in_the_way(job, observed, decision, now), broken_since(job, decision)
     facts = before.model_copy(
         update={
             "observed_generation": job.metadata.generation,
             "message": decision.message
-            or _hindered(job, observed, decision, now)
-            or broken_since(job, decision)
+            or (hindrance.message if hindrance else unheard(job, observed, now))
+            or broken
             or _waits(attempt, observed.progress, decision)
             or _warning(job, decision),
             "backend": job.spec.chosen_backend.value,
@@ -62,7 +63,12 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
     )
     phase = _phase(facts, observed, decision)
     new = facts.model_copy(
-        update={"phase": phase, "conditions": conditions(job, facts, observed, decision, now)}
+        update={
+            "phase": phase,
+            "conditions": conditions(
+                job, facts, observed, decision, now, hindrance=hindrance, broken_rules=broken
+            ),
+        }
     )
     if new == before:
         return new  # time that passed is no news by itself: it is counted when there is some
@@ -209,11 +215,6 @@ def _completion(before: Status, observed: Observed, decision: Decision, now: flo
     if decision.goal not in (Goal.COMPLETE, Goal.FAIL) or training:
         return ""
     return before.completion_time or times.to_text(now)
-
-
-def _hindered(job: RLJob, observed: Observed, decision: Decision, now: float) -> str:
-    found = in_the_way(job, observed, decision, now)
-    return found.message if found else unheard(job, observed, now)
 
 
 def _waits(attempt: AttemptStatus | None, progress: Progress | None, decision: Decision) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,14 @@ import pytest
 
 from builders import manifest
 from kube.api import Api
+from kubectl.program import PROGRAM, running
 from rljob_api.base import Manifest
 from rljob_cli.errors import UserMistake
 from rljob_cli.kubectl.jobs import Jobs
 from rljob_cli.kubectl.log_stream import Excerpt
+from waiting import WITHIN_S
 
 ROOT = Path(__file__).parents[2]
-PROGRAM = Path(sys.executable).with_name("kubectl-rljob")
 JOBS = "/apis/rljob.io/v1alpha1/namespaces/default/rljobs"
 
 
@@ -108,17 +108,13 @@ def test_submitting_twice_says_what_to_do(submitted: Kubectl, file: Path) -> Non
 @pytest.mark.parametrize(("condition", "code"), [("Complete", 0), ("Failed", 1)])
 def test_wait_ends_with_the_job_and_tells_how(submitted: Kubectl, condition: str, code: int) -> None:
     submitted.tell("Training")
-    with subprocess.Popen(
-        [PROGRAM, "wait", submitted.name],
-        env=os.environ | {"KUBECONFIG": str(submitted.api.kubeconfig)},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as waiting:
+    assert submitted.api.kubeconfig is not None
+    with running(submitted.api.kubeconfig, "wait", submitted.name) as waiting:
         assert waiting.stderr is not None
         assert "Training" in waiting.stderr.readline()
         submitted.tell(condition, condition, "why it ended")
         assert "why it ended" in waiting.stderr.read()
-    assert waiting.returncode == code
+        assert waiting.wait(WITHIN_S) == code
 
 
 def test_wait_gives_up_after_its_timeout(submitted: Kubectl) -> None:

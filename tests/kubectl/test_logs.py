@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from kubectl.fake_api_server import JOB, Asked, FakeApiServer, served
+from kubectl.fake_api_server import JOB, Asked, FakeApiServer
+from kubectl.program import running
 from rljob_api.failure import RoleName
 from rljob_api.status import ConditionType
 from waiting import WITHIN_S
-
-PROGRAM = Path(sys.executable).with_name("kubectl-rljob")
-
-
-@pytest.fixture
-def api() -> FakeApiServer:
-    return FakeApiServer()
-
-
-@pytest.fixture
-def kubeconfig(api: FakeApiServer, tmp_path: Path) -> Iterator[Path]:
-    with served(api, tmp_path) as path:
-        yield path
 
 
 @contextmanager
 def logs(kubeconfig: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """The command while it runs; it has to end by itself."""
-    process = subprocess.Popen(
-        [PROGRAM, "logs", JOB, *options],
-        env=os.environ | {"KUBECONFIG": str(kubeconfig)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-            process.wait(timeout=WITHIN_S)
-        finally:
-            process.kill()
+    with running(kubeconfig, "logs", JOB, *options) as process:
+        yield process
+        process.wait(timeout=WITHIN_S)
 
 
 def line(process: subprocess.Popen[str]) -> str:

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kubectl.fake_api_server import JOB, FakeApiServer, served
+from kubectl.fake_api_server import JOB, FakeApiServer
+from kubectl.program import running
 from rljob_api.status import ConditionType
 from rljob_cli.errors import UserMistake
 from rljob_cli.kubectl.jobs import Jobs
 from rljob_cli.kubectl.wait import EXIT_COMPLETE, EXIT_TIMEOUT, wait_until_over
 from waiting import WITHIN_S, until
-
-PROGRAM = Path(sys.executable).with_name("kubectl-rljob")
-
-
-@pytest.fixture
-def api() -> FakeApiServer:
-    return FakeApiServer()
-
-
-@pytest.fixture
-def kubeconfig(api: FakeApiServer, tmp_path: Path) -> Iterator[Path]:
-    with served(api, tmp_path) as path:
-        yield path
 
 
 @pytest.fixture
@@ -41,23 +25,15 @@ def jobs(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
 def test_a_wait_outlives_a_cut_stream_and_a_restart_of_the_api_server(
     api: FakeApiServer, kubeconfig: Path
 ) -> None:
-    with subprocess.Popen(
-        [PROGRAM, "wait", JOB],
-        env=os.environ | {"KUBECONFIG": str(kubeconfig)},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as waiting:
-        try:
-            until(lambda: len(api.watches) == 1, "the job is watched")
-            api.watches[0].put(False)
-            until(lambda: len(api.watches) == 2, "it is watched again after the cut")
-            api.refusals = 1
-            api.watches[1].put(False)
-            until(lambda: len(api.watches) == 3, "it is watched again after the refusal")
-            api.finish(ConditionType.COMPLETE)
-            _, told = waiting.communicate(timeout=WITHIN_S)
-        finally:
-            waiting.kill()
+    with running(kubeconfig, "wait", JOB) as waiting:
+        until(lambda: len(api.watches) == 1, "the job is watched")
+        api.watches[0].put(False)
+        until(lambda: len(api.watches) == 2, "it is watched again after the cut")
+        api.refusals = 1
+        api.watches[1].put(False)
+        until(lambda: len(api.watches) == 3, "it is watched again after the refusal")
+        api.finish(ConditionType.COMPLETE)
+        _, told = waiting.communicate(timeout=WITHIN_S)
     trouble = [line for line in told.splitlines() if "Training" not in line]
     assert waiting.returncode == 0
     assert len(trouble) == 2, "a cut stream alone is not worth a word"
@@ -66,12 +42,7 @@ def test_a_wait_outlives_a_cut_stream_and_a_restart_of_the_api_server(
 
 
 def test_who_stops_waiting_stops_no_job(kubeconfig: Path) -> None:
-    with subprocess.Popen(
-        [PROGRAM, "wait", JOB],
-        env=os.environ | {"KUBECONFIG": str(kubeconfig)},
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as waiting:
+    with running(kubeconfig, "wait", JOB) as waiting:
         assert waiting.stderr
         assert "Training" in waiting.stderr.readline()
         waiting.send_signal(signal.SIGINT)

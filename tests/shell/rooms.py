@@ -50,6 +50,11 @@ class Room:
             assert bound.code == 201, bound.message
         return self.api.get(PODS.path(self.namespace, name)).body
 
+    def asked_for_a_pod(self, query: str = "") -> Answer:
+        """What the API server says to one more, by the name of `pod`."""
+        body = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "m", "image": "i"}]}}
+        return self.api.post(f"{PODS.path(self.namespace)}{query}", body)
+
     def job(self) -> Manifest:
         made = self.api.post(JOBS.path(self.namespace), manifest() | {"metadata": {"name": "j"}})
         assert made.code == 201, made.message
@@ -65,9 +70,7 @@ class Room:
         self.api.post(quotas, {"metadata": {"name": "few"}, "spec": none})
         counted = {"status": {**none, "used": {"pods": "0"}}}  # what the quota's controller would write
         assert self.api.merge(f"{quotas}/few/status", counted).code == 200
-        probe = {"metadata": {"name": "probe"}, "spec": {"containers": [{"name": "m", "image": "i"}]}}
-        tried = f"{PODS.path(self.namespace)}?dryRun=All"
-        until(lambda: self.api.post(tried, probe).code == 403, lambda: "the quota holds")
+        until(lambda: self.asked_for_a_pod("?dryRun=All").code == 403, lambda: "the quota holds")
 
     def delete(self, path: str, **options: object) -> Answer:
         return self.api.send("DELETE", path, {"apiVersion": "v1", "kind": "DeleteOptions", **options})

@@ -14,11 +14,7 @@ MAPS, SERVICES = METADATA_KINDS["ConfigMap"], METADATA_KINDS["Service"]
 
 def test_a_name_is_given_once(room: Room) -> None:
     room.pod()
-    again = room.api.post(
-        PODS.path(room.namespace),
-        {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "m", "image": "i"}]}},
-    )
-    assert said(again) == (409, "AlreadyExists")
+    assert said(room.asked_for_a_pod()) == (409, "AlreadyExists")
 
 
 def test_a_new_object_has_an_identity_and_a_version(room: Room) -> None:
@@ -35,10 +31,7 @@ def test_what_is_not_there_is_not_found(room: Room) -> None:
 
 def test_a_quota_forbids_a_pod_and_says_so_and_nothing_else(room: Room) -> None:
     room.close()
-    refused = room.api.post(
-        PODS.path(room.namespace),
-        {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "m", "image": "i"}]}},
-    )
+    refused = room.asked_for_a_pod()
     assert said(refused) == (403, "Forbidden")
     assert 'pods "p" is forbidden: exceeded quota: few' in refused.message
     assert room.job()["metadata"]["name"] == "j"

@@ -49,9 +49,8 @@ class MegatronBackend:
         self.options = spec.backend_options
         self.saving = CheckpointOptions.of(spec.checkpoint)
         set_logging_level(self.options)
-        if (
-            float(spec.algorithm.sampling.top_p) != 1
-        ):  # a job that was accepted before there was a rule for it
+        # There is a rule for it by now: this is for jobs that were accepted before.
+        if float(spec.algorithm.sampling.top_p) != 1:
             raise Mistake(
                 f"spec.algorithm.sampling.topP: {spec.algorithm.sampling.top_p} needs the whole vocabulary on one "
                 "rank, which the megatron backend has not; use 1.0, or backend: dtensor"
