@@ -35,18 +35,15 @@ class Program:
 
     name: str
     module: Path
-    """With `go.mod` and `go.sum`."""
+    """With `go.mod`, `go.sum` and, where it is put together here, its `main.go`."""
     package: str
     linker_flags: str
 
     @property
     def version_hash(self) -> str:
         """Changes with the pinned modules and with how they are built."""
-        parts = [
-            (self.module / "go.mod").read_bytes(),
-            (self.module / "go.sum").read_bytes(),
-            self.linker_flags.encode(),
-        ]
+        sources = sorted([*self.module.glob("go.*"), *self.module.glob("*.go")])
+        parts = [*(path.read_bytes() for path in sources), self.linker_flags.encode()]
         return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
@@ -66,7 +63,7 @@ PROGRAMS = {
         _kubernetes("kube-scheduler"),
         _kubernetes("kubelet"),
         _kubernetes("kube-proxy"),
-        Program("coredns", HERE / "coredns", "github.com/coredns/coredns", "-s -w"),
+        Program("coredns", HERE / "coredns", "rljob.io/tests/kube/coredns", "-s -w"),
         Program("helm", HERE / "helm", "helm.sh/helm/v4/cmd/helm", "-s -w"),
         Program("kwok", HERE / "kwok", "sigs.k8s.io/kwok/cmd/kwok", "-s -w"),
         Program("kubeconform", HERE / "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "-s -w"),
