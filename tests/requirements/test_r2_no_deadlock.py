@@ -52,6 +52,7 @@ def test_a_rank_that_never_arrives_is_named(tmp_path: Path, absent: int) -> None
         f"AbsentRanksError: The ranks did not meet: rank {absent} did not come to {here} within 5 s."
     )
     assert "AbsentRanksError" in told[3 - absent], "the others do not hang either"
+    assert "rank 0 did not come" not in told[3 - absent]
 
 
 def test_a_leader_that_never_arrives_is_named(tmp_path: Path) -> None:
@@ -91,7 +92,7 @@ def test_a_rank_that_stands_still_in_the_save_is_named_within_the_timeout(tmp_pa
     told = said(a_gang(tmp_path, 2), range(2), save_with_a_stopped_rank, LONG, speakers=[0])
     assert told == {
         0: "AbsentRankError: Saving a checkpoint failed: rank 1 did not come within 5 s. If it is only slow, "
-        "raise distributedTimeoutMinutes."
+        "raise distributedTimeoutMinutes in the backend's block, spec.dtensor or spec.megatron."
     }
 
 

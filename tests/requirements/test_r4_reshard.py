@@ -1,4 +1,4 @@
-"""R4: one checkpoint, other layouts: what loads goes on as if nothing had changed, what cannot load is refused."""
+"""R4: one checkpoint, other layouts: what loads goes on as if nothing had changed, what cannot waits for a choice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.checkpoint.facts import model_name, result_facts, run_hash
 from rljob_trainer.checkpoint.past import Past
 from rljob_trainer.checkpoint.resume import ResumePlan, decide
-from rljob_trainer.errors import Mistake
+from rljob_trainer.errors import Unmet
 from trainer.checkpoints import VERSIONS
 from trainer.ranks import run_ranks
 from trainer.test_megatron import make_batch
@@ -101,9 +101,9 @@ CUTS = [
 
 
 @pytest.mark.parametrize(("before", "after"), CUTS)
-def test_another_cut_is_refused_with_both_layouts_and_the_knob(before: Manifest, after: Manifest) -> None:
+def test_another_cut_waits_and_names_both_layouts_and_the_knob(before: Manifest, after: Manifest) -> None:
     then, now = a_spec(**before), a_spec(**after)
-    with pytest.raises(Mistake) as refusal:
+    with pytest.raises(Unmet) as refusal:
         decided(then, now)
     told = str(refusal.value)
     assert f"under {layout_of(then).short}, and this attempt is {layout_of(now).short}" in told
@@ -137,10 +137,10 @@ BUCKETS = {
 
 
 @pytest.mark.parametrize(("before", "after", "was", "now"), BUCKETS.values(), ids=BUCKETS)
-def test_other_buckets_are_refused_unless_the_optimizer_was_saved_without(
+def test_other_buckets_wait_unless_the_optimizer_was_saved_without(
     before: Manifest, after: Manifest, was: str, now: str
 ) -> None:
-    with pytest.raises(Mistake, match=f"was saved as DpReshardable in {was}, and this attempt has {now}"):
+    with pytest.raises(Unmet, match=f"was saved as DpReshardable in {was}, and this attempt has {now}"):
         decided(a_spec(**before), a_spec(**after))
     assert decided(a_spec(**before, checkpoint=FULLY), a_spec(**after)).load_optimizer
     assert decided(a_spec(**before), a_spec(**before)).load_optimizer
@@ -153,18 +153,18 @@ def test_another_number_of_replicas_keeps_even_the_random_states_while_they_draw
     assert (unequal.load_optimizer, unequal.load_rng) == (True, False)
 
 
-def test_random_states_that_are_asked_for_and_cannot_be_had_are_refused_with_the_numbers() -> None:
+def test_random_states_that_are_asked_for_and_cannot_be_had_are_waited_for_with_the_numbers() -> None:
     insist = FULLY | {"loadRng": True}
-    with pytest.raises(Mistake, match="random states for tp2-pp1-dp1 and this attempt is tp1-pp1-dp1"):
+    with pytest.raises(Unmet, match="random states for tp2-pp1-dp1 and this attempt is tp1-pp1-dp1"):
         decided(a_spec(tensor=2, checkpoint=FULLY), a_spec(checkpoint=insist))
-    with pytest.raises(Mistake, match="random states by pp-tp and this attempt needs them by pp-tp-dp"):
+    with pytest.raises(Unmet, match="random states by pp-tp and this attempt needs them by pp-tp-dp"):
         decided(a_spec(data=2), a_spec(data=2, dropout=0.1, checkpoint=insist))
-    with pytest.raises(Mistake, match="the checkpoint of step 40 has no random states"):
+    with pytest.raises(Unmet, match="the checkpoint of step 40 has no random states"):
         decided(a_spec(), a_spec(checkpoint=insist), has_rng=False)
 
 
 def test_an_optimizer_that_is_not_there_is_missed_only_by_a_job_that_keeps_one() -> None:
-    with pytest.raises(Mistake, match="the checkpoint of step 40 was saved without its optimizer"):
+    with pytest.raises(Unmet, match="the checkpoint of step 40 was saved without its optimizer"):
         decided(a_spec(), a_spec(), has_optimizer=False)
     without = a_spec(checkpoint={"saveOptimizer": False})
     assert not decided(without, without, has_optimizer=False).load_optimizer

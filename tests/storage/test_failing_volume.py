@@ -3,50 +3,74 @@
 from __future__ import annotations
 
 import errno
+from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 
+from rljob_api.parallelism import BackendName
 from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.verify import verify
 from storage.effects import Deed, Fault
-from storage.saving import SavingJob, assert_loads, resumed
+from storage.saving import SavingJob, States, assert_loads, on_backend, on_each_backend, resumed
 from storage.volumes import FailingVolume
 
 EVERYTHING = tuple(Deed)
 READING = (Deed.OPEN, Deed.READ)
+CHANGES = tuple(filter(lambda deed: deed.changes, Deed))
+OWN = {BackendName.DTENSOR: "*", BackendName.MEGATRON: "*/state*"}
+"""Where errors are tried: what is around the files of a backend is the same with all of them."""
 
 
-@pytest.mark.parametrize(
-    ("deeds", "times", "stride"),
-    [((*filter(lambda deed: deed.changes, Deed),), 1, 1), (EVERYTHING, 1 << 30, 4)],
-    ids=["once", "from then on"],
-)
+@on_each_backend
 def test_an_error_at_any_moment_of_a_save_is_told_and_loses_nothing(
-    failing: FailingVolume, deeds: tuple[Deed, ...], times: int, stride: int
+    tmp_path: Path, failing: FailingVolume, backend: BackendName
 ) -> None:
-    told: list[str] = []
-    saved = SavingJob(failing.path, 1, keep=1).saved(1)
-    for attempt, after in enumerate(range(0, calls_of_a_save(failing), stride), 3):
-        job = SavingJob(failing.path, attempt, keep=1)
-        try:
-            with failing.failing(Fault(errno.EIO, deeds, after=after, times=times)):
-                saved = job.saved(attempt)
-        except StorageError as error:
-            told.append(str(error))
-        plan = job.plan()
-        assert_loads(plan)
-        assert plan.step >= saved
-        assert not plan.skipped
-    assert len(told) > 10
+    told = on_backend(backend, tmp_path, told_of_errors, failing)
+    assert len(told) > 25
     sentence = f"Saving a checkpoint failed: the volume at {failing.path} does not work (Input/output error"
     assert all(each.startswith(sentence) for each in told)
 
 
-def calls_of_a_save(volume: FailingVolume) -> int:
-    """Those that change something, the removal of an older checkpoint included."""
+def told_of_errors(states: States, volume: FailingVolume) -> list[str]:
+    """What was said of the saves that met one error, or nothing but errors from then on."""
+    SavingJob(volume.path, 1, 1, states).saved(1)
+    moments, path = moments_of_a_save(states, volume), OWN[states.name]
+    faults = [
+        *(Fault(errno.EIO, CHANGES, path, after=after, times=1) for after in moments),
+        *(Fault(errno.EIO, EVERYTHING, path, after=after) for after in moments[::4]),
+    ]
+    told = (meet(states, volume, fault, attempt) for attempt, fault in enumerate(faults, 3))
+    return list(filter(None, told))
+
+
+def meet(states: States, volume: FailingVolume, fault: Fault, attempt: int) -> str:
+    """Save when that is the fault, and go on from what is there; what was said, if the save failed."""
+    job, told = SavingJob(volume.path, attempt, 1, states), ""
+    saved = job.plan().step
+    try:
+        with volume.failing(fault):
+            saved = job.saved(attempt)
+    except StorageError as error:
+        told = str(error)
+    plan = job.plan()
+    assert_loads(plan, states)
+    assert plan.step >= saved
+    assert not plan.skipped
+    return told
+
+
+def moments_of_a_save(states: States, volume: FailingVolume) -> list[int]:
+    """How many calls that change something are before each of them, the removal of an older checkpoint included; of
+    many in a row on one file, only before the first and the last."""
     before = len(volume.effects())
-    SavingJob(volume.path, 2, keep=1).saved(2)
-    return len(volume.effects()) - before
+    SavingJob(volume.path, 2, 1, states).saved(2)
+    calls = [
+        (effect.deed, effect.path)
+        for effect in volume.effects()[before:]
+        if fnmatch(effect.path, OWN[states.name])
+    ]
+    return [at for at, call in enumerate(calls) if not calls[at - 1 : at] == [call] == calls[at + 1 : at + 2]]
 
 
 def test_a_checkpoint_that_cannot_be_read_is_passed_over_and_kept(failing: FailingVolume) -> None:
@@ -80,10 +104,17 @@ def test_a_volume_that_cannot_be_read_for_a_while_never_costs_all_steps(
     assert_loads(plan)
 
 
-def test_while_the_disk_is_slow_training_goes_on_and_nothing_is_told_too_soon(failing: FailingVolume) -> None:
-    job = SavingJob(failing.path)
+@on_each_backend
+def test_while_the_disk_is_slow_training_goes_on_and_nothing_is_told_too_soon(
+    tmp_path: Path, failing: FailingVolume, backend: BackendName
+) -> None:
+    on_backend(backend, tmp_path, train_while_the_disk_is_slow, failing)
+
+
+def train_while_the_disk_is_slow(states: States, volume: FailingVolume) -> None:
+    job = SavingJob(volume.path, states=states)
     job.saved(1)
-    with failing.failing(Fault(deeds=(Deed.SYNC_FILE,), path="*.distcp", held=True)):
+    with volume.failing(Fault(deeds=(Deed.SYNC_FILE,), path="*.distcp", held=True)):
         job.begin(2)
         for step in (3, 4, 5):
             job.notes.finished(step)
@@ -94,6 +125,6 @@ def test_while_the_disk_is_slow_training_goes_on_and_nothing_is_told_too_soon(fa
     finished = job.saver.finish()
     assert finished is not None
     assert finished.manifest.step == 2
-    plan = resumed(failing.path)
+    plan = resumed(volume.path, 2, states.name)
     assert (plan.step, plan.lost_steps) == (2, 3)
-    assert_loads(plan)
+    assert_loads(plan, states)

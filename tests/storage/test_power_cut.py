@@ -8,31 +8,33 @@ from __future__ import annotations
 import os
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from rljob_api.parallelism import BackendName
 from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.checkpoint.durable import sync_directory
 from rljob_trainer.checkpoint.verify import verify
 from rljob_trainer.errors import Mistake
 from storage.effects import Deed, Effect
 from storage.power_cut import after_power_cut
-from storage.saving import SavingJob, assert_loads, resumed
+from storage.saving import SavingJob, StateBackend, States, assert_loads, on_backend, on_each_backend, resumed
 from storage.volumes import FailingVolume, Volume
 
 TRIES = int(os.environ.get("RLJOB_POWER_CUTS", "2"))
 """Disks that chance makes of each moment, besides the one on which nothing arrived."""
 STEPS = (1, 2, 3)
 JOB, TOLD = "job", "told"
+SYNCS = {Deed.SYNC_FILE, Deed.SYNC_FOLDER}
 
 
-def record(volume: FailingVolume) -> list[Effect]:
+def record(states: States, volume: FailingVolume) -> list[Effect]:
     """A job takes its first checkpoints, and notes on the same volume what it was told: so the order is known."""
     (volume.path / JOB).mkdir()
     sync_directory(volume.path)  # in a cluster the job's directory is the mount, and was there before
-    job = SavingJob(volume.path / JOB, keep=1)
+    job = SavingJob(volume.path / JOB, 1, 1, states)
     (volume.path / TOLD).mkdir()
     for step in STEPS:
         job.saved(step)
@@ -49,29 +51,39 @@ def told_before(effects: list[Effect]) -> int:
     return max(steps, default=0)
 
 
-def disks(effects: list[Effect], scratch: Path, tries: int) -> Iterator[tuple[int, Path]]:
+def moments(effects: list[Effect], backend: BackendName) -> list[int]:
+    """When the power goes: at any time. What Megatron wrote takes long to load, so only before each sync, when most is
+    uncertain, and at the end."""
+    return [
+        at
+        for at, effect in enumerate([*effects, None])
+        if backend is BackendName.DTENSOR or effect is None or effect.deed in SYNCS
+    ]
+
+
+def disks(
+    effects: list[Effect], scratch: Path, tries: int, backend: BackendName
+) -> Iterator[tuple[int, Path]]:
     """For each moment of the record all disks that are tried: the step that must be there, and the disk."""
-    for at in range(len(effects) + 1):
+    for at in moments(effects, backend):
         for dice in (None, *(random.Random(f"{at}-{number}") for number in range(tries))):
             with tempfile.TemporaryDirectory(dir=scratch) as folder:
                 after_power_cut(effects, at, dice, Path(folder))
                 yield told_before(effects[:at]), Path(folder) / JOB
 
 
-def lost(effects: list[Effect], scratch: Path, tries: int = 0) -> list[str]:
+def lost(states: States, effects: list[Effect], scratch: Path, tries: int = 0) -> Iterator[str]:
     """What the next attempt misses of what was told, or finds half, over all disks."""
-    found = []
-    for promised, root in disks(effects, scratch, tries):
+    for promised, root in disks(effects, scratch, tries, states.name):
         try:
-            plan = resumed(root)
+            plan = resumed(root, 2, states.name)
         except Mistake as refusal:
-            found.append(str(refusal))
+            yield str(refusal)
             continue
-        assert_loads(plan)
-        found += [*plan.skipped, *broken(root)]
+        assert_loads(plan, states)
+        yield from (*plan.skipped, *broken(root))
         if plan.step < promised:
-            found.append(f"step {promised} was told, {plan.step} is there")
-    return found
+            yield f"step {promised} was told, {plan.step} is there"
 
 
 def broken(root: Path) -> list[str]:
@@ -80,10 +92,15 @@ def broken(root: Path) -> list[str]:
     return [problem for step in job.steps() for problem in verify(job.checkpoint(step))]
 
 
+@on_each_backend
 def test_whatever_the_power_leaves_the_last_checkpoint_told_is_there_and_whole(
-    failing: FailingVolume, small: Volume
+    tmp_path: Path, failing: FailingVolume, small: Volume, backend: BackendName
 ) -> None:
-    assert lost(record(failing), small.path, TRIES) == []
+    assert on_backend(backend, tmp_path, all_that_is_lost, failing, small) == []
+
+
+def all_that_is_lost(states: States, volume: FailingVolume, scratch: Volume) -> list[str]:
+    return list(lost(states, record(states, volume), scratch.path, TRIES))
 
 
 def of_a_file(effect: Effect) -> bool:
@@ -98,21 +115,29 @@ def of_a_folder_inside(effect: Effect) -> bool:
     return effect.deed is Deed.SYNC_FOLDER and "/checkpoints/" in effect.path
 
 
-@pytest.mark.parametrize("left_out", [of_a_file, of_the_checkpoints, of_a_folder_inside])
+@on_each_backend
 def test_without_one_kind_of_sync_a_checkpoint_that_was_told_is_lost(
-    failing: FailingVolume, small: Volume, left_out: Callable[[Effect], bool]
+    tmp_path: Path, failing: FailingVolume, small: Volume, backend: BackendName
 ) -> None:
     """Negative control: the same record, had the job not waited there."""
-    kept = [effect for effect in record(failing) if not left_out(effect)]
-    assert lost(kept, small.path)
+    assert all(on_backend(backend, tmp_path, lost_without_each_kind, failing, small))
+
+
+def lost_without_each_kind(states: States, volume: FailingVolume, scratch: Volume) -> list[str | None]:
+    effects = record(states, volume)
+    return [
+        next(lost(states, [effect for effect in effects if not left_out(effect)], scratch.path), None)
+        for left_out in (of_a_file, of_the_checkpoints, of_a_folder_inside)
+    ]
 
 
 def test_a_job_that_never_waits_for_the_disk_loses_what_it_told(
     failing: FailingVolume, small: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control, in the code itself."""
+    states = StateBackend()
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    effects = record(failing)
-    assert not [effect for effect in effects if effect.deed in {Deed.SYNC_FILE, Deed.SYNC_FOLDER}]
+    effects = record(states, failing)
+    assert not [effect for effect in effects if effect.deed in SYNCS]
     monkeypatch.undo()
-    assert lost(effects, small.path)
+    assert next(lost(states, effects, small.path), None)

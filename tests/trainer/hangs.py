@@ -16,23 +16,32 @@ from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
 
 from ports import free_port
+from requirements.interrupted import build
 from rljob_api.progress import EXIT_COMPLETE, LastWords, TrainPhase
 from rljob_api.run import Run
 from rljob_trainer import launch
+from rljob_trainer.backend.protocol import no_poll
 from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.checkpoint.directory import open_storage
 from rljob_trainer.checkpoint.durable import write_durably
+from rljob_trainer.checkpoint.save import Saver
+from rljob_trainer.checkpoint.shards import ShardWriter
+from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.distributed import Ranks, join
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.rewards import load_reward, score
 from rljob_trainer.stall import evidence, guard, stacks
 from rljob_trainer.words import TERMINATION_LOG_ENV, read_last_words
-from trainer.checkpoints import a_run
+from trainer.checkpoints import VERSIONS, a_run
 from trainer.ranks import context
+from trainer.test_megatron import make_batch
+from trainer.tiny import policy_loss
 from waiting import until
 
 Toy = Callable[[Ranks, ProgressBoard, Run], None]
@@ -42,14 +51,16 @@ PATIENCE_SECONDS = 60.0
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def launched(toy: Toy, tmp_path: Path, *limits: dict[str, int], **spec: Any) -> list[tuple[int, LastWords]]:
-    """Exit code and last words of each node's launcher; two ranks in all run `toy`.
+def launched(
+    toy: Toy, tmp_path: Path, *limits: dict[str, int], volume: Path | None = None, **spec: Any
+) -> list[tuple[int, LastWords]]:
+    """Exit code and last words of each node's launcher; two ranks in all run `toy`, on `volume` or an ordinary folder.
 
     There are as many nodes as `limits`, which are each node's seconds of silence by phase.
     """
     trainer = {"numNodes": len(limits), "numProcPerNode": 2 // len(limits)}
-    storage = tmp_path / "storage"
-    storage.mkdir()
+    storage = volume or tmp_path / "storage"
+    storage.mkdir(exist_ok=True)
     place = {"master_addr": "127.0.0.1", "master_port": free_port()}
     runs = [
         a_run(storage, stall={"phaseTimeoutSeconds": each}, trainer=trainer, **spec).model_copy(update=place)
@@ -86,6 +97,7 @@ def _launch(toy: Toy, run: Run, node: int, place: Path) -> None:
     sys.modules[train.__name__] = train
     launch._import_once = lambda run: None
     guard.HEAD_START_SECONDS = 6.0
+    launch.KILLED_SECONDS = 2.0
     stacks.ANSWER_SECONDS = evidence.STORAGE_SECONDS = PATIENCE_SECONDS
     launch.STORAGE_SECONDS = PATIENCE_SECONDS  # type: ignore[attr-defined] # its own name for it
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans come to it, as to a pod's first process
@@ -146,6 +158,62 @@ def frozen(storage: Path) -> Path:
     blocks in the kernel as a write to a dead NFS server does, but it can be killed."""
     os.mkfifo(storage / f".step_1.{os.getpid()}")
     return storage
+
+
+def hangs_within_megatron(
+    ranks: Ranks, board: ProgressBoard, run: Run, *, model: Path, how: Callable[[], object]
+) -> None:
+    """Rank 1 does not get beyond a layer of its model. The phase begins there: only that is to be silent."""
+    backend = build(run.spec, model)
+
+    def at_the_layer(*layer: object) -> None:
+        with board.phase(TrainPhase.TRAIN):
+            if ranks.rank == 1:
+                for _ in range(9):
+                    board.alive()  # more often than rank 0: that it is late shows by its stack alone
+                how()
+
+    backend.chunks[0].decoder.layers[-1].register_forward_pre_hook(at_the_layer)
+    backend.train_step(make_batch(), policy_loss(make_batch()), no_poll)
+
+
+def stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def sleep() -> None:
+    time.sleep(3600)
+
+
+def saves_within_megatron(
+    ranks: Ranks,
+    board: ProgressBoard,
+    run: Run,
+    *,
+    model: Path,
+    background: bool = False,
+    block: Callable[[Path], object] = os.mkfifo,
+) -> None:
+    """The volume takes nothing of rank 1's share of a checkpoint. The phase begins with the writing.
+
+    `block` is what keeps a file from being written, if the volume does not do that itself.
+    """
+    backend = build(run.spec, model)
+    saver = Saver(run, ranks.from_leader(lambda: open_storage(run)), backend, VERSIONS, None)
+    write = ShardWriter.write_data
+
+    def write_in_the_phase(writer: ShardWriter, *plan: Any) -> Any:
+        if ranks.rank == 1:
+            block(Path(writer.path) / "__1_0.distcp")
+        with board.phase(TrainPhase.SAVE):
+            return write(writer, *plan)
+
+    with mock.patch.object(ShardWriter, "write_data", write_in_the_phase):
+        if background:
+            saver.begin(LoopState(step=1), backend.rng_state())
+            saver.finish()
+        else:
+            saver.save(LoopState(step=1), backend.rng_state())
 
 
 def gets_on_slowly(ranks: Ranks, board: ProgressBoard, run: Run) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from rljob_api.progress import EXIT_COMPLETE, EXIT_STALLED, Ending, LastWords, TrainPhase
 from trainer import hangs
 from trainer.hangs import Toy, launched
+from trainer.test_megatron import make_model
 
 
 def hung(toy: Toy, tmp_path: Path, phase: TrainPhase, **spec: Any) -> LastWords:
@@ -52,6 +57,44 @@ def test_a_volume_that_stands_still_is_told_by_the_write_that_waits(tmp_path: Pa
     assert words.rank == 1
     assert "the volume takes nothing" in words.message
     assert "durable.py" in words.message
+
+
+def hung_on_megatron(toy: Callable[..., None], tmp_path: Path, phase: TrainPhase, **spec: Any) -> LastWords:
+    on_model = partial(toy, model=make_model(tmp_path / "model", "qwen3", tied=True))
+    return hung(on_model, tmp_path, phase, backend="megatron", megatron={"microBatchTokens": 40}, **spec)
+
+
+def test_a_rank_that_stops_inside_megatron_is_named_among_those_in_its_collectives(tmp_path: Path) -> None:
+    toy = partial(hangs.hangs_within_megatron, how=hangs.stop)
+    words = hung_on_megatron(toy, tmp_path, TrainPhase.TRAIN, parallelism={"tensor": 2})
+    assert "the process of rank 1 is stopped" in words.message
+    assert words.rank == 1
+    waits, late = stack(tmp_path, words, 0), stack(tmp_path, words, 1)
+    assert "all_reduce" in waits
+    assert "megatron/core/tensor_parallel/mappings.py" in waits
+    assert "megatron/core/transformer/transformer_block.py" in late
+
+
+def test_of_megatrons_stages_the_one_that_is_busy_is_told_from_the_one_that_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    toy = partial(hangs.hangs_within_megatron, how=hangs.sleep)
+    words = hung_on_megatron(toy, tmp_path, TrainPhase.TRAIN, parallelism={"pipeline": 2})
+    assert words.rank == 1
+    assert "sleep (trainer/hangs.py:" in words.message
+    assert "megatron/core/pipeline_parallel/p2p_communication.py" in stack(tmp_path, words, 0)
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_volume_that_stands_still_under_megatrons_save_is_told_by_the_write_that_waits(
+    tmp_path: Path, background: bool
+) -> None:
+    toy = partial(hangs.saves_within_megatron, background=background)
+    words = hung_on_megatron(toy, tmp_path, TrainPhase.SAVE, parallelism={"tensor": 2})
+    assert words.rank == 1
+    assert "the volume takes nothing" in words.message
+    assert "called from create_stream (checkpoint/shards.py:" in words.message
+    assert "in gather_object" in stack(tmp_path, words, 0)
 
 
 def test_a_phase_that_is_slow_but_alive_may_last(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ from rljob_trainer.stall.watch import MEGABYTE, Watch
 COLLECTIVE = (
     '  File "/x/lib/python3.11/site-packages/torch/distributed/distributed_c10d.py", line 9 in all_reduce'
 )
+MEGATRON = '  File "/x/lib/python3.11/site-packages/megatron/core'
+STAGE_WAITS = f'{MEGATRON}/pipeline_parallel/p2p_communication.py", line 238 in _communicate_shapes'
+SCHEDULE = f'{MEGATRON}/pipeline_parallel/schedules.py", line 1425 in pp_pre_forward'
+BUCKET_WAITS = f'{MEGATRON}/distributed/param_and_grad_buffer.py", line 536 in finish_grad_sync'
+MATRIX = f'{MEGATRON}/tensor_parallel/layers.py", line 40 in forward'
+SHARD = '  File "/x/lib/python3.11/site-packages/torch/distributed/checkpoint/filesystem.py", line 8 in write'
+RESULT = '  File "/x/lib/python3.11/concurrent/futures/_base.py", line 8 in result'
+WORKER = '  File "/x/lib/python3.11/concurrent/futures/thread.py", line 8 in run'
+IDLE = '  File "/x/lib/python3.11/concurrent/futures/thread.py", line 81 in _worker'
+OURS = '  File "/app/rljob_trainer/futures.py", line 23 in _resolve'
 LOOP = '  File "/app/rljob_trainer/loop.py", line 60 in step'
 REWARD = '  File "/app/mine/rewards.py", line 5 in score'
 
@@ -122,13 +133,22 @@ def a_beat(count: int = 5, phase: TrainPhase | None = TrainPhase.TRAIN) -> Beat:
     return Beat(at=1.0, count=count, step=3, phase=phase, detail="")
 
 
-def a_stack(*frames: str, state: str = "S") -> Stack:
-    other = 'Thread 0x0001 (most recent call first):\n  File "threading.py", line 1 in wait\n'
-    text = "\n".join(["Current thread 0x0002 (most recent call first):", *frames, ""])
-    return Stack(other + text if frames else "", state)
+def a_stack(*frames: str, state: str = "S", others: Sequence[Sequence[str]] = ([IDLE],)) -> Stack:
+    """`frames` are those of the main thread, which is written last."""
+    lines = [line for other in others for line in ("Thread 0x0001 (most recent call first):", *other)]
+    text = "\n".join([*lines, "Current thread 0x0002 (most recent call first):", *frames, ""])
+    return Stack(text if frames else "", state)
 
 
 WAITS = a_stack(COLLECTIVE, LOOP)
+ALL_WAIT = [
+    WAITS,
+    a_stack(STAGE_WAITS, SCHEDULE, LOOP),
+    a_stack(SCHEDULE, LOOP),
+    a_stack(BUCKET_WAITS, LOOP),
+    a_stack(RESULT, LOOP, others=[[IDLE], [COLLECTIVE, SHARD, WORKER], [RESULT, OURS]]),
+]
+"""In collectives, for a neighbouring stage, for what was begun before, or for a thread that is in a collective."""
 
 
 @pytest.mark.parametrize(
@@ -137,11 +157,14 @@ WAITS = a_stack(COLLECTIVE, LOOP)
         (a_stack(COLLECTIVE, LOOP, state="T"), "it is stopped"),
         (a_stack(state="D"), "it did not answer and is stuck in the kernel"),
         (a_stack(REWARD, LOOP), "it is in no collective"),
+        (a_stack(SHARD, LOOP), "it writes a checkpoint"),
+        (a_stack(MATRIX, SCHEDULE, LOOP), "it computes, as Megatron told it"),
+        (a_stack(RESULT, LOOP, others=[[SHARD, WORKER], [RESULT, OURS]]), "its thread writes a checkpoint"),
     ],
 )
 def test_the_late_rank_is_the_one_that_is_not_waiting(stack: Stack, because: str) -> None:
-    beats = {0: a_beat(), 1: a_beat(), 2: a_beat()}
-    assert late(beats, {0: WAITS, 1: stack, 2: WAITS}) == 1, because
+    for waits in ALL_WAIT:
+        assert late({0: a_beat(), 1: a_beat()}, {0: waits, 1: stack}) == 1, because
 
 
 def test_of_ranks_that_all_wait_the_late_one_has_got_on_least() -> None:
@@ -149,6 +172,7 @@ def test_of_ranks_that_all_wait_the_late_one_has_got_on_least() -> None:
     stacks = dict.fromkeys(beats, WAITS)
     assert late(beats, stacks) == 1, "rank 2 waits for what rank 0 does alone"
     assert all_wait(beats, stacks)
+    assert all_wait({}, dict(enumerate(ALL_WAIT)))
     assert not all_wait(beats, stacks | {1: a_stack(REWARD)})
 
 
@@ -158,6 +182,7 @@ def test_the_place_is_the_innermost_frame_and_the_nearest_outside_of_libraries()
         == "all_reduce (distributed/distributed_c10d.py:9), called from step (rljob_trainer/loop.py:60)"
     )
     assert where(a_stack(REWARD, LOOP)) == "score (mine/rewards.py:5)"
+    assert where(a_stack(RESULT, LOOP, others=[[REWARD, WORKER]])) == "score (mine/rewards.py:5)"
     assert where(a_stack()) == ""
 
 

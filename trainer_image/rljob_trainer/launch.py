@@ -30,6 +30,9 @@ EXIT_FOLLOWED = 120
 
 PEER_GRACE_SECONDS = 5.0
 """How long the others may take to end by themselves once a rank has failed: they hang in collectives with the dead."""
+KILLED_SECONDS = 60.0
+"""How long a killed rank may take to be gone. One that is still there is kept in the kernel by a volume that hangs, and
+goes whenever that answers."""
 POLL_SECONDS = 0.02
 
 
@@ -75,6 +78,11 @@ class Gang:
             return self.first_failure
         told = [rank for rank, code in self.codes.items() if code == EXIT_PREEMPTED]
         return min(told or self.codes)
+
+    def give_up(self) -> None:
+        """Wait for nobody any longer: the ranks that run were killed, and the kernel does not let them go."""
+        self.codes |= dict.fromkeys(self.ranks.values(), 128 + signal.SIGKILL)
+        self.ranks.clear()
 
     def signal(self, number: int) -> None:
         for pid in list(self.ranks):
@@ -150,6 +158,7 @@ def _wait(gang: Gang, guard: Guard) -> LastWords | None:
     """Until every rank has ended. Once one has failed, the others are given a moment and then killed; when they hang,
     they are killed at once, and the words say where they hung."""
     deadline: float | None = None
+    killed = False
     words: LastWords | None = None
     while gang.ranks:
         pid, status = os.waitpid(-1, os.WNOHANG)
@@ -163,8 +172,10 @@ def _wait(gang: Gang, guard: Guard) -> LastWords | None:
             words = guard.gather(silence, gang.processes)
             deadline = time.monotonic()
         elif deadline and time.monotonic() > deadline:
+            if killed:
+                gang.give_up()
             gang.signal(signal.SIGKILL)
-            deadline = float("inf")
+            killed, deadline = True, time.monotonic() + KILLED_SECONDS
         else:
             time.sleep(POLL_SECONDS)
     return words

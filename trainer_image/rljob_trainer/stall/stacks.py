@@ -21,8 +21,17 @@ ANSWER_SECONDS = 5.0
 POLL_SECONDS = 0.02
 THREAD = re.compile(r"^(?:Current thread|Thread) 0x[0-9a-f]+.*:$", re.MULTILINE)
 FRAME = re.compile(r'^  File "(?P<file>[^"]*)", line (?P<line>\d+) in (?P<function>.*)$', re.MULTILINE)
-COLLECTIVES = re.compile(r"torch/(distributed|_C/_distributed|autograd/graph)")
-"""Where a rank may be waiting for the others."""
+COLLECTIVES = re.compile(
+    r"torch/(distributed/(?!checkpoint/)|_C/_distributed|autograd/graph)|megatron/core/pipeline_parallel/p2p"
+)
+"""Where a rank may be waiting for the others. Torch's checkpoint files are no such place: there it writes."""
+BEGUN_BEFORE = re.compile(r"megatron/core/(pipeline_parallel|distributed)/")
+"""Where Megatron waits, in C, for a collective that it began before. Only as the innermost frame: beneath all that a
+stage computes is its schedule."""
+RESULT = re.compile(r"concurrent/futures/_base\.py$")
+"""Where a thread waits for what another one works out."""
+WORKER = re.compile(r"(rljob_trainer/futures\.py|concurrent/futures/thread\.py):(_resolve|run)$")
+"""File and function beneath such work."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +57,33 @@ class Stack:
 
     @property
     def frames(self) -> list[Frame]:
-        """Of the main thread, the innermost first: faulthandler writes it last."""
-        threads = THREAD.split(self.text)
-        return [Frame(f["file"], int(f["line"]), f["function"]) for f in FRAME.finditer(threads[-1])]
+        """Of the main thread, the innermost first; where it waits for another's result, of that one."""
+        *others, main = map(_frames, THREAD.split(self.text))  # faulthandler writes the main thread last
+        if not _waits_for_result(main):
+            return main
+        return next((one for one in others if _works(one) and not _waits_for_result(one)), main)
 
     @property
     def may_wait_for_others(self) -> bool:
         """Whether it is in a collective, as far as Python can see."""
-        return self.state not in "TD" and any(COLLECTIVES.search(frame.file) for frame in self.frames[:6])
+        if self.state in "TD":
+            return False
+        frames = self.frames
+        return any(COLLECTIVES.search(frame.file) for frame in frames[:6]) or any(
+            BEGUN_BEFORE.search(frame.file) for frame in frames[:1]
+        )
+
+
+def _frames(thread: str) -> list[Frame]:
+    return [Frame(f["file"], int(f["line"]), f["function"]) for f in FRAME.finditer(thread)]
+
+
+def _waits_for_result(frames: list[Frame]) -> bool:
+    return any(RESULT.search(frame.file) for frame in frames[:4])
+
+
+def _works(frames: list[Frame]) -> bool:
+    return any(WORKER.search(f"{frame.file}:{frame.function}") for frame in frames)
 
 
 def listen(path: Path) -> None:
@@ -81,7 +109,11 @@ def take(pids: Mapping[int, int], files: Mapping[int, Path]) -> dict[int, Stack]
 
 
 def _told(pids: Mapping[int, int], files: Mapping[int, Path]) -> dict[int, str]:
-    _signal(pids, SIGNAL)
+    """A main thread that is stuck in the kernel does not take the signal. The next one goes to another thread, which
+    takes both: any thread tells of all.
+    """
+    for number in (SIGNAL, signal.SIGSTOP, signal.SIGCONT):
+        _signal(pids, number)
     deadline = time.monotonic() + ANSWER_SECONDS
     while not all(_is_whole(files[rank]) for rank in pids) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
