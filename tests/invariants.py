@@ -10,6 +10,7 @@ from enum import StrEnum
 class Invariant(StrEnum):
     ONE_LIVE_POD = "never two live pods of a rank in one attempt"
     ONE_ATTEMPT_TRAINS = "never a gang of two attempts that trains"
+    ONE_TOKEN = "never two pods that run with different tokens"
     CHECKPOINTS_STAY = "no checkpoint is deleted"
     NO_JOB_IS_LOST = "every job comes to its end"
     NOTHING_IS_LEFT = "what has to go goes"

@@ -46,14 +46,19 @@ class Reason(StrEnum):
     """A node is silent, so it cannot be known whether its pod still runs: nothing takes its place until the node is
     back, is deleted, or carries the taint `node.kubernetes.io/out-of-service`."""
 
+    CONTROL_SECRET_GONE = "ControlSecretGone"
+    """The Secret with the job's token was deleted while pods ran that have it, and a pod was to start: all pods stop,
+    after saving, and start with a new token."""
+
     QUOTA_EXCEEDED = "QuotaExceeded"
     """A ResourceQuota of the namespace leaves no room: the gang gives its pods back and tries again later. Free some
     quota, or ask for less."""
     UNSCHEDULABLE = "Unschedulable"
     """No node has room or fits: pods wait; a gang that holds nodes in vain gives them back and tries again later."""
     EXACTNESS_UNMET = "ExactnessUnmet"
-    """A resume cannot be as exact as `resume.exactness` asks: the gang gave its pods back and waits. Undo what the
-    message names, or ask for less; then the job goes on by itself after an edit, or after a suspend and a resume."""
+    """A resume cannot be as exact as `resume.exactness` asks, or not load what `checkpoint.loadRng` or
+    `resume.loadOptimizer` ask for: the gang gave its pods back and waits. Undo what the message names, or ask for less;
+    then the job goes on by itself after an edit, or after a suspend and a resume."""
     EXACTNESS_UNREACHABLE = "ExactnessUnreachable"
     """`resume.exactness` is `Exact`, which no restart of such a job can be. Nothing is lost yet: ask for less before
     the first restart, which would wait."""
@@ -68,7 +73,8 @@ class Reason(StrEnum):
     CONTAINER_CANNOT_START = "ContainerCannotStart"
     """A container cannot be made, the message says why."""
     CLAIM_NOT_READY = "ClaimNotReady"
-    """The claim is missing or has no volume: check `checkpoint.storage` and the storage class."""
+    """The claim is missing or has no volume: create it, or the storage class that it asks for. Another class takes
+    another claim: delete the job and its claim, and create the job with it."""
     PRIORITY_CLASS_MISSING = "PriorityClassMissing"
     """The priority class does not exist: create it, or choose another in `template.spec.priorityClassName`."""
     RUNTIME_CLASS_MISSING = "RuntimeClassMissing"
@@ -146,6 +152,7 @@ IN_THE_RUNBOOK = (
     Reason.STALLED,
     Reason.VOLUME_UNUSABLE,
     Reason.NODE_LOST,
+    Reason.CONTROL_SECRET_GONE,
     Reason.QUOTA_EXCEEDED,
     Reason.UNSCHEDULABLE,
     Reason.IMAGE_PULL_FAILED,

@@ -54,7 +54,7 @@ class ConditionType(StrEnum):
     COMPLETE = "Complete"
     """The job is over, and all its steps ran. It stays so."""
     FAILURE_TARGET = "FailureTarget"
-    """The job is to fail: `Failed` follows once no trainer runs."""
+    """The job is to fail: `Failed` follows once no trainer runs, but for those whose node is silent."""
     FAILED = "Failed"
     """The job is over, and failed. It stays so."""
 

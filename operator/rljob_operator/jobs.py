@@ -1,4 +1,4 @@
-"""Every RLJob as the API server has it: told by kopf's watch and by the answers to our own writes."""
+"""Every RLJob of ours as the API server has it: told by kopf's watch and by the answers to our own writes."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from .cluster.protocol import Cluster
 from .decide import Decision, Goal, decide
 from .observed import Observed
 from .pin import pinned
-from .render import render, surroundings
+from .render import missing, render
 from .settings import Settings
 from .status import status
 
@@ -42,10 +42,10 @@ async def reconcile(job: RLJob, cluster: Cluster, settings: Settings, now: float
     """
     observed = await cluster.observe(job)
     decision = pinned(job, decide(job, observed, now), settings.job_defaults)
-    if asked := render(job, decision, secrets.token_urlsafe(32), settings):
-        refusal = await cluster.apply(job, asked)
-    else:
-        refusal = await cluster.restore(job, surroundings(job, settings) if _lives(observed) else ())
+    token = secrets.token_urlsafe(32)
+    asked = render(job, decision, token, settings)
+    refusal = await cluster.apply(job, asked) if asked else None
+    refusal = refusal or await cluster.restore(job, missing(job, observed, token, settings))
     observed = replace(observed, refusal=refusal)
     new = status(job, observed, decision, now)
     if new != job.status and not decision.delete_job:
@@ -54,8 +54,3 @@ async def reconcile(job: RLJob, cluster: Cluster, settings: Settings, now: float
     if decision.delete_job:
         await cluster.delete_job(job)
     return Pass(observed, decision, new)
-
-
-def _lives(observed: Observed) -> bool:
-    """Whether a pod runs that nobody told to go."""
-    return any(not (pod.ended or pod.terminating) for pod in observed.pods)

@@ -140,9 +140,6 @@ class Term:
             await self._refuse(key, stored, error)
             self.queue.done(key)
             return
-        if not job.spec.is_ours:
-            self.queue.done(key)
-            return
         done = await reconcile(job, self._cluster, self._settings, time.time())
         self._plan(key, job, done)
 
@@ -161,8 +158,6 @@ class Term:
     async def _refuse(self, key: Key, stored: Stored, error: ValidationError) -> None:
         """The API server's own rules let it through, ours do not: the job says so, and what runs of it goes on."""
         manifest = stored.manifest
-        if manifest["spec"].get("managedBy") not in OURS:
-            return
         before = Status.model_validate(manifest.get("status") or {})
         new = refused(before, int(manifest["metadata"].get("generation", 0)), error, time.time())
         if new != before:
@@ -189,13 +184,14 @@ class Term:
             self.queue.add_at(key, time.time() + self._settings.progress_period_seconds)
 
     def _job_told(self, kind: str | None, manifest: Manifest) -> None:
-        metadata = manifest["metadata"]
-        if kind == "DELETED":
-            self.jobs.drop((metadata["namespace"], metadata["name"]), metadata["uid"])
-            return
-        self.jobs.put(manifest)
+        """Those of other managers are not known here at all: no pass looks at them, and no metric counts them."""
         if kind is None:
             self._listed.set()
+        if kind != "DELETED" and manifest["spec"].get("managedBy") in OURS:
+            self.jobs.put(manifest)
+            return
+        metadata = manifest["metadata"]
+        self.jobs.drop((metadata["namespace"], metadata["name"]), metadata["uid"])
 
     async def _sweeps(self) -> NoReturn:
         """After each list of jobs that kopf made, what it did not show is gone. Of one that shows none nobody hears."""

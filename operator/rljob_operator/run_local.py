@@ -47,7 +47,7 @@ class LocalRun:
         show: Callable[[RLJob, Pass], None],
         replay: Replay | None = None,
     ) -> None:
-        self._job = work_dir.identify(job)
+        self._job = work_dir.identify(job, cwd)
         self._settings = settings
         self._show = show
         self._cluster = (

@@ -23,6 +23,7 @@ from rljob_api.status import (
 from . import names, times
 from .conditions import conditions
 from .decide import Decision, Ended, Goal
+from .decide.finish import waited_for
 from .decide.hindrance import in_the_way
 from .decide.unheard import unheard
 from .goodput import account
@@ -210,11 +211,10 @@ def _trains(attempt: AttemptStatus, progress: Progress | None) -> bool:
 
 
 def _completion(before: Status, observed: Observed, decision: Decision, now: float) -> str:
-    """Set when the job is over and the last of its trainers has ended."""
-    training = any(not pod.ended for pod in observed.role(RoleName.TRAINER))
-    if decision.goal not in (Goal.COMPLETE, Goal.FAIL) or training:
+    """Set when the job is over and no trainer is waited for any more. It stays, also when a lost node comes back."""
+    if decision.goal not in (Goal.COMPLETE, Goal.FAIL):
         return ""
-    return before.completion_time or times.to_text(now)
+    return before.completion_time or ("" if waited_for(observed, now) else times.to_text(now))
 
 
 def _waits(attempt: AttemptStatus | None, progress: Progress | None, decision: Decision) -> str:

@@ -19,6 +19,8 @@ from rljob_operator.cluster.probes import Health, health
 from rljob_operator.cluster.substitution import substitute
 from rljob_operator.cluster.workdir import WorkDir, WorkDirError
 
+HERE = Path()
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -158,19 +160,29 @@ def work_dir(tmp_path: Path) -> Iterator[WorkDir]:
 
 
 def test_identity_outlives_a_run_and_the_generation_rises_with_the_spec(work_dir: WorkDir) -> None:
-    first = work_dir.identify(a_job()).metadata
-    same = work_dir.identify(a_job()).metadata
-    other = work_dir.identify(a_job(algorithm={"grpo": {"maxSteps": 20}})).metadata
+    first = work_dir.identify(a_job(), HERE).metadata
+    same = work_dir.identify(a_job(), HERE).metadata
+    other = work_dir.identify(a_job(algorithm={"grpo": {"maxSteps": 20}}), HERE).metadata
     assert first.uid == same.uid == other.uid != a_job().metadata.uid
     assert [one.generation for one in (first, same, other)] == [1, 1, 2]
 
 
+def test_the_folder_of_the_jobs_file_is_remembered_while_it_is_there(
+    work_dir: WorkDir, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("jobs")
+    work_dir.identify(a_job(), folder)
+    assert WorkDir(work_dir.path).job_folder() == folder
+    folder.rmdir()
+    assert WorkDir(work_dir.path).job_folder() == Path.cwd()
+
+
 def test_a_complete_job_is_over_unless_its_spec_changed(work_dir: WorkDir) -> None:
-    work_dir.identify(a_job())
+    work_dir.identify(a_job(), HERE)
     done = [ConditionType.SUCCESS_CRITERIA_MET, ConditionType.COMPLETE]
     work_dir.write_status(a_status(conditions=[true(one) for one in done], phase=Phase.COMPLETE))
-    same = work_dir.identify(a_job()).status
-    longer = work_dir.identify(a_job(algorithm={"grpo": {"maxSteps": 20}})).status
+    same = work_dir.identify(a_job(), HERE).status
+    longer = work_dir.identify(a_job(algorithm={"grpo": {"maxSteps": 20}}), HERE).status
     assert same is not None
     assert longer is not None
     assert [one.type for one in same.conditions] == done
@@ -181,7 +193,7 @@ def test_the_work_directory_of_another_job_is_refused(work_dir: WorkDir) -> None
     identity = json.dumps({"name": "other", "uid": "u", "spec": ""})
     (work_dir.path / "job.json").write_text(identity)
     with pytest.raises(WorkDirError, match="belongs to the job other, not to demo"):
-        work_dir.identify(a_job())
+        work_dir.identify(a_job(), HERE)
 
 
 def test_names_fit_what_kubernetes_allows() -> None:

@@ -56,7 +56,12 @@ def test_a_pod_that_converts_for_long_is_no_slow_start() -> None:
         ("FailedMount", "references non-existent config key: k", "ConfigMapMissing", "key: k"),
         ("FailedAttachVolume", 'Multi-Attach error for volume "v"', "VolumeNotMounted", "Put right"),
         ("FailedCreatePodSandBox", "failed to setup network", "PodWaits", "network"),
-        ("Unschedulable", 'persistentvolumeclaim "x" not found', "ClaimNotReady", "checkpoint.storage"),
+        (
+            "Unschedulable",
+            'persistentvolumeclaim "x" not found',
+            "ClaimNotReady",
+            "another claim: delete job",
+        ),
         ("Unschedulable", "0/3 nodes are available", "Unschedulable", "0/3 nodes"),
         ("", "port 80 is in use", "PodWaits", "port 80"),
     ],

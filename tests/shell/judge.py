@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from invariants import Invariant, Record
 from kube.api import Manifest
-from rljob_operator.names import LABEL_ATTEMPT, LABEL_INDEX, LABEL_NAME, LABEL_ROLE
+from rljob_operator.names import CONTROL_TOKEN_ENV, LABEL_ATTEMPT, LABEL_INDEX, LABEL_NAME, LABEL_ROLE
 
 from .memory_api import OVER, Change, MemoryApi
 
@@ -18,6 +18,8 @@ from .memory_api import OVER, Change, MemoryApi
 class Judge(Record):
     api: MemoryApi = field(kw_only=True)
     _attempts: dict[str, int] = field(default_factory=dict)
+    _tokens: dict[str, str] = field(default_factory=dict)
+    """Which Secret each pod that ran had its token from; both by UID."""
 
     def __post_init__(self) -> None:
         self.api.on_change.append(self._judge)
@@ -49,6 +51,7 @@ class Judge(Record):
             self._judge_twins(change.object)
         if change.object["status"]["phase"] == "Running":
             self._judge_gang(change.object)
+            self._judge_token(change.object)
 
     def _judge_attempt_of(self, pod: Manifest) -> None:
         if int(label(pod, LABEL_ATTEMPT)) > self._attempts.get(owner(pod), 0):
@@ -68,6 +71,17 @@ class Judge(Record):
         gang = [one for one in self._like(pod, (LABEL_NAME, LABEL_ROLE)) if runs(one)]
         if len({label(one, LABEL_ATTEMPT) for one in gang}) > 1:
             self.note(Invariant.ONE_ATTEMPT_TRAINS, str([one["metadata"]["name"] for one in gang]))
+
+    def _judge_token(self, pod: Manifest) -> None:
+        """A container has in its environment what stood in the Secret when it began."""
+        self._tokens.setdefault(pod["metadata"]["uid"], self._secret_of(pod))
+        running = [one["metadata"]["uid"] for one in self._like(pod, (LABEL_NAME,)) if runs(one)]
+        if len({self._tokens[uid] for uid in running if uid in self._tokens}) > 1:
+            self.note(Invariant.ONE_TOKEN, pod["metadata"]["name"])
+
+    def _secret_of(self, pod: Manifest) -> str:
+        found = (one for one in self.api.all("secrets") if one["metadata"]["name"] == secret_name(pod))
+        return next((str(one["metadata"]["uid"]) for one in found), "")
 
     def _judge_attempt(self, job: Manifest) -> None:
         number = (job.get("status", {}).get("attempt") or {}).get("number", 0)
@@ -94,6 +108,12 @@ class _Errors(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
         self._judge.note(Invariant.KNOWN_ERRORS, f"{record.getMessage()}: {error!r}")
+
+
+def secret_name(pod: Manifest) -> str:
+    """Of the one that its token comes from."""
+    env = {one["name"]: one for one in pod["spec"]["containers"][0]["env"]}
+    return str(env[CONTROL_TOKEN_ENV]["valueFrom"]["secretKeyRef"]["name"])
 
 
 def lives(pod: Manifest) -> bool:

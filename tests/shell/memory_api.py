@@ -11,8 +11,11 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cache
 from typing import Any, NamedTuple
+
+from kubernetes.utils import parse_quantity
 
 from kube.api import Answer, Manifest
 
@@ -33,6 +36,7 @@ KINDS = {
     "leases": "Lease",
     "events": "Event",
 }
+DRY_RUN = "dryRun=All"
 OVER = ("Succeeded", "Failed")
 MARKED = {"rljobs"}
 """Their generation rises with their spec."""
@@ -76,10 +80,11 @@ class MemoryApi:
         return Answer(200, self._list(place))
 
     def post(self, path: str, body: Manifest) -> Answer:
+        path, _, query = path.partition("?")
         place = _place(path)
         if place.sub == "binding":
             return self._bind(place, body)
-        return self._create(place._replace(name=body["metadata"]["name"]), body)
+        return self._create(place._replace(name=body["metadata"]["name"]), body, dry_run=query == DRY_RUN)
 
     def put(self, path: str, body: Manifest) -> Answer:
         place = _place(path)
@@ -148,7 +153,7 @@ class MemoryApi:
         ]
         return {"kind": "List", "items": inside, "metadata": {"resourceVersion": str(self.revision)}}
 
-    def _create(self, place: Place, body: Manifest) -> Answer:
+    def _create(self, place: Place, body: Manifest, *, dry_run: bool = False) -> Answer:
         if (place.namespace, place.name) in self._collection(place.plural):
             return _refusal(409, "AlreadyExists")
         if place.plural == "pods" and self._live_pods(place.namespace) >= self.quota:
@@ -166,7 +171,7 @@ class MemoryApi:
         }
         if place.plural in MARKED:
             new["metadata"]["generation"] = 1
-        return self._keep(place, "ADDED", new, 201)
+        return Answer(201, new) if dry_run else self._keep(place, "ADDED", new, 201)
 
     def _live_pods(self, namespace: str) -> int:
         pods = self._collection("pods").items()
@@ -185,6 +190,8 @@ class MemoryApi:
         """Nothing happens when nothing changed."""
         if new == old:
             return Answer(200, copied(old))
+        if place.plural == "persistentvolumeclaims" and _size(new) < _size(old):
+            return _refusal(422, "Invalid", "field can not be less than status.capacity")
         if place.plural in MARKED and new.get("spec") != old.get("spec"):
             generation = old["metadata"]["generation"] + 1
             new = {**new, "metadata": {**new["metadata"], "generation": generation}}
@@ -263,6 +270,10 @@ def _place(path: str) -> Place:
 def _refusal(code: int, reason: str, message: str = "") -> Answer:
     told = {"kind": "Status", "status": "Failure", "code": code, "reason": reason}
     return Answer(code, told | {"message": message or reason})
+
+
+def _size(claim: Manifest) -> Decimal:
+    return Decimal(parse_quantity(claim["spec"]["resources"]["requests"]["storage"]))
 
 
 def _merged(old: Manifest, patch: Manifest) -> Manifest:

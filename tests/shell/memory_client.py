@@ -16,7 +16,7 @@ from rljob_operator.cluster.resources import JOBS
 from rljob_operator.handlers import Told
 from rljob_operator.watch import Scope, Watch
 
-from .memory_api import Change, MemoryApi
+from .memory_api import DRY_RUN, Change, MemoryApi
 
 
 @dataclass
@@ -74,7 +74,8 @@ class MemoryClient(Client):
         await self._faults.dawdle()
         self._refuse_by_chance(method)
         self._check()
-        answer = self._api.send(method, path, body, content_type)
+        query = f"?{DRY_RUN}" if (params or {}).get("dryRun") else ""
+        answer = self._api.send(method, path + query, body, content_type)
         if selector := (params or {}).get("fieldSelector"):
             answer = Answer(answer.code, _selected(answer.body, selector))
         if method != "GET" and answer.code < 400:

@@ -12,7 +12,7 @@ from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import CHILD_KINDS, PODS
 from rljob_operator.names import LABEL_ATTEMPT, LABEL_NAME, LABEL_ROLE
 
-from .judge import label
+from .judge import label, secret_name
 from .memory_api import OVER, MemoryApi
 from .virtual_time import CLOCK
 
@@ -56,6 +56,8 @@ class Nodes:
             self._place(name, pod)
         elif "deletionTimestamp" in pod["metadata"]:
             self._leave(name, pod)
+        elif phase == "Pending" and not self._has_secret(pod):
+            self._wait_for_secret(name, pod)
         elif phase == "Pending" and self._is_mountable(pod):
             ready = [{"type": "Ready", "status": "True"}]
             self.say(name, phase="Running", startTime=CLOCK.text(), conditions=ready)
@@ -87,6 +89,13 @@ class Nodes:
         """A container starts when its volumes are there."""
         wanted = {volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if "configMap" in volume}
         return wanted <= {one["metadata"]["name"] for one in self.api.all("configmaps")}
+
+    def _has_secret(self, pod: Manifest) -> bool:
+        return secret_name(pod) in {one["metadata"]["name"] for one in self.api.all("secrets")}
+
+    def _wait_for_secret(self, name: str, pod: Manifest) -> None:
+        waits = {"reason": "CreateContainerConfigError", "message": f'secret "{secret_name(pod)}" not found'}
+        self.say(name, containerStatuses=[{"name": "main", "state": {"waiting": waits}}])
 
     def _has_trained(self, pod: Manifest) -> bool:
         """The gang ran for long enough, all of it."""

@@ -17,6 +17,14 @@ def test_a_name_is_given_once(room: Room) -> None:
     assert said(room.asked_for_a_pod()) == (409, "AlreadyExists")
 
 
+def test_who_may_create_can_ask_whether_a_name_is_taken(room: Room) -> None:
+    """The only way to hear of a Secret that one may not read."""
+    assert room.asked_for_a_pod("?dryRun=All").code == 201
+    assert room.api.get(PODS.path(room.namespace, "p")).code == 404
+    room.pod()
+    assert said(room.asked_for_a_pod("?dryRun=All")) == (409, "AlreadyExists")
+
+
 def test_a_new_object_has_an_identity_and_a_version(room: Room) -> None:
     one, other = room.pod("one", placed=False), room.pod("other", placed=False)
     assert one["metadata"]["uid"] != other["metadata"]["uid"]

@@ -99,6 +99,41 @@ async def over_its_deadline(world: World) -> None:
     await world.comes(lambda: world.phases() == {"demo": "Failed"})
 
 
+async def over_its_deadline_on_a_silent_node(world: World) -> None:
+    """No pod that is told to go ever tells that it went, until the node comes back."""
+    world.nodes.training_seconds = world.nodes.leaving_seconds = 36_000
+    await trains(world)
+    world.edit("demo", activeDeadlineSeconds=60)
+    await world.comes(lambda: has_failed(world))
+    assert "Node n was silent" in str(world.jobs()["demo"]["status"]["message"])
+    world.nodes.leaving_seconds = 0
+
+
+async def token_is_deleted_before_a_server_fails(world: World) -> None:
+    await trains(world)
+    world.delete_secrets()
+    world.nodes.end("demo-rollout-0-0", Ending.FAILED, 1)
+    await runs(world)
+
+
+async def token_is_deleted_before_a_trainer_fails(world: World) -> None:
+    """The servers would stay."""
+    await trains(world)
+    world.delete_secrets()
+    world.nodes.end("demo-trainer-1-1", Ending.FAILED, 1)
+    await runs(world)
+
+
+async def token_is_deleted_before_there_are_nodes(world: World) -> None:
+    """No pod is to be made, but those that are there cannot start."""
+    world.nodes.room = 0
+    await world.comes(lambda: len(world.pods()) == 3)
+    await world.comes(lambda: len(world.api.all("configmaps")) == 1)
+    world.delete_secrets()
+    world.nodes.room = PLENTY
+    await runs(world)
+
+
 async def over_for_long(world: World) -> None:
     world.edit("demo", ttlSecondsAfterFinished=30)
     await world.comes(lambda: not world.jobs() and not world.pods(), Invariant.NOTHING_IS_LEFT)
@@ -113,7 +148,14 @@ async def deleted(world: World) -> None:
 SCENARIOS = [
     *(runs, trainer_fails, trainer_is_evicted, rollout_fails, suspended_and_resumed, laid_out_anew, scaled),
     *(given_back_for_want_of_nodes, given_back_to_a_quota, over_its_deadline, over_for_long, deleted),
+    *(token_is_deleted_before_a_server_fails, token_is_deleted_before_a_trainer_fails),
+    *(token_is_deleted_before_there_are_nodes, over_its_deadline_on_a_silent_node),
 ]
+
+
+def has_failed(world: World) -> bool:
+    told = world.jobs()["demo"]["status"]["conditions"]
+    return any((one["type"], one["status"]) == ("Failed", "True") for one in told)
 
 
 def given_back(world: World) -> str:

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.usefixtures("virtual_time")
 
 
 async def trouble(world: World, dice: random.Random) -> None:
-    """A minute in which pods fail and vanish, room is short, users change their minds, and operators die."""
+    """A minute in which pods fail and vanish, room is short, users change their minds, and operators die; somebody
+    deletes the jobs' Secrets."""
     for _ in range(dice.randint(2, 6)):
         await asyncio.sleep(dice.uniform(0.5, 12))
         match dice.choice(HAPPENINGS):
@@ -43,6 +44,8 @@ async def trouble(world: World, dice: random.Random) -> None:
                 world.edit("b", rollout={"replicas": dice.randint(1, 3)})
             case "delete":
                 world.delete("c")
+            case "tokens":
+                world.delete_secrets()
             case "full nodes":
                 world.nodes.room = dice.randint(0, 4)
                 await asyncio.sleep(dice.choice([5, 5, 5, 700]))
@@ -57,7 +60,10 @@ async def trouble(world: World, dice: random.Random) -> None:
                 world.start_operator()
 
 
-HAPPENINGS = ["fail", "evict", "vanish", "suspend", "delete", "crash", "scale", "full nodes", "quota"]
+HAPPENINGS = [
+    *("fail", "evict", "vanish", "suspend", "delete", "crash", "scale", "full nodes", "quota"),
+    "tokens",
+]
 PLENTY = 1_000
 """Room for pods."""
 

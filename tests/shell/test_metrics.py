@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from rljob_operator.cluster.client import verb
 from rljob_operator.cluster.resources import JOBS, LEASES, PODS
+from rljob_operator.job_metrics import JobMetrics
 
 from . import virtual_time
 from .world import World, until
@@ -49,3 +50,21 @@ async def depth_after_losing_the_lease() -> float | None:
 @pytest.mark.usefixtures("virtual_time")
 def test_who_does_not_lead_has_no_jobs_that_wait() -> None:
     assert virtual_time.run(depth_after_losing_the_lease()) == 0.0
+
+
+async def phases_beside_a_job_of_another_manager() -> dict[str, float]:
+    """As they are counted once the operator has heard of both."""
+    world = World()
+    world.start_operator()
+    async with world.alive():
+        world.submit("theirs", managedBy="kueue.x-k8s.io/multikueue")
+        world.submit("ours")
+        await world.comes(lambda: world.phases()["ours"] == "Complete")
+        assert world.phases()["theirs"] == ""
+        phases = next(iter(JobMetrics(lambda: world.operator.jobs).collect()))
+        return {one.labels["phase"]: one.value for one in phases.samples}
+
+
+@pytest.mark.usefixtures("virtual_time")
+def test_a_job_of_another_manager_is_not_counted() -> None:
+    assert virtual_time.run(phases_beside_a_job_of_another_manager()) == {"Complete": 1.0}

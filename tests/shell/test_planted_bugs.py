@@ -16,14 +16,22 @@ from core_plants import (
 from invariants import BrokenError, Invariant
 from rljob_api.status import Status
 from rljob_operator import queue, run_cluster
-from rljob_operator.cluster import kubernetes, objects, writer
+from rljob_operator.cluster import kubernetes, objects, standing, writer
 from rljob_operator.cluster.client import ApiError
 from rljob_operator.reconcile import reconcile
 from rljob_operator.render import storage
 from rljob_operator.render.owner import child
 
 from . import virtual_time
-from .test_crashes import NEVER, Scenario, ends_alike, played, rollout_fails, runs
+from .test_crashes import (
+    NEVER,
+    Scenario,
+    ends_alike,
+    played,
+    rollout_fails,
+    runs,
+    token_is_deleted_before_a_server_fails,
+)
 from .test_faults import Trouble, refused_beginning, refused_suspension, schedule, unheard_eviction
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
@@ -136,6 +144,10 @@ class DeletesFirst:
             await self._cluster.write_status(*self._status)
 
 
+def a_lost_token_is_made_anew_beside_pods_that_have_it(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(standing.Standing, "is_held", lambda self, manifest: False)
+
+
 async def faults(seed: int) -> None:
     """A schedule in which requests are refused and watches break off all the time."""
     await schedule(seed, refused=0.3, cut=0.2)
@@ -163,6 +175,11 @@ PLANTS: list[tuple[Plant, Trouble, Invariant]] = [
     (a_pod_gets_a_new_name_each_time, faults, Invariant.ONE_LIVE_POD),
     (a_claim_belongs_to_the_job_like_everything_else, faults, Invariant.CHECKPOINTS_STAY),
     (a_status_that_was_refused_counts_as_written, refused_beginning, Invariant.ATTEMPTS_ARE_WRITTEN_FIRST),
+    (
+        a_lost_token_is_made_anew_beside_pods_that_have_it,
+        crashes(token_is_deleted_before_a_server_fails),
+        Invariant.ONE_TOKEN,
+    ),
     (a_pod_is_deleted_before_its_end_is_counted, crashes(rollout_fails), Invariant.SAME_END),
 ]
 

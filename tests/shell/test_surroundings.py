@@ -1,11 +1,14 @@
-"""What surrounds running pods and is deleted by somebody: it comes back, and nothing else changes."""
+"""What surrounds running pods and is deleted by somebody: it comes back, and nothing else changes, if it can be made
+again as it was."""
 
 from __future__ import annotations
 
-from rljob_operator.cluster.resources import METADATA_KINDS
+from rljob_api.progress import Ending
+from rljob_operator import names
+from rljob_operator.cluster.resources import CHILD_KINDS
 
 from .kubelet import Kubelet
-from .places import Place
+from .places import Place, condition
 
 PODS = ("demo-trainer-0-1", "demo-rollout-0-0", "demo-rollout-1-0")
 AROUND = {"Service": "demo", "NetworkPolicy": "demo-rollout", "PodDisruptionBudget": "demo-rollout"}
@@ -38,8 +41,26 @@ def test_what_is_deleted_around_running_pods_comes_back_and_what_stands_is_left_
     assert uids(place) == before
 
 
+def test_a_deleted_token_is_made_anew_once_no_pod_has_the_old_one(place: Place, kubelet: Kubelet) -> None:
+    """The operator may not read Secrets: it cannot give the next server the token that the trainer has."""
+    place.operator()
+    job = place.submit()
+    secret = path(place, "Secret", names.control_secret("demo", job["metadata"]["uid"]))
+    place.wait_for_pods("demo-trainer-0-1", "demo-rollout-0-0")
+    kubelet.run("demo-trainer-0-1", "demo-rollout-0-0")
+    place.until_reason("PodsReady", "AllReady")
+    assert place.api.delete(secret).code == 200
+    kubelet.end("demo-rollout-0-0", Ending.FAILED, 1)
+    told = place.until_reason("Progressing", "ControlSecretGone")
+    assert f"{secret.rpartition('/')[2]} was deleted" in condition(told, "Progressing")["message"]
+    assert place.api.get(secret).code == 404
+    kubelet.reap_all("demo-trainer-0-1")
+    place.wait_for_pods("demo-trainer-0-2", "demo-rollout-0-1")
+    assert place.api.get(secret).code == 200
+
+
 def path(place: Place, kind: str, name: str) -> str:
-    return METADATA_KINDS[kind].path(place.namespace, name)
+    return CHILD_KINDS[kind].path(place.namespace, name)
 
 
 def uids(place: Place) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from builders import manifest
 from invariants import Invariant
 from kube.api import Manifest
-from rljob_operator.cluster.resources import JOBS
+from rljob_operator.cluster.resources import CHILD_KINDS, JOBS
 from rljob_operator.leader import Leader, Terms
 from rljob_operator.names import LABEL_NAME
 from rljob_operator.run_cluster import Operator
@@ -34,7 +34,9 @@ class World:
     judge: Judge = field(init=False)
     nodes: Nodes = field(init=False)
     client: MemoryClient = field(init=False)
-    _operator: asyncio.Task[None] | None = None
+    operator: Operator = field(init=False)
+    """The newest one."""
+    _at_work: asyncio.Task[None] | None = None
     _operators: int = 0
 
     def __post_init__(self) -> None:
@@ -47,17 +49,17 @@ class World:
         self._operators += 1
         self.client = MemoryClient(self.api, self.faults)
         terms = Terms(NAMESPACE, "lease", f"operator-{self._operators}", 15.0, 5.0)
-        operator = Operator(self.client, Leader(self.client, terms), SETTINGS, ListedJobs(self.client))
-        self._operator = asyncio.create_task(operator.run())
+        self.operator = Operator(self.client, Leader(self.client, terms), SETTINGS, ListedJobs(self.client))
+        self._at_work = asyncio.create_task(self.operator.run())
 
     async def crash_operator(self) -> None:
         """At once: nothing that it was about to do happens, and nobody hears of it."""
-        assert self._operator is not None
+        assert self._at_work is not None
         self.client.dead = True
-        self._operator.cancel()
+        self._at_work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._operator
-        self._operator = None
+            await self._at_work
+        self._at_work = None
 
     @contextlib.asynccontextmanager
     async def alive(self) -> AsyncIterator[None]:
@@ -68,7 +70,7 @@ class World:
                 yield
             finally:
                 at_work.cancel()
-                if self._operator is not None:
+                if self._at_work is not None:
                     await self.crash_operator()
         self.judge.check()
 
@@ -84,6 +86,11 @@ class World:
 
     def delete(self, name: str) -> None:
         self.api.delete(JOBS.path(NAMESPACE, name))
+
+    def delete_secrets(self) -> None:
+        """Those with the jobs' tokens."""
+        for secret in self.api.all("secrets"):
+            self.api.delete(CHILD_KINDS["Secret"].path(NAMESPACE, secret["metadata"]["name"]))
 
     # Looks
 

@@ -90,7 +90,9 @@ class KubernetesCluster:
         key = key_of(job)
         gone = [signed(manifest) for manifest in manifests if self._standing.is_gone(key, manifest)]
         for manifest in gone:
-            log.warning("the %s %s is gone and is made again", manifest["kind"], manifest["metadata"]["name"])
+            log.warning(
+                "the %s %s is missing and is made again", manifest["kind"], manifest["metadata"]["name"]
+            )
         return await self._heeded(key, in_lanes(self._make_one, gone))
 
     async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
@@ -173,7 +175,8 @@ class KubernetesCluster:
 
     async def _make_one(self, manifest: Manifest) -> None:
         kind = manifest["kind"]
-        answer = await self._writer.make(manifest, known=self._standing.is_known(manifest))
+        known, held = self._standing.is_known(manifest), self._standing.is_held(manifest)
+        answer = await self._writer.make(manifest, known=known, held=held)
         if answer is not None and kind == "Pod":
             self._children.pods.written(answer)
         elif answer is not None and kind in self._children.metadata:

@@ -57,9 +57,17 @@ class Standing:
         known = self._children.metadata[kind].of(key).get(metadata["name"])
         return known is not None and bool(known.facts)
 
+    def is_held(self, manifest: Manifest) -> bool:
+        """Whether it is a Secret whose token living pods of the job have in their environment."""
+        key = (manifest["metadata"]["namespace"], manifest["metadata"]["labels"][names.LABEL_NAME])
+        pods = [known for known in self._children.pods.of(key).values() if known.owner == owner_of(manifest)]
+        living = any(known.facts is not None and not known.facts.pod.ended for known in pods)
+        return manifest["kind"] == "Secret" and living
+
     def is_gone(self, key: Key, manifest: Manifest) -> bool:
-        """Whether nothing of that name is there. Only for kinds that are watched."""
-        return manifest["metadata"]["name"] not in self._children.metadata[manifest["kind"]].of(key)
+        """Whether nothing of that name is there, or that is not known: Secrets are not watched."""
+        watched = self._children.metadata.get(manifest["kind"])
+        return watched is None or manifest["metadata"]["name"] not in watched.of(key)
 
     def is_going(self, key: Key, manifest: Manifest) -> bool:
         """Whether a pod of that name is there, but on its way out."""

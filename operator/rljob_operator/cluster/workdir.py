@@ -1,6 +1,6 @@
 """The work directory of a local job: everything that outlives `rljob run`, so that the same command goes on from there.
 
-job.json        identity: uid, generation        status.json     the RLJob status
+job.json        uid, generation, folder of file  status.json     the RLJob status
 storage/        the claim: checkpoints, export   config/         ConfigMaps and Secrets, a directory each
 logs/           a file per pod                   pods/           termination messages
 lock            the process that runs the job now
@@ -14,6 +14,9 @@ import json
 import os
 import uuid
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from rljob_api.job import RLJob
 from rljob_api.reasons import Reason
@@ -56,11 +59,11 @@ class WorkDir:
             "make it writable or free some space there, or choose another with --work-dir"
         )
 
-    def identify(self, job: RLJob) -> RLJob:
-        """The job with its uid, its generation (rises when the spec changed) and its last status."""
-        path = self.path / "job.json"
+    def identify(self, job: RLJob, folder: Path) -> RLJob:
+        """The job with its uid, its generation (rises when the spec changed) and its last status; its relative paths
+        start at `folder`."""
         digest = hashlib.sha256(job.spec.model_dump_json().encode()).hexdigest()
-        known = json.loads(path.read_text()) if path.exists() else {}
+        known = self._known()
         self._refuse_other(job, known)
         changed = known.get("spec") not in (None, digest)
         identity = {
@@ -68,8 +71,9 @@ class WorkDir:
             "uid": known.get("uid") or str(uuid.uuid4()),
             "generation": known.get("generation", 1) + changed,
             "spec": digest,
+            "folder": str(folder.resolve()),
         }
-        write(path, json.dumps(identity, indent=2))
+        write(self._identity, json.dumps(identity, indent=2))
         metadata = job.metadata.model_copy(
             update={"uid": identity["uid"], "generation": identity["generation"]}
         )
@@ -78,20 +82,31 @@ class WorkDir:
             update={"metadata": metadata, "status": reopened(status, changed) if status else None}
         )
 
+    def job_folder(self) -> Path:
+        """Where relative paths of the job start; here, if that folder is gone or was never noted."""
+        folder = Path(self._known().get("folder", "."))
+        return folder if folder.is_dir() else Path.cwd()
+
     def read_status(self) -> Status | None:
         """None before the first. Raises `WorkDirError` for one that was not written here so."""
         path = self.path / "status.json"
         try:
             return Status.model_validate_json(path.read_text()) if path.exists() else None
         except ValueError as error:
-            raise WorkDirError(
-                f"{path} is damaged; remove it, and the next `rljob run` writes it anew"
-            ) from error
+            raise WorkDirError(f"{path} {_why_unread(error)}") from error
 
     def write_status(self, status: Status) -> None:
         write(self.path / "status.json", status.model_dump_json(by_alias=True, indent=2))
 
-    def _refuse_other(self, job: RLJob, known: dict[str, object]) -> None:
+    @property
+    def _identity(self) -> Path:
+        return self.path / "job.json"
+
+    def _known(self) -> dict[str, Any]:
+        """The identity as it was written last; empty before the first run."""
+        return dict(json.loads(self._identity.read_text())) if self._identity.exists() else {}
+
+    def _refuse_other(self, job: RLJob, known: dict[str, Any]) -> None:
         if known.get("name", job.metadata.name) != job.metadata.name:
             raise WorkDirError(
                 f"the work directory {self.path} belongs to the job {known['name']}, not to {job.metadata.name}; "
@@ -112,6 +127,17 @@ class WorkDir:
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
         return lock
+
+
+def _why_unread(error: ValueError) -> str:
+    """A status is written whole or not at all: what is JSON, and does not fit, is no damage, but has newer words."""
+    strange = error.errors() if isinstance(error, ValidationError) else []
+    places = ", ".join(".".join(map(str, one["loc"])) for one in strange if one["loc"])
+    if not places:
+        return "is damaged; remove it, and the next `rljob run` writes it anew"
+    return (
+        f"was written by a newer rljob: this one does not know what it says in {places}; update `rljob` here"
+    )
 
 
 def reopened(status: Status, changed: bool) -> Status:

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
+from kubernetes.utils import parse_quantity
+
 from rljob_api.base import Manifest
+from rljob_api.reasons import Reason
 
 from .client import APPLY, JSON, ApiError, Client
 from .objects import owner_of
@@ -46,16 +49,17 @@ class Writer:
         self._client = client
         self._guard = guard
 
-    async def make(self, manifest: Manifest, *, known: bool) -> Manifest | None:
+    async def make(self, manifest: Manifest, *, known: bool, held: bool = False) -> Manifest | None:
         """The object as it is now; None for a Secret that was there already, for we never read one.
 
         `known`: it stands and is the job's own, so what others changed in it is changed back.
+        `held`: pods have what is in it, so another one in its place is of no use: it is only asked whether it stands.
 
         Raises `RefusedError`, and `ApiError` when it is worth to try again.
         """
         try:
             if manifest["kind"] in CREATED_ONCE:
-                return await self._create(manifest)
+                return await self._create(manifest, only_ask=held)
             return await self._apply(manifest, force=known)
         except ApiError as error:
             if is_temporary(error) and BROKEN_WEBHOOK not in error.message:
@@ -79,14 +83,19 @@ class Writer:
         metadata = manifest["metadata"]
         return await self._send("PUT", JOBS.path(metadata["namespace"], metadata["name"], "status"), manifest)
 
-    async def _create(self, manifest: Manifest) -> Manifest | None:
+    async def _create(self, manifest: Manifest, *, only_ask: bool) -> Manifest | None:
         """An object of ours that stands already, because an answer was lost, is as good."""
         resource, metadata = CHILD_KINDS[manifest["kind"]], manifest["metadata"]
+        params = {"dryRun": "All"} if only_ask else None  # who may create, may ask so whether a name is taken
         try:
-            return await self._send("POST", resource.path(metadata["namespace"]), manifest)
+            made = await self._send("POST", resource.path(metadata["namespace"]), manifest, params=params)
         except ApiError as error:
             if error.reason != "AlreadyExists":
                 raise
+        else:
+            if only_ask:
+                raise RefusedError(manifest, _gone(manifest))
+            return made
         if manifest["kind"] == "Secret":
             return None
         found = await self._client.send("GET", resource.path(metadata["namespace"], metadata["name"]))
@@ -96,6 +105,8 @@ class Writer:
 
     async def _apply(self, manifest: Manifest, *, force: bool) -> Manifest:
         """Without `force` an object of somebody else, who set its fields, is left alone."""
+        if force and manifest["kind"] == "PersistentVolumeClaim":
+            manifest = await self._not_shrunk(manifest)
         metadata = manifest["metadata"]
         path = CHILD_KINDS[manifest["kind"]].path(metadata["namespace"], metadata["name"])
         params = {"fieldManager": FIELD_MANAGER, "force": str(force).lower()}
@@ -105,6 +116,15 @@ class Writer:
             if error.message.startswith(FIELDS_OF_ANOTHER):
                 raise RefusedError(manifest, _foreign(manifest)) from error
             raise
+
+    async def _not_shrunk(self, claim: Manifest) -> Manifest:
+        """With the size that the claim has, if somebody enlarged it: the API server refuses a smaller one."""
+        metadata, resource = claim["metadata"], CHILD_KINDS[claim["kind"]]
+        only = {"fieldSelector": f"metadata.name={metadata['name']}"}
+        found = await self._client.send("GET", resource.path(metadata["namespace"]), params=only)
+        sizes = [one["spec"]["resources"]["requests"]["storage"] for one in (claim, *found["items"])]
+        resources = {"requests": {"storage": max(sizes, key=parse_quantity)}}
+        return {**claim, "spec": {**claim["spec"], "resources": resources}}
 
     async def _send(
         self,
@@ -116,6 +136,15 @@ class Writer:
     ) -> Manifest:
         self._guard()
         return await self._client.send(method, path, body, params=params, content_type=content_type)
+
+
+def _gone(manifest: Manifest) -> ApiError:
+    message = (
+        f"Secret {manifest['metadata']['name']} was deleted. The pods that run have their token from it, nobody can "
+        "read it back, and a pod that starts now would have another, which they refuse. So all pods stop, after "
+        "saving, and start with a new one."
+    )
+    return ApiError(HTTPStatus.NOT_FOUND, Reason.CONTROL_SECRET_GONE, message)
 
 
 def _foreign(manifest: Manifest) -> ApiError:

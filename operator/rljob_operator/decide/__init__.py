@@ -7,8 +7,9 @@ from rljob_api.job import RLJob
 from ..observed import Observed
 from .deadlines import overdue, until_deadline
 from .decision import Decision, Ended, GivenBack, Goal, PodStart, also
-from .finish import completed, finished
+from .finish import completed, finished, with_last_pods
 from .gang import gang
+from .new_token import new_token
 from .rollouts import rollouts
 from .slow_start import until_slow
 from .suspend import suspended
@@ -27,11 +28,13 @@ def decide(job: RLJob, observed: Observed, now: float) -> Decision:
         or overdue(job, observed, now)
         or until_deadline(job, _running(job, observed, now))
     )
-    return with_time_to_live(job, decision, now)
+    return with_time_to_live(job, with_last_pods(job, decision, observed, now), now)
 
 
 def _running(job: RLJob, observed: Observed, now: float) -> Decision:
     """Trainers as one gang, rollouts one by one; a failure of either may fail the job."""
+    if stopping := new_token(job, observed, now):
+        return stopping
     trainers = gang(job, observed, now)
     if trainers.goal in (Goal.FAIL, Goal.WAIT):
         return trainers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.reasons import Reason
@@ -10,6 +12,7 @@ from rljob_api.status import ConditionType, Failure
 from ..observed import Observed, Pod
 from ..status_reading import condition
 from .decision import Decision, Goal
+from .silence import lost, not_waited_for, until_lost
 
 OVER = (
     (Goal.COMPLETE, ConditionType.SUCCESS_CRITERIA_MET),
@@ -41,6 +44,27 @@ def fail(observed: Observed, reason: Reason, message: str, failure: Failure | No
     """The job is over; what still runs is stopped with grace, what ended stays to be looked at."""
     noted = (failure,) if failure else ()
     return Decision(Goal.FAIL, reason, message, delete=to_stop(observed.pods), failures=noted)
+
+
+def with_last_pods(job: RLJob, decision: Decision, observed: Observed, now: float) -> Decision:
+    """`decision`, and at the end of a job until when its trainers are waited for, and of which it was given up."""
+    if decision.goal not in (Goal.COMPLETE, Goal.FAIL) or (job.status and job.status.completion_time):
+        return decision
+    trainers = observed.role(RoleName.TRAINER)
+    silent = lost(trainers, now)
+    if not silent or waited_for(observed, now):
+        return replace(decision, wake_at=until_lost(trainers, now))
+    return replace(decision, message=f"{decision.message} {not_waited_for(silent)}".lstrip())
+
+
+def waited_for(observed: Observed, now: float) -> list[Pod]:
+    """Trainers that must end before the job is Complete or Failed: all that live, but for those on a silent node.
+
+    One of these may still write. It disturbs nobody: nothing takes its place any more, its checkpoints have whole names
+    in the directory of this very job, and no other job writes there.
+    """
+    silent = lost(observed.role(RoleName.TRAINER), now)
+    return [pod for pod in observed.role(RoleName.TRAINER) if not pod.ended and pod not in silent]
 
 
 def to_stop(pods: tuple[Pod, ...]) -> tuple[Pod, ...]:

@@ -42,7 +42,8 @@ NEXT_STEP = {
     Reason.CONFIG_MAP_MISSING: "Create it, or change what refers to it; the pod starts by itself then.",
     Reason.VOLUME_NOT_MOUNTED: "Put right what the message names; the pod starts by itself then.",
     Reason.CONTAINER_CANNOT_START: "Create what is missing; the pod starts by itself then.",
-    Reason.CLAIM_NOT_READY: "Check checkpoint.storage, the claim and its storage class.",
+    Reason.CLAIM_NOT_READY: "Create the claim, or the storage class that it asks for (kubectl describe pvc); the pod "
+    "starts by itself then. Another storageClassName takes another claim: delete job and claim, and create it again.",
 }
 LASTING = frozenset(
     {
@@ -110,6 +111,8 @@ def unplaced(pod: Pod) -> bool:
 
 def _refused(refusal: Refusal) -> Hindrance:
     """A pod's place in a quota comes free when others end; that of a claim or a Service does not."""
+    if refusal.reason == Reason.CONTROL_SECRET_GONE:
+        return Hindrance(Reason.CONTROL_SECRET_GONE, refusal.message)
     found = _with_next_step(
         _why_refused(refusal), f"The API server refuses {refusal.kind} {refusal.name}: {refusal.message}"
     )

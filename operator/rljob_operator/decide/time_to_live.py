@@ -17,4 +17,6 @@ def with_time_to_live(job: RLJob, decision: Decision, now: float) -> Decision:
     if ttl is None or decision.goal not in (Goal.COMPLETE, Goal.FAIL):
         return decision
     due = (times.to_seconds(ended) if ended else now) + ttl
-    return replace(decision, delete_job=True) if ended and now >= due else replace(decision, wake_at=due)
+    if ended and now >= due:
+        return replace(decision, delete_job=True)
+    return replace(decision, wake_at=min(due, decision.wake_at or due))

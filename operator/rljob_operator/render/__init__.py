@@ -9,18 +9,19 @@ from rljob_api.reasons import Reason
 from rljob_api.status import AttemptStatus, ConditionType
 
 from ..decide import Decision, PodStart
+from ..observed import Observed
 from ..settings import Settings
 from ..status_reading import condition
 from .config import run_config_map
 from .disruption import disruption_budget
 from .network import network_policies
 from .rollout import rollout_pod
-from .secret import control_secret
+from .secret import control_secret, is_missed
 from .services import service
 from .storage import claim
 from .trainer import trainer_pod
 
-__all__ = ["render", "surroundings"]
+__all__ = ["missing", "render"]
 
 
 def render(job: RLJob, decision: Decision, control_token: str, settings: Settings) -> list[Manifest]:
@@ -44,8 +45,17 @@ def render(job: RLJob, decision: Decision, control_token: str, settings: Setting
     ]
 
 
+def missing(job: RLJob, observed: Observed, control_token: str, settings: Settings) -> list[Manifest]:
+    """What is made again if somebody deleted it: what surrounds pods that run, and what pods say that they wait for."""
+    lives = any(not (pod.ended or pod.terminating) for pod in observed.pods)
+    return [
+        *(surroundings(job, settings) if lives else ()),
+        *([control_secret(job, control_token)] if is_missed(job, observed) else ()),
+    ]
+
+
 def surroundings(job: RLJob, settings: Settings) -> list[Manifest]:
-    """What the job's pods can be reached, and left alone, by: what somebody deletes of it is made again while they run.
+    """What the job's pods can be reached, and left alone, by.
 
     A claim is not among it: an empty one would take the place of a lost one.
     """

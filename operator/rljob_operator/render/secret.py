@@ -6,6 +6,7 @@ from rljob_api.base import Manifest
 from rljob_api.job import RLJob
 
 from .. import names
+from ..observed import Observed, PodPhase
 from .owner import child
 
 
@@ -19,3 +20,10 @@ def control_secret(job: RLJob, token: str) -> Manifest:
         "type": "Opaque",
         "stringData": {names.CONTROL_TOKEN_KEY: token},
     }
+
+
+def is_missed(job: RLJob, observed: Observed) -> bool:
+    """Whether a pod says that it waits for it: it was deleted after the pod was made, and before its container was."""
+    name = names.control_secret(job.metadata.name, job.metadata.uid)
+    waiting = [pod for pod in observed.pods if pod.phase is PodPhase.PENDING and not pod.terminating]
+    return any(name in pod.message for pod in waiting)
