@@ -61,29 +61,34 @@ class Layout(Record):
         return f"tp{self.tensor}-pp{self.pipeline}-dp{self.data}{used}"
 
 
-class Versions(Record):
-    """What a bit-exact resume depends on beside the checkpoint."""
+class ProcessVersions(Record):
+    """What a process computes with."""
 
     rljob: str
     torch: str
     transformers: str
     vllm: str = ""
-    megatron_core: str = ""
-    """Empty without that backend."""
     cuda: str = ""
     """The one that torch was built for; empty on CPU, as cuDNN's."""
     cudnn: str = ""
     python: str = ""
     device: str = ""
     threads: int = 1
+    code: str = ""
+    """Digest of RLJob's own Python files in its image."""
+    packages: str = ""
+    """Digest of names and versions of all Python packages in it."""
+
+
+class Versions(ProcessVersions):
+    """What a bit-exact resume depends on beside the checkpoint: what rank 0 computes with, and more of its attempt."""
+
+    megatron_core: str = ""
+    """Empty without that backend."""
     trainer_image: str = ""
     """As it was referred to: by digest it is that image and no other, by tag what the tag stood for; whether that was
     moved, `code` and `packages` tell."""
     rollout_image: str = ""
-    code: str = ""
-    """Digest of RLJob's own Python files in the trainer's image."""
-    packages: str = ""
-    """Digest of names and versions of all Python packages in it."""
     difference_among_ranks: str = ""
     """What of all this is another on other ranks than on rank 0."""
     trainer_environment: dict[str, str] | None = None
@@ -91,6 +96,16 @@ class Versions(Record):
     wrote. Of a Secret its name and key, never the value."""
     rollout_environment: dict[str, str] | None = None
     """The same of rollout servers."""
+    rollout_servers: ProcessVersions | None = None
+    """What rollout servers compute with, as the first of them told; absent in what an older version wrote, and where
+    none was asked."""
+    unlike_servers: str = ""
+    """What others of them told otherwise; any of them may have answered."""
+
+    @property
+    def asked_servers(self) -> bool:
+        """Whether it is known what drew the samples, or that it differed."""
+        return self.rollout_servers is not None or bool(self.unlike_servers)
 
 
 class CheckpointManifest(Record):

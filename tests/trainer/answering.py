@@ -21,6 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from ports import free_port
+from rljob_api.manifest import ProcessVersions
 from rljob_api.progress import LastWords
 from rljob_api.run import Run
 from rljob_trainer.launch import launch
@@ -49,6 +50,9 @@ class Server:
     """So many groups are answered, no more."""
     hold_update: str = ""
     """The call that is answered in the first update only, as by a server whose engine hangs then."""
+    instance: str = "the-one"
+    device: str = "cpu AVX512"
+    """What it says that it computes with."""
     aborted_proofs: int = 0
     """So many of the completions that prove an update are cut off, as a server does that was told to go."""
     asked: list[int] = field(default_factory=list)
@@ -71,6 +75,10 @@ class Server:
 
     async def _info(self, _: web.Request) -> web.Response:
         return self._told({"weight_version": self._version})
+
+    async def _tell(self, _: web.Request) -> web.Response:
+        worker = ProcessVersions(rljob="0", torch="0", transformers="0", device=self.device)
+        return self._told({"results": [worker.model_dump(by_alias=True)]})
 
     async def _models(self, _: web.Request) -> web.Response:
         return self._told({"data": [{"max_model_len": 64}]})
@@ -104,7 +112,7 @@ class Server:
         return told | {"finish_reason": "stop", "logprobs": {"token_logprobs": logprobs}}
 
     def _told(self, body: Any) -> web.Response:
-        marks = {INSTANCE_HEADER: "the-one", WEIGHTS_HEADER: self._version}
+        marks = {INSTANCE_HEADER: self.instance, WEIGHTS_HEADER: self._version}
         return web.json_response(body, headers=marks)
 
     async def _start(self) -> None:
@@ -112,6 +120,7 @@ class Server:
         app.router.add_get("/weight_info", self._info)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/completions", self._complete)
+        app.router.add_post("/collective_rpc", self._tell)
         app.router.add_post("/{control}", self._post)
         self._runner = web.AppRunner(app, handler_cancellation=True)
         await self._runner.setup()
@@ -125,6 +134,12 @@ class Server:
         until(lambda: self._held == 0, "nobody is held")
         self.hold_after = hold_after
         self.asked.clear()
+
+    def replace(self, device: str) -> None:
+        """By one on such a device, which knows no weights and answers all."""
+        self.instance, self.device, self._version = "its-successor", device, ""
+        self.asked.clear()
+        self.hold_after = None
 
     def end(self) -> None:
         self.hold_after, self.hold_update = None, ""

@@ -14,7 +14,7 @@ from torch._C._distributed_c10d import HashStore
 from torch.distributed.checkpoint.state_dict_saver import save as save_state_dict
 
 from builders import a_job
-from rljob_api.manifest import FileEntry, Layout, Versions
+from rljob_api.manifest import FileEntry, Layout, ProcessVersions, Versions
 from rljob_api.run import Paths, Run
 from rljob_trainer.backend.protocol import Written
 from rljob_trainer.checkpoint.basis import Basis
@@ -35,6 +35,13 @@ VERSIONS = Versions(
     trainer_environment={},
     rollout_environment={},
 )
+
+A_WORKER = ProcessVersions(
+    rljob="0.1.0", torch="2.13.0", transformers="5.19.0", device="cpu AVX512", packages="sha256 b"
+)
+"""Of a rollout server."""
+BESIDE = VERSIONS.model_copy(update={"rollout_servers": A_WORKER})
+"""Of an attempt that has asked its servers."""
 
 
 def layout(world: int = 1, **facts: Any) -> Layout:
@@ -87,10 +94,17 @@ def alone() -> None:
         dist.init_process_group("gloo", store=HashStore(), rank=0, world_size=1)
 
 
-def save(run: Run, *steps: int, metrics: dict[str, float] | None = None, **backend: Any) -> list[Saved]:
+def save(
+    run: Run,
+    *steps: int,
+    metrics: dict[str, float] | None = None,
+    versions: Versions = VERSIONS,
+    **backend: Any,
+) -> list[Saved]:
     """Checkpoints of these steps, by a process group of one."""
     alone()
     saver = a_saver(run, FileBackend(**backend))
+    saver.versions = versions
     return [saver.save(LoopState(step=step, metrics=metrics or {}), rng=step) for step in steps]
 
 

@@ -20,6 +20,7 @@ from unittest import mock
 
 import torch.distributed as dist
 
+from rljob_api.manifest import Versions
 from rljob_api.parallelism import BackendName
 from rljob_api.progress import EXIT_PREEMPTED, Ending
 from rljob_api.run import Run
@@ -141,6 +142,10 @@ class Answers:
     """In place of `Fleet`."""
 
     broken: tuple[()] = ()
+
+    def beside(self, versions: Versions, _: object) -> Versions:
+        """It computes nothing."""
+        return versions
 
     def generate(
         self, prompts: list[Prompt], n: int, _: object, *, seed_of: Callable[[Prompt], int], **about: Any

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from rljob_cli.checkpoint import app
-from trainer.checkpoints import a_run, save
+from rljob_trainer.checkpoint import export
+from rljob_trainer.checkpoint.directory import open_storage
+from rljob_trainer.checkpoint.plan import plan_resume
+from rljob_trainer.errors import Mistake
+from trainer.checkpoints import VERSIONS, a_run, layout, save
 
 
 def rljob_checkpoint(*words: object) -> tuple[int, str]:
@@ -49,6 +55,22 @@ def test_verify_answers_programs_too(tmp_path: Path) -> None:
         {"step": 1, "problems": []},
         {"step": 2, "problems": ["state/rank_0.bin cannot be read: No such file or directory"]},
     ]
+
+
+def test_the_command_that_the_refusal_of_another_backend_names_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported: list[tuple[Path, Path]] = []
+    monkeypatch.setattr(export, "export_checkpoint", lambda *places: exported.append(places))
+    monkeypatch.chdir(tmp_path)
+    run = a_run(Path("runs/demo/storage"))
+    save(run, 2)
+    other = layout().model_copy(update={"backend": "megatron"})
+    with pytest.raises(Mistake) as refusal:
+        plan_resume(open_storage(run), run, other, VERSIONS)
+    (command,) = re.findall("`rljob checkpoint (.+)`", str(refusal.value))
+    assert rljob_checkpoint(*command.split())[0] == 0
+    assert exported == [(Path("runs/demo/storage/checkpoints/step_2"), Path("DIRECTORY"))]
 
 
 def test_ls_does_not_import_torch() -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from rljob_operator import names
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.durable import StorageError, storage_errors
 from rljob_trainer.checkpoint.fence import FencedError
@@ -22,6 +26,112 @@ def test_a_reused_name_never_resumes_a_stranger(tmp_path: Path) -> None:
     save(a_run(tmp_path, uid="of-the-first"), 1)
     with pytest.raises(Mistake, match=r"belongs to another job: 'demo' with UID of-the-first"):
         open_storage(a_run(tmp_path, 2, uid="of-the-second"))
+
+
+@pytest.mark.parametrize(
+    ("storage", "way_on", "gone"),
+    [
+        ({}, "{rljobName: demo, step: 2}", f"the claim (kubectl delete pvc {names.claim('demo')})"),
+        ({"claimName": "mine"}, "{rljobName: demo, step: 2, claimName: mine}", "that directory"),
+    ],
+)
+def test_a_job_that_meets_checkpoints_of_a_namesake_is_told_both_ways_on(
+    tmp_path: Path, storage: dict[str, str], way_on: str, gone: str
+) -> None:
+    """Other jobs may share a claim that was named."""
+    save(a_run(tmp_path, uid="of-the-first"), 1, 2)
+    with pytest.raises(Mistake) as told:
+        open_storage(a_run(tmp_path, uid="of-the-second", checkpoint={"storage": storage}))
+    assert f"create it under another name with initialCheckpoint: {way_on}. " in str(told.value)
+    assert f"delete this job, then {gone}, and create it again" in str(told.value)
+
+
+def test_the_directory_of_a_namesake_that_finished_no_step_is_taken_over(tmp_path: Path) -> None:
+    """One that had a mistake in its file, say, and was created again without it."""
+    before = open_storage(a_run(tmp_path, 7, uid="of-the-first"))
+    finish(a_run(tmp_path, 7, uid="of-the-first"))
+    before.draft(1).mkdir()
+    before.rollouts.mkdir()
+    storage = open_storage(a_run(tmp_path, 1, uid="of-the-second"))
+    assert (storage.owner.uid, read_past(storage)) == ("of-the-second", FIRST)
+    assert list(storage.checkpoints.iterdir()) == list(storage.trash.iterdir()) == []
+    assert not storage.rollouts.exists()
+    with pytest.raises(FencedError):
+        before.check_fence()
+
+
+@pytest.mark.parametrize(
+    "left", ["checkpoints/step_1", "quarantine/step_1.7", "samples/step_1.jsonl", "export/a"]
+)
+def test_what_a_namesake_left_of_its_steps_is_never_taken_over(tmp_path: Path, left: str) -> None:
+    open_storage(a_run(tmp_path, uid="of-the-first"))
+    (tmp_path / left).mkdir(parents=True)
+    with pytest.raises(Mistake, match="belongs to another job"):
+        open_storage(a_run(tmp_path, uid="of-the-second"))
+    assert (tmp_path / left).exists()
+
+
+def test_a_take_over_that_is_cut_off_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each of its effects, the next attempt, whatever its number, has the directory for itself."""
+    for effects in itertools.count():
+        root = tmp_path / str(effects)
+        before = open_storage(a_run(root, 7, uid="of-the-first"))
+        before.draft(1).mkdir()
+        with monkeypatch.context() as patch:
+            left = cut_off_after(effects, patch)
+            with suppress(PowerCutError):
+                open_storage(a_run(root, 1, uid="of-the-second"))
+        storage = open_storage(a_run(root, 2, uid="of-the-second"))
+        assert (storage.owner.uid, list(storage.checkpoints.iterdir())) == ("of-the-second", [])
+        if left:
+            break
+    assert effects > 3
+
+
+class PowerCutError(Exception):
+    pass
+
+
+def cut_off_after(effects: int, patch: pytest.MonkeyPatch) -> list[int]:
+    """The process ends before it renames once more, or makes a folder; the numbers that are left over."""
+    left = list(range(effects))
+    for name in ("rename", "replace", "mkdir"):
+        patch.setattr(Path, name, counted(getattr(Path, name), left))
+    return left
+
+
+def counted(effect: Callable[..., object], left: list[int]) -> Callable[..., object]:
+    def act(*arguments: object, **options: object) -> object:
+        if not left:
+            raise PowerCutError
+        left.pop()
+        return effect(*arguments, **options)
+
+    return act
+
+
+@pytest.mark.parametrize("taken_over", [True, False])
+def test_a_namesake_that_saves_after_it_was_taken_over_neither_publishes_nor_disturbs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken_over: bool
+) -> None:
+    """It had passed its last check; both are in their first attempt, and save the same step."""
+    alone()
+    old = a_saver(a_run(tmp_path, 1, uid="of-the-first", token="old"), FileBackend(b"old"))
+    newer = a_run(tmp_path, 1, uid="of-the-second", token="new")
+    rename = Path.rename
+
+    def late(path: Path, target: Path) -> Path:
+        if taken_over and path.name.endswith("-old") and target.name == "step_2":
+            open_storage(newer).draft(2).mkdir()
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    if not taken_over:
+        assert old.save(LoopState(step=2), rng=0).manifest.job_uid == "of-the-first"
+        return
+    with pytest.raises(FencedError):
+        old.save(LoopState(step=2), rng=0)
+    assert list((tmp_path / "checkpoints").iterdir()) == [Storage.of(newer).draft(2)]
 
 
 def test_checkpoints_without_an_owner_are_refused(tmp_path: Path) -> None:
@@ -87,7 +197,7 @@ def test_a_newer_attempt_between_the_last_check_and_the_rename_still_fences(
     rename = Path.rename
 
     def late(path: Path, target: Path) -> Path:
-        if taken_over and path.name.endswith(".tmp-1") and "trash" not in str(target):
+        if taken_over and ".tmp-000001-" in path.name and "trash" not in str(target):
             open_storage(a_run(tmp_path, 2))
         return rename(path, target)
 

@@ -13,10 +13,10 @@ from rljob_api.run import Replay
 from rljob_api.status import Exactness
 from rljob_trainer.checkpoint import facts
 from rljob_trainer.checkpoint.directory import Storage, open_storage
-from rljob_trainer.checkpoint.plan import plan_resume
-from rljob_trainer.checkpoint.resume import ResumePlan
+from rljob_trainer.checkpoint.plan import judged_again, plan_resume
+from rljob_trainer.checkpoint.resume import UNNOTED, ResumePlan
 from rljob_trainer.errors import Mistake, Unmet
-from trainer.checkpoints import VERSIONS, a_run, finish, layout, save
+from trainer.checkpoints import A_WORKER, BESIDE, VERSIONS, a_run, finish, layout, save
 
 
 def plan(
@@ -181,25 +181,29 @@ def test_more_steps_change_results_when_the_learning_rate_decays(tmp_path: Path)
     assert "spec.algorithm.grpo.maxSteps was 10 and is 99" in longer.reason
 
 
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (
-            {"model": {"source": "Qwen/Qwen3-8B"}},
-            r"spec.model is Qwen/Qwen3-8B@main, but .* of builtin:addition",
-        ),
-        (
-            {"checkpoint": {"loadRng": True}, "world": 2},
-            r"loadRng is true, but .* tp1-pp1-dp1 .* tp1-pp1-dp2",
-        ),
-    ],
-)
-def test_what_cannot_be_met_is_refused_before_anything_is_loaded(
-    tmp_path: Path, change: dict[str, Any], sentence: str
-) -> None:
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     save(a_run(tmp_path), 2)
-    with pytest.raises(Mistake, match=sentence):
-        plan(tmp_path, **change)
+    with pytest.raises(Mistake, match=r"spec.model is Qwen/Qwen3-8B@main, but .* of builtin:addition"):
+        plan(tmp_path, model={"source": "Qwen/Qwen3-8B"})
+
+
+def test_random_states_that_an_edit_put_out_of_reach_are_waited_for_until_another_edit(
+    tmp_path: Path,
+) -> None:
+    insist: dict[str, Any] = {"checkpoint": {"loadRng": True}}
+    save(a_run(tmp_path, **insist), 2)
+    with pytest.raises(Unmet, match=r"loadRng is true, but .* tp1-pp1-dp1 .* tp1-pp1-dp2"):
+        plan(tmp_path, 2, world=2, **insist)
+    assert plan(tmp_path, 3, world=2).step == 2
+    assert plan(tmp_path, 4, **insist).exactness is Exactness.EXACT, "nothing was lost on the way"
+
+
+def test_random_states_of_steps_that_no_checkpoint_holds_are_waited_for_too(tmp_path: Path) -> None:
+    insist: dict[str, Any] = {"checkpoint": {"loadRng": True}}
+    begun(tmp_path, 1, **insist)
+    with pytest.raises(Unmet, match="there is no checkpoint to load random states from"):
+        plan(tmp_path, 2, **insist)
+    assert plan(tmp_path, 3).step == 0
 
 
 def test_a_checkpoint_of_the_other_backend_is_refused(tmp_path: Path) -> None:
@@ -261,6 +265,73 @@ def test_a_version_that_was_not_noted_then_is_no_doubt(tmp_path: Path) -> None:
     assert plan(tmp_path, versions=more).exactness is Exactness.EXACT
     old = VERSIONS.model_dump(exclude={"megatron_core", "cuda", "cudnn", "trainer_image", "rollout_image"})
     assert Versions.model_validate(old).cuda == ""
+
+
+def beside(path: Path, servers: Versions, attempt: int = 2, **spec: Any) -> ResumePlan:
+    """What may be claimed once the servers have told what they compute with."""
+    run = a_run(path, attempt, **spec)
+    storage = open_storage(run)
+    found = plan_resume(storage, run, layout(), VERSIONS)
+    assert found.exactness is Exactness.EXACT, "as far as ranks know"
+    return judged_again(found, storage, run, layout(), servers)
+
+
+OTHER_DEVICE = BESIDE.model_copy(
+    update={"rollout_servers": A_WORKER.model_copy(update={"device": "cpu AVX2"})}
+)
+OTHER_IMAGE = BESIDE.model_copy(
+    update={"rollout_servers": A_WORKER.model_copy(update={"packages": "sha256 c"})}
+)
+MIXED = BESIDE.model_copy(
+    update={"unlike_servers": "server 1 computes with device cpu AVX2 instead of cpu AVX512"}
+)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "because"),
+    [
+        (BESIDE, OTHER_DEVICE, "device of the rollout servers was cpu AVX512 and is cpu AVX2"),
+        (BESIDE, OTHER_IMAGE, "packages of the rollout servers was sha256 b and is sha256 c"),
+        (
+            BESIDE,
+            MIXED,
+            "rollout servers are unlike: server 1 computes with device cpu AVX2 instead of cpu AVX512",
+        ),
+        (MIXED, BESIDE, "rollout servers were unlike: server 1 computes with"),
+        (MIXED, MIXED, "rollout servers are unlike: server 1 computes with"),
+    ],
+    ids=["other nodes", "a tag that was moved", "one is another", "one was another", "as unlike as before"],
+)
+def test_servers_that_compute_otherwise_spoil_exactness(
+    tmp_path: Path, then: Versions, now: Versions, because: str
+) -> None:
+    save(a_run(tmp_path), 2, versions=then)
+    again = beside(tmp_path, now)
+    assert (again.exactness, again.step, again.loop.step) == (Exactness.LOSSLESS, 2, 2)
+    assert because in again.reason
+    with pytest.raises(Unmet, match=f"Exact, but the resume from step 2 would be Lossless: {because}"):
+        beside(tmp_path, now, attempt=3, resume={"exactness": "Exact"})
+
+
+def test_steps_drawn_by_other_servers_do_not_come_back_identical(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 2, versions=BESIDE)
+    finish(a_run(tmp_path), 3, versions=OTHER_DEVICE)
+    again = beside(tmp_path, BESIDE)
+    assert (again.lost_steps, again.exactness) == (1, Exactness.BEST_EFFORT)
+    assert "device of the rollout servers was cpu AVX2 and is cpu AVX512" in again.reason
+
+
+def test_the_same_servers_as_before_are_no_doubt(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 2, versions=BESIDE)
+    assert beside(tmp_path, BESIDE).reason.endswith("random states, exactly.")
+    assert beside(tmp_path, VERSIONS, attempt=3).exactness is Exactness.EXACT, "recorded samples ask none"
+
+
+def test_servers_that_an_older_version_did_not_note_are_taken_to_be_the_same(tmp_path: Path) -> None:
+    save(a_run(tmp_path), 2)
+    again = beside(tmp_path, BESIDE, resume={"exactness": "Exact"})
+    assert again.exactness is Exactness.EXACT
+    assert again.reason.endswith(f"random states, exactly; {UNNOTED}.")
 
 
 def test_over_several_gpu_nodes_exactness_is_called_unproven(tmp_path: Path) -> None:

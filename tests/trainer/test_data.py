@@ -168,7 +168,7 @@ def test_a_bad_file_is_told_in_a_sentence(
 @pytest.mark.parametrize(
     ("dataset", "sentence"),
     [
-        ({"source": "missing.jsonl"}, "no file 'missing.jsonl'"),
+        ({"source": "missing.jsonl"}, r"no file 'missing\.jsonl' .* by spec\.trainer\.volumeMounts"),
         ({"source": "reasoning-gym:nonsense"}, "no task 'nonsense'"),
         ({"source": "builtin:addition", "split": "dev"}, "has train and test, not 'dev'"),
     ],

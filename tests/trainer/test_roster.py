@@ -25,7 +25,9 @@ from rljob_trainer.rollout.dispatch import Dispatch, Question
 from rljob_trainer.rollout.guard import ATTEMPT_HEADER, INSTANCE_HEADER, WEIGHTS_HEADER
 from rljob_trainer.rollout.patience import Patience
 from rljob_trainer.rollout.roster import Roster
+from rljob_trainer.rollout.vllm_worker import Telling
 from rljob_trainer.stall.limits import Limits
+from trainer.checkpoints import A_WORKER
 
 
 @dataclass
@@ -39,6 +41,10 @@ class StandIn:
     hangs: bool = False
     engine_hangs: bool = False
     """It answers, but no question: the process that serves HTTP is not the one that computes."""
+    tells: bool = True
+    """What it computes with, as one of an older image does not."""
+    told: int = 0
+    """How often it was asked for that."""
     port: int = 0
     asked: int = 0
     answered: int = 0
@@ -51,6 +57,7 @@ class StandIn:
         app = web.Application()
         app.router.add_get("/weight_info", self._answer)
         app.router.add_post("/v1/completions", self._complete)
+        app.router.add_post("/collective_rpc", self._tell)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
@@ -75,6 +82,13 @@ class StandIn:
         if self.hangs:
             await self._end.wait()
         return web.json_response({"weight_version": self.weights}, headers=self._marks)
+
+    async def _tell(self, request: web.Request) -> web.Response:
+        self.told += 1
+        assert hasattr(Telling, (await request.json())["method"])
+        worker = A_WORKER.model_dump(by_alias=True)
+        body = {"results": [worker]} if self.tells else {"error": "no such method"}
+        return web.json_response(body, status=200 if self.tells else 500, headers=self._marks)
 
     @property
     def _marks(self) -> dict[str, str]:
@@ -136,6 +150,26 @@ def test_a_server_that_hangs_is_given_up_on_until_another_takes_its_place() -> N
         servers[1].instance = "second"
         assert await used(known) == [0, 1]
         assert known.broken == []
+
+    run(scenario)
+
+
+def test_a_server_is_asked_once_what_it_computes_with_and_its_successor_again() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        for _ in range(3):
+            assert [seen.workers for seen in await known.look()] == [(A_WORKER,), (A_WORKER,)]
+        assert [server.told for server in servers] == [1, 1]
+        servers[1].instance = "second"
+        await known.look()
+        assert [server.told for server in servers] == [1, 2]
+
+    run(scenario)
+
+
+def test_a_server_that_cannot_tell_what_it_computes_with_is_used() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        servers[1].tells = False
+        assert [seen.workers for seen in await known.look()] == [(A_WORKER,), ()]
 
     run(scenario)
 

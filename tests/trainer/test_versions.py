@@ -53,6 +53,14 @@ def test_what_is_installed_here_is_noted(tmp_path: Path) -> None:
     assert here.packages == packages_digest(tuple(sys.path)) != packages_digest(())
 
 
+def test_what_is_installed_does_not_depend_on_what_was_imported(tmp_path: Path) -> None:
+    an_image(tmp_path, "first")
+    vendored = tmp_path / "first" / "setuptools" / "_vendor"
+    (vendored / "wheel-0.45.dist-info").mkdir(parents=True)
+    path = (str(tmp_path / "first"),)
+    assert packages_digest((*path, str(vendored))) == packages_digest(path)
+
+
 ENV: dict[str, Any] = {
     "env": [
         {"name": "OMP_NUM_THREADS", "value": "2"},

@@ -21,6 +21,7 @@ from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.checkpoint.directory import open_storage
 from rljob_trainer.checkpoint.export import export_checkpoint
 from rljob_trainer.checkpoint.fence import FencedError
+from rljob_trainer.checkpoint.versions import process_versions
 from rljob_trainer.rollout import client, dispatch
 from rljob_trainer.rollout.answers import completion_request, samples_of
 from rljob_trainer.rollout.fleet import Fleet
@@ -153,6 +154,12 @@ def test_vllm_loads_an_exported_checkpoint_by_itself(world: World) -> None:
     for server in world.fleet.look():
         answer = world.fleet.run(server.client.post("/v1/completions", request, "answering"), nothing)
         assert largest_difference(exported, samples_of(answer.body, prompt, 0)) < 1e-4
+
+
+def test_servers_tell_what_their_workers_compute_with(world: World) -> None:
+    """These have one thread; else they are on this machine, with what is installed here."""
+    here = process_versions().model_copy(update={"threads": 1})
+    assert [server.workers for server in world.fleet.look()] == [(here,), (here,)]
 
 
 def test_after_a_push_logprobs_equal_those_of_transformers(world: World) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rljob_api.job import JobSpec
+from rljob_api.manifest import Versions
 from rljob_api.progress import TrainPhase
 from rljob_trainer.advantages import advantages
 from rljob_trainer.batch import Batch, Prompt, Sample, collate
@@ -121,6 +122,12 @@ class Leader:
         with dispensable("Counting checkpoints"):
             return len(self.storage.steps())
         return None
+
+    def depend_on(self, versions: Versions) -> None:
+        """What steps and kept groups depend on from now on."""
+        self.notes.basis = self.notes.basis.model_copy(update={"versions": versions})
+        if self.kept:
+            self.kept.versions = versions
 
     def _check_fence(self) -> None:
         """Raise `FencedError` if a newer attempt has taken the volume; one that cannot be read is no proof of it."""

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from rljob_api.job import JobSpec
+from rljob_api.manifest import Versions
 from rljob_api.progress import TrainPhase
 from rljob_trainer.backend.protocol import Backend, StepResult
 from rljob_trainer.batch import Batch
@@ -159,6 +160,12 @@ class Loop:
                 self._announce(self.saver.finish())
             if not self.saver.holds(self.state.step):
                 self._announce(self.saver.save(self.state, self.rng))
+
+    def depend_on(self, versions: Versions) -> None:
+        """What is noted from now on, on rank 0: a rollout server joined that computes otherwise than the others."""
+        self._lead.depend_on(versions)
+        if self.saver:
+            self.saver.versions = versions
 
     @contextmanager
     def _spared(self, *errors: type[Exception]) -> Iterator[None]:

@@ -29,7 +29,7 @@ from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.checkpoint.past import StepNotes
-from rljob_trainer.checkpoint.plan import plan_resume
+from rljob_trainer.checkpoint.plan import judged_again, plan_resume
 from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.team import SaveError
 from rljob_trainer.checkpoint.versions import of_all_ranks, versions_here
@@ -171,10 +171,13 @@ def prepare(
         backend = build_backend(run, model, reference=spec.algorithm.grpo.kl_penalty > 0)
         if plan.state is not None:
             backend.load_checkpoint(plan.state, optimizer=plan.load_optimizer, rng=plan.load_rng)
+    rollouts, sync = _rollouts(run, ranks, board, open_things)
+    # Servers come up while ranks load; what they are is known before they draw a sample.
+    versions = ranks.from_leader(lambda: rollouts.beside(versions, preemption.poll) if rollouts else versions)
+    plan = ranks.from_leader(lambda: judged_again(plan, storage, run, layout_of(spec), versions))
     for sentence in (*plan.skipped, plan.reason):
         logging.info(sentence)
     board.resume(plan)
-    rollouts, sync = _rollouts(run, ranks, board, open_things)
     leader = None
     if rollouts and inputs and reward:
         log = open_things.enter_context(closing(MetricsLog(run, storage.tensorboard, plan.step)))
@@ -186,7 +189,10 @@ def prepare(
     if spec.checkpoint.enabled:
         saver = Saver(run, storage, backend, versions, model, pass_over=board.pass_over)
         board.reads_back(saver)
-    return Loop(spec, ranks, backend, preemption, sync, saver, board, leader, plan.loop, backend.rng_state())
+    loop = Loop(spec, ranks, backend, preemption, sync, saver, board, leader, plan.loop, backend.rng_state())
+    if isinstance(rollouts, Fleet):
+        rollouts.likeness.changed = lambda: loop.depend_on(rollouts.likeness.beside(versions))
+    return loop
 
 
 def _rollouts(

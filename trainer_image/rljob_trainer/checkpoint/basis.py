@@ -14,13 +14,15 @@ from pydantic import ValidationError
 from rljob_api.base import Record
 from rljob_api.exactness import lasting_doubts
 from rljob_api.job import JobSpec
-from rljob_api.manifest import Layout, Versions
+from rljob_api.manifest import Layout, ProcessVersions, Versions
 
 from .durable import write_durably
 from .facts import Facts, changes, result_facts
 from .reshard import same_spread
 
 BASIS_FILE = "basis.json"
+OF_SERVERS = {"rollout_servers", "unlike_servers"}
+"""Fields of `Versions` that are compared by themselves: servers are asked later than ranks, or never."""
 
 
 class Basis(Record):
@@ -55,21 +57,36 @@ class Basis(Record):
 
 def version_doubts(then: Versions, now: Versions) -> list[str]:
     """One that an older version did not note is taken to be the same."""
+    return [*_changed(then, now), *_server_doubts(then, now)]
+
+
+def _server_doubts(then: Versions, now: Versions) -> list[str]:
+    """None as long as servers were not asked, which recorded samples do not need."""
+    if not now.asked_servers:
+        return []
+    unlike = {then.unlike_servers: "were", now.unlike_servers: "are"}
+    doubts = [f"rollout servers {verb} unlike: {told}" for told, verb in unlike.items() if told]
+    if then.rollout_servers and now.rollout_servers:
+        doubts += _changed(then.rollout_servers, now.rollout_servers, " of the rollout servers")
+    return doubts
+
+
+def _changed(then: ProcessVersions, now: ProcessVersions, whose: str = "") -> list[str]:
     noted = _noted(then)
     was, is_now = _by_name(then, noted), _by_name(now, noted)
     return [
-        f"{name} was {was.get(name) or 'absent'} and is {is_now.get(name) or 'absent'}"
+        f"{name}{whose} was {was.get(name) or 'absent'} and is {is_now.get(name) or 'absent'}"
         for name in was | is_now
         if was.get(name) != is_now.get(name)
     ]
 
 
-def _noted(versions: Versions) -> list[str]:
+def _noted(versions: ProcessVersions) -> list[str]:
     """Fields that a writer knew of."""
-    return [field for field, value in versions if value is not None and value != ""]
+    return [field for field, value in versions if value not in (None, "") and field not in OF_SERVERS]
 
 
-def _by_name(versions: Versions, fields: list[str]) -> dict[str, str]:
+def _by_name(versions: ProcessVersions, fields: list[str]) -> dict[str, str]:
     """For sentences; each variable of an environment by its own name."""
     flat: dict[str, str] = {}
     for field in fields:

@@ -1,9 +1,10 @@
 """The job's directory on the checkpoint volume: its layout, whose it is, and who may write.
 
-job.json                 name and UID of the job: a reused name or a retained claim never resumes a stranger
+job.json                 name and UID of the job: a reused name or a retained claim never resumes a stranger; where
+                         the one before finished no step, the next job of its name takes its place
 basis.json               what the furthest finished step depended on (`basis.py`)
 attempts/000002-<token>  the fence (`fence.py`); in it how far the attempt, and any before it, came (`past.py`)
-checkpoints/step_40      whole and verified when written; step_60.tmp-2 is being written by attempt 2
+checkpoints/step_40      whole and verified when written; step_60.tmp-000002-<token> is being written by attempt 2
 quarantine/              what did not verify, moved aside, for people
 rollouts/                finished groups of steps that are not saved yet (`rollout/kept.py`)
 samples/ tensorboard/ export/ last_words/
@@ -21,6 +22,7 @@ from typing import Self
 from pydantic import ValidationError
 
 from rljob_api.base import Record
+from rljob_api.checkpoint import InitialCheckpoint
 from rljob_api.run import Run
 from rljob_trainer.errors import Mistake
 
@@ -31,7 +33,7 @@ JOB_FILE = "job.json"
 STATE = "state"
 """Folder inside a checkpoint that belongs to the backend."""
 _STEP = re.compile(r"step_(\d+)")
-_DRAFT = re.compile(r"step_\d+\.tmp-(\d+)")
+_DRAFT = re.compile(r"step_\d+\.tmp-(\d+)(-.*)?")
 
 
 class Owner(Record):
@@ -112,8 +114,8 @@ class Storage(Directory):
         )
 
     def draft(self, step: int) -> Path:
-        """Where this attempt writes a checkpoint before it is whole."""
-        return self.checkpoints / f"step_{step}.tmp-{self.mine.attempt}"
+        """Where this attempt, and no other of any job, writes a checkpoint before it is whole."""
+        return self.checkpoints / f"step_{step}.tmp-{self.mine.file}"
 
     def check_fence(self) -> None:
         """Raise `FencedError` unless this attempt may still write."""
@@ -145,8 +147,8 @@ class Storage(Directory):
 
 
 def open_storage(run: Run) -> Storage:
-    """Make the folders, refuse a stranger's directory, take the fence, clear what older attempts left
-    half-written.
+    """Make the folders, refuse a stranger's directory if anything is in it, take the fence, clear what older
+    attempts left half-written.
 
     The order matters: once the fence stands, an older writer fails its own check; one that had passed the
     check before loses its draft here and fails at the rename. So what this attempt sees afterwards is all
@@ -157,7 +159,7 @@ def open_storage(run: Run) -> Storage:
     storage = Storage.of(run)
     with storage_errors(storage.root, "Opening the job's directory"):
         _make_folders(storage)
-        _claim(storage)
+        _claim(storage, run.spec.checkpoint.storage.claim_name)
         take_fence(storage.attempts, storage.mine)
         _clear(storage)
     return storage
@@ -170,7 +172,7 @@ def _make_folders(storage: Storage) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def _claim(storage: Storage) -> None:
+def _claim(storage: Storage, claim_name: str | None) -> None:
     if not (storage.root / JOB_FILE).exists():
         if storage.steps():
             raise Mistake(
@@ -178,14 +180,54 @@ def _claim(storage: Storage) -> None:
                 f" job"
                 f" {storage.job.name!r} an empty directory, or move the checkpoints away."
             )
-        write_durably(storage.root / JOB_FILE, storage.job.model_dump_json(by_alias=True))
+        _write_owner(storage)
     owner = _owner(storage)
-    if owner.uid != storage.job.uid:
-        raise Mistake(
-            f"{storage.root} belongs to another job: {owner.name!r} with UID {owner.uid}, and this"
-            f" is {storage.job.name!r} with UID {storage.job.uid}. Give this job another directory"
-            " (spec.checkpoint.storage), or remove that one if it is not needed any more."
-        )
+    if owner.uid == storage.job.uid:
+        return
+    if owner.name != storage.job.name or _holds_something(storage):
+        raise Mistake(_belongs_to(owner, storage, claim_name))
+    _take_over(storage)
+
+
+def _write_owner(storage: Storage) -> None:
+    write_durably(storage.root / JOB_FILE, storage.job.model_dump_json(by_alias=True))
+
+
+def _holds_something(storage: Storage) -> bool:
+    """Whether a step was ever finished here, as far as anything of it is left: samples are there before that. Kept
+    rollouts are of use to no other job."""
+    folders = (storage.quarantine, storage.samples, storage.export)
+    return bool(storage.steps()) or any(folder.is_dir() and any(folder.iterdir()) for folder in folders)
+
+
+def _take_over(storage: Storage) -> None:
+    """Make the directory this job's, where one that had its name before finished no step.
+
+    The other's fence goes first, so that whoever of it is still about may not write any more; then its drafts, without
+    which one that had passed the check fails at the rename. The new owner's name comes last: after a crash in between
+    the next attempt does all of it.
+    """
+    drafts = [path for path in storage.checkpoints.iterdir() if _DRAFT.fullmatch(path.name)]
+    for path in (storage.attempts, *drafts, storage.rollouts):
+        if path.exists():
+            remove_tree(path, storage.trash)
+    storage.attempts.mkdir()
+    _write_owner(storage)
+
+
+def _belongs_to(owner: Owner, storage: Storage, claim_name: str | None) -> str:
+    """A sentence, and how to go on."""
+    job, steps = storage.job, storage.steps()
+    initial = (
+        InitialCheckpoint(rljob_name=owner.name, step=steps[-1], claim_name=claim_name) if steps else None
+    )
+    way_on = f" To go on from there, create it under another name with {initial.told}." if initial else ""
+    place = "that directory" if claim_name else f"the claim (kubectl delete pvc {job.name}-storage)"
+    return (
+        f"{storage.root} belongs to another job: {owner.name!r} with UID {owner.uid}, and this is {job.name!r} with UID"
+        f" {job.uid}.{way_on} If nobody needs what is there, delete this job, then {place}, and create it again; with"
+        " rljob run remove the directory, or choose another --work-dir."
+    )
 
 
 def _owner(storage: Storage) -> Owner:

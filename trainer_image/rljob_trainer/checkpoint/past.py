@@ -91,19 +91,19 @@ class StepNotes:
     """What its steps depend on."""
     furthest: int | None
     """As `Past`."""
-    _passed: bool = False
+    _written: Basis | None = None
 
     def begin(self, step: int) -> None:
         """The attempt goes on from `step`, and has finished none yet."""
         self._note(step)
 
     def finished(self, step: int) -> None:
-        """Note it. What the furthest step depends on is written before the first that this attempt passes it by, so a
-        resume cannot call steps exact that others had done otherwise."""
+        """Note it. What the furthest step depends on is written before the first that this attempt passes it by, and
+        whenever it changes, so a resume cannot call steps exact that others had done otherwise."""
         if self.furthest is None or step > self.furthest:
-            if not self._passed:
+            if self._written is not self.basis:
                 write_basis(self.storage.root, self.basis)
-                self._passed = True
+                self._written = self.basis
             self.furthest = step
         self._note(step)
 

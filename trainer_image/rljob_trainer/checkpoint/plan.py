@@ -11,7 +11,7 @@ from rljob_api.job import JobSpec
 from rljob_api.manifest import CheckpointManifest, Layout, Versions
 from rljob_api.run import Run
 from rljob_api.status import Exactness
-from rljob_trainer.errors import Mistake, Unmet
+from rljob_trainer.errors import Unmet
 
 from .basis import Basis
 from .directory import Storage
@@ -30,26 +30,42 @@ def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions |
     """The newest checkpoint of this job that verifies; broken ones are moved to `quarantine/` and named. Without any,
     the one that `initialCheckpoint` names.
 
-    Raises `Mistake` if the checkpoint is of another model or backend, or if `loadRng: true` cannot be met, `Unmet`
-    if the resume would be less exact than `resume.exactness`, and `StorageError` if the volume cannot be read; it then
-    stays as it was for the next attempt.
+    Raises `Mistake` if the checkpoint is of another model or backend, `Unmet` if the resume would be less exact than
+    `resume.exactness`, or not load what `loadRng` or `loadOptimizer` ask for, and `StorageError` if the volume cannot
+    be read; it then stays as it was for the next attempt.
     """
     with storage_errors(storage.root, "Looking for a checkpoint"):
         own, skipped = _newest_whole(storage, run)
-        past = read_past(storage)
         now = versions or versions_here(run)
-        path = own or initial_checkpoint(run)
-        if path is None:
-            plan = _from_the_start(run.spec, past, past.doubts(0, run.spec, layout, now))
-        else:
-            found = read_manifest(path)
-            then: Facts = json.loads((path / FACTS_FILE).read_text())
-            spec = run.spec if own else _begins_with(run.spec)
-            plan = decide(found, then, spec, layout, now, past, drawn=not run.recorded)
-            plan = _located(plan, path, found, run)
-        _refuse_less(plan, run.spec)
+        plan = _planned(storage, run, layout, now, own or initial_checkpoint(run))
         StepNotes(storage, Basis.of(run.spec, layout, now), plan.furthest).begin(plan.step)
     return replace(plan, skipped=tuple(skipped), checkpoint_count=len(storage.steps()))
+
+
+def judged_again(
+    plan: ResumePlan, storage: Storage, run: Run, layout: Layout, versions: Versions
+) -> ResumePlan:
+    """The same plan with what may be claimed of it beside the rollout servers, which `versions` know of by now: they
+    come up while ranks load. Raises `Unmet` as `plan_resume` does.
+    """
+    with storage_errors(storage.root, "Looking at the checkpoint again"):
+        again = _planned(storage, run, layout, versions, plan.directory)
+    return replace(plan, exactness=again.exactness, reason=again.reason, doubts=again.doubts)
+
+
+def _planned(storage: Storage, run: Run, layout: Layout, versions: Versions, path: Path | None) -> ResumePlan:
+    """By the checkpoint of `path`, which is whole; None begins at step 0."""
+    past = read_past(storage)
+    if path is None:
+        plan = _from_the_start(run.spec, past, past.doubts(0, run.spec, layout, versions))
+    else:
+        found = read_manifest(path)
+        then: Facts = json.loads((path / FACTS_FILE).read_text())
+        spec = run.spec if path.parent == storage.checkpoints else _begins_with(run.spec)
+        plan = decide(found, then, spec, layout, versions, past, drawn=not run.recorded)
+        plan = _located(plan, path, found, run)
+    _refuse_less(plan, run.spec)
+    return plan
 
 
 def _begins_with(spec: JobSpec) -> JobSpec:
@@ -125,9 +141,9 @@ def _located(plan: ResumePlan, path: Path, found: CheckpointManifest, run: Run) 
 
 def _from_the_start(spec: JobSpec, past: Past, doubts: list[str]) -> ResumePlan:
     if spec.checkpoint.load_rng and not past.first:
-        raise Mistake(
-            "spec.checkpoint.loadRng is true, but there is no checkpoint to load random states from. Leave it out to"
-            " begin at step 0."
+        raise Unmet(
+            "spec.checkpoint.loadRng is true, but there is no checkpoint to load random states from. Leave it out, and"
+            " the job begins at step 0."
         )
     never = spec.resume.policy is ResumePolicy.NEVER
     why = "spec.resume.policy is Never" if never else "there is no checkpoint to go on from"

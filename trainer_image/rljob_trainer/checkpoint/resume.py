@@ -9,7 +9,7 @@ from rljob_api.job import JobSpec
 from rljob_api.manifest import CheckpointManifest, Layout, Versions
 from rljob_api.progress import Resumed
 from rljob_api.status import CheckpointFacts, Exactness
-from rljob_trainer.errors import Mistake
+from rljob_trainer.errors import Mistake, Unmet
 
 from .basis import Basis
 from .directory import STATE
@@ -19,6 +19,7 @@ from .reshard import same_spread, why_no_optimizer, why_no_rng
 from .state import LoopState
 
 UNKNOWN = "how many finished steps are done again is not known, as the note of the last one was torn"
+UNNOTED = "an older version did not note what rollout servers computed with, which is taken to be the same"
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,15 @@ def decide(  # noqa: PLR0917 - what was, what is, and how far it had come
     restored = ["model", *(["optimizer"] if optimizer else []), *(["random states"] if rng else [])]
     told = f"Went on from step {found.step} with {', '.join(restored)}"
     how = f"; not bit for bit, because {'; '.join(doubts)}" if doubts else ", exactly"
+    unnoted = versions.asked_servers and not found.versions.asked_servers
+    asides = [*([UNKNOWN] if lost is None else []), *([UNNOTED] if unnoted else [])]
     return ResumePlan(
         step=found.step,
         directory=None,
         load_optimizer=optimizer,
         load_rng=rng,
         exactness=_exactness(doubts, lossless=lost == 0 and optimizer and basis.keeps_order(spec)),
-        reason=f"{told}{how}{f'; {UNKNOWN}' if lost is None else ''}.",
+        reason=f"{'; '.join([f'{told}{how}', *asides])}.",
         doubts=tuple(doubts),
         lost_steps=lost,
         first=past.first,
@@ -122,8 +125,8 @@ def _refuse_other(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> N
     if found.layout.backend != layout.backend:
         raise Mistake(
             f"spec.backend is {layout.backend}, but the checkpoint of step {found.step} was written by"
-            f" {found.layout.backend}. Set spec.backend back, or start a new job from an export of that step:"
-            f" rljob checkpoint export --step {found.step}."
+            f" {found.layout.backend}. Set spec.backend to that, or begin a new job with an export of that step as its"
+            f" spec.model.source: `rljob checkpoint export {found.job_name} --step {found.step} --to DIRECTORY`."
         )
 
 
@@ -133,7 +136,9 @@ def _loads_rng(found: CheckpointManifest, spec: JobSpec, layout: Layout) -> bool
     if spec.checkpoint.load_rng is None:
         return obstacle is None
     if spec.checkpoint.load_rng and obstacle:
-        raise Mistake(f"spec.checkpoint.loadRng is true, but {obstacle}. Leave it out to go on.")
+        raise Unmet(
+            f"spec.checkpoint.loadRng is true, but {obstacle}. Undo that, or leave loadRng out, and the job goes on."
+        )
     return spec.checkpoint.load_rng
 
 
@@ -143,8 +148,9 @@ def _loads_optimizer(found: CheckpointManifest, spec: JobSpec, layout: Layout) -
     if not (spec.resume.load_optimizer and kept):
         return False
     if obstacle := why_no_optimizer(found, layout):
-        raise Mistake(
-            f"spec.resume.loadOptimizer: {obstacle}. Set it to false to go on with a fresh optimizer."
+        raise Unmet(
+            f"spec.resume.loadOptimizer: {obstacle}. Undo that, or set loadOptimizer to false, and the job goes on with"
+            " a fresh optimizer."
         )
     return True
 

@@ -96,7 +96,9 @@ class Saver:
 
         With `pass_over` rank 0 reads checkpoints back in the background, and tells it of those that are damaged.
         """
-        self._run, self._storage, self._backend, self._versions = run, storage, backend, versions
+        self._run, self._storage, self._backend = run, storage, backend
+        self.versions = versions
+        """What manifests say from now on; rank 0's are those that count."""
         self._model_directory = model_directory
         timeout = run.spec.backend_options.distributed_timeout or dist.default_pg_timeout
         self._team = Team(dist.new_group(backend="gloo", timeout=timeout), timeout)
@@ -269,7 +271,7 @@ class Saver:
             run_hash=run_hash(self._run.spec),
             model=model_name(self._run.spec),
             layout=self._backend.layout,
-            versions=self._versions,
+            versions=self.versions,
             has_rng=True,
             has_optimizer=self._run.spec.checkpoint.save_optimizer,
             metrics=loop.metrics,

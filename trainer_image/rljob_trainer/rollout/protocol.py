@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from rljob_api.algorithm import Sampling
+from rljob_api.manifest import Versions
 from rljob_api.progress import TrainPhase
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.rollout.fleet import Poll
@@ -15,6 +16,10 @@ from rljob_trainer.weights.sync import Weights
 
 class Rollouts(Protocol):
     """`Fleet` asks vLLM servers; `Recorded` knows what they answered before."""
+
+    def beside(self, versions: Versions, poll: Poll) -> Versions:
+        """`versions` of ranks with those of who will answer; waits for them."""
+        ...
 
     def generate(
         self,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rljob_api.algorithm import Sampling
+from rljob_api.manifest import Versions
 from rljob_api.progress import TrainPhase
 from rljob_api.samples import SampleRecord, step_file
 from rljob_trainer.batch import Prompt, Sample
@@ -26,6 +27,10 @@ class Recorded:
 
     samples: Path
     """Folder of the files of samples, one a step."""
+
+    def beside(self, versions: Versions, poll: Poll) -> Versions:
+        """Nobody else computes."""
+        return versions
 
     def generate(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rljob_api.progress import BrokenReplica
 from rljob_trainer.rollout import client
@@ -50,7 +50,14 @@ class Roster:
 
     async def _look_at(self, each: Client) -> Seen | ReplicaError:
         given_up = any(index == each.index for index, _ in self._given_up)
-        return await client.look(each, GIVEN_UP_SECONDS if given_up else client.PROBE_SECONDS)
+        seconds = GIVEN_UP_SECONDS if given_up else client.PROBE_SECONDS
+        seen = await client.look(each, seconds)
+        if isinstance(seen, ReplicaError):
+            return seen
+        before = self._last_seen.get(each.index)
+        if before and before.instance == seen.instance:
+            return replace(seen, workers=before.workers)
+        return await client.acquainted(seen, client.PROBE_SECONDS)
 
     def _welcome_successors(self, seen: dict[int, Seen]) -> None:
         for index, instance in list(self._given_up):

@@ -21,6 +21,7 @@ from rljob_trainer.checkpoint.durable import storage_errors
 from rljob_trainer.errors import Mistake
 from rljob_trainer.model_source import checked_directory
 from rljob_trainer.rollout.answers import MODEL
+from rljob_trainer.rollout.vllm_worker import EXTENSION
 
 ENGINE = "rljob"
 STORAGE_ENV = "RLJOB_STORAGE"
@@ -39,6 +40,7 @@ def arguments(run: Run, model: str, host: str) -> list[str]:
         *("--max-num-seqs", str(rollout.vllm.max_num_seqs)),
         *("--tensor-parallel-size", str(rollout.tensor_parallel)),
         *("--weight-transfer-config", f'{{"backend": "{ENGINE}"}}'),
+        *("--worker-extension-cls", EXTENSION),
         *("--middleware", "rljob_trainer.rollout.guard.ControlGuard"),
         *_model_arguments(run, model),
         *(_gpu_arguments(run) if spec.on_gpu else _cpu_arguments(run)),

@@ -1,0 +1,85 @@
+"""Rollout servers that compute otherwise than those before: what a gang notes of them, and when it draws nothing."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from rljob_api.progress import Ending
+from rljob_api.status import Exactness
+from rljob_trainer.checkpoint.basis import read_basis
+from rljob_trainer.checkpoint.directory import Directory
+from rljob_trainer.checkpoint.verify import read_manifest
+from trainer.answering import DEADLINE_SECONDS, PROMPTS, Job, a_model, answering, job_beside
+from waiting import until
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+EXACT = {"exactness": "Exact"}
+OTHER = "cpu AVX2"
+UNLIKE = f"server 0 computes with device {OTHER} instead of cpu AVX512"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With the model of all jobs."""
+    found = tmp_path_factory.mktemp("other-servers")
+    a_model(found / "model")
+    return found
+
+
+def unlike(job: Job) -> list[str]:
+    """What each checkpoint says of servers that were unlike the first."""
+    directory = Directory(job.storage)
+    return [read_manifest(directory.checkpoint(step)).versions.unlike_servers for step in directory.steps()]
+
+
+def test_a_job_that_asks_for_exactness_asks_nothing_of_other_servers(folder: Path) -> None:
+    """Once they are as before it goes on; and one that accepts less says what differs."""
+    with answering(PROMPTS + 1) as server, job_beside(server, folder / "resumes", resume=EXACT) as job:
+        job.start()
+        job.end_at(1, 1, signal.SIGKILL)
+        server.begin_anew()
+        server.device = OTHER
+        job.start()
+        words = job.finish()
+        told = f"would be Lossless: device of the rollout servers was cpu AVX512 and is {OTHER}"
+        assert (words.ending, server.asked) == (Ending.UNMET, [])
+        assert told in words.message
+        job.changes = {"resume": {"exactness": "Lossless"}}
+        job.start()
+        words = job.finish()
+        assert words.ending is Ending.COMPLETE, words.message
+        assert words.progress is not None
+        assert words.progress.resumed is not None
+        assert words.progress.resumed.exactness is Exactness.LOSSLESS
+
+
+def replaced(job: Job, hold_after: int) -> None:
+    """Start it, and wait until it is in the middle of its second step."""
+    job.start()
+    until(lambda: job.kept(1) == hold_after - PROMPTS, "it is in its second step", DEADLINE_SECONDS)
+
+
+def test_a_server_that_is_replaced_by_another_kind_is_noted_from_then_on(folder: Path) -> None:
+    with answering(PROMPTS + 1) as server, job_beside(server, folder / "replaced") as job:
+        replaced(job, PROMPTS + 1)
+        assert unlike(job) == [""]
+        server.replace(OTHER)
+        assert job.finish().ending is Ending.COMPLETE
+        assert unlike(job)[-1] == UNLIKE
+        basis = read_basis(job.storage)
+        assert basis is not None
+        assert basis.versions.unlike_servers == UNLIKE
+
+
+def test_or_draws_nothing_for_a_job_that_asks_for_exactness(folder: Path) -> None:
+    with answering(PROMPTS + 1) as server, job_beside(server, folder / "stops", resume=EXACT) as job:
+        replaced(job, PROMPTS + 1)
+        server.replace(OTHER)
+        words = job.finish()
+        assert words.ending is Ending.UNMET, words.message
+        assert UNLIKE in words.message
+        assert unlike(job) == [""]
