@@ -124,7 +124,8 @@ class Checkpoint(Spec):
     """Replicas read a part each and exchange it; false: each reads all that it needs. Megatron only; absent means
     true."""
     load_rng: bool | None = None
-    """Restore random states. Absent: on restarts of this job where the layout allows; true: required; false: never."""
+    """Restore random states. Absent: on restarts of this job where the layout allows; true: required, a restart that
+    cannot waits until the job is edited; false: never."""
     on_preemption: OnPreemption = OnPreemption()
     """What happens when a pod is told to go."""
     finished_rollouts: FinishedRollouts = FinishedRollouts()
@@ -149,6 +150,12 @@ class InitialCheckpoint(Spec):
     """Instead of a job: the checkpoint's directory as the trainers see it, for example on a volume of
     `trainer.template`."""
 
+    @property
+    def told(self) -> str:
+        """As a job file has it, on one line."""
+        fields = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return f"initialCheckpoint: {{{', '.join(f'{name}: {value}' for name, value in fields.items())}}}"
+
 
 class ResumePolicy(StrEnum):
     """Where a new attempt starts."""
@@ -169,4 +176,5 @@ class Resume(Spec):
     the job is edited or suspended and resumed. vLLM on GPUs does not repeat its samples: there `Exact` waits at the
     first restart, and the condition `ResumeExact` says so from the beginning."""
     load_optimizer: bool = True
-    """Load the optimizer's state too."""
+    """Load the optimizer's state too. A restart under a layout that its state does not fit waits until the job is
+    edited."""

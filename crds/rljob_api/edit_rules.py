@@ -42,7 +42,6 @@ def _layout(spec: JobSpec) -> object:
     trainer = spec.trainer
     return (
         spec.parallelism,
-        spec.chosen_backend,
         spec.accelerator,
         (trainer.num_nodes, trainer.gpus_per_node, trainer.num_proc_per_node),
         spec.rollout.tensor_parallel,
@@ -56,6 +55,13 @@ EDIT_RULES: list[EditRule] = [
         "the model of a job cannot change, its checkpoints are of this model: create a job under another name.",
         lambda old, new: new.model == old.model,
         "self.model == oldSelf.model",
+    ),
+    EditRule(
+        "backend-stays",
+        "backend",
+        "the backend of a job cannot change, its checkpoints are of this one: create a job under another name.",
+        lambda old, new: new.chosen_backend == old.chosen_backend,
+        f"{CEL_MEGATRON.replace('SPEC', 'self')} == {CEL_MEGATRON.replace('SPEC', 'oldSelf')}",
     ),
     EditRule(
         "storage-stays",
@@ -75,13 +81,10 @@ EDIT_RULES: list[EditRule] = [
     EditRule(
         "layout-changes-while-suspended",
         "parallelism",
-        "set `suspend: true` first: backend, parallelism, nodes, GPUs and rollout.tensorParallel change only while "
-        "no attempt runs.",
+        "set `suspend: true` first: parallelism, nodes, GPUs and rollout.tensorParallel change only while no attempt "
+        "runs.",
         lambda old, new: old.suspend or _layout(new) == _layout(old),
-        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism && "
-        + CEL_MEGATRON.replace("SPEC", "self")
-        + " == "
-        + CEL_MEGATRON.replace("SPEC", "oldSelf")
+        "oldSelf.suspend || (self.parallelism == oldSelf.parallelism"
         + "".join(f" && {_same(field)}" for field in LAYOUT_FIELDS)
         + ")",
     ),

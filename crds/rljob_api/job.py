@@ -128,11 +128,6 @@ class JobSpec(Spec):
                 return self.megatron or Megatron()
 
     @property
-    def is_ours(self) -> bool:
-        """Whether this operator looks after the job."""
-        return self.managed_by in OURS
-
-    @property
     def on_gpu(self) -> bool:
         return self.trainer.gpus_per_node > 0
 

@@ -132,7 +132,7 @@ class Ending(StrEnum):
     MISTAKE = "Mistake"
     """The job itself is wrong; a restart would not help."""
     UNMET = "Unmet"
-    """It cannot go on as `resume.exactness` asks; a person must choose."""
+    """It cannot go on as `resume` and `checkpoint.loadRng` ask; a person must choose."""
     VOLUME_UNUSABLE = "VolumeUnusable"
     """A volume is full or failing, so that it could not begin, or not end well; nothing is wrong with the job."""
     STALLED = "Stalled"
@@ -181,7 +181,7 @@ EXIT_FAILED = 1
 EXIT_MISTAKE = 2
 """The job itself is wrong (bad data, bad reward, no such model): a restart would not help."""
 EXIT_UNMET = 3
-"""A resume cannot be as exact as `resume.exactness` asks: nothing was loaded, and a person must choose."""
+"""A resume cannot be as `resume` and `checkpoint.loadRng` ask: no step was done, and a person must choose."""
 EXIT_STALLED = 4
 """No rank showed a sign of life for longer than `spec.stall` allows."""
 EXIT_VOLUME_UNUSABLE = 5

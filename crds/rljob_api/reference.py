@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from .fields import Field, below, field
@@ -32,6 +33,8 @@ REACHES_HEADER = """## Where fields go
 
 What becomes of a value, for those who know the library or have to look into it.
 """
+PATTERN = re.compile(r" like (\S+)")
+"""In the words for a text: Markdown would read its brackets as links and its stars as emphasis."""
 RUNBOOK = "runbook-cluster.md"
 CONDITIONS = """## Conditions
 
@@ -117,7 +120,7 @@ def _cell(child: Field) -> str:
 def _kind(child: Field) -> str:
     if child.children:
         return f"[section](#{_anchor(child.path)})"
-    return child.kind.replace("|", "\\|")
+    return PATTERN.sub(r" like `\1`", child.kind).replace("|", "\\|")
 
 
 def _anchor(path: str) -> str:

@@ -83,7 +83,10 @@ def export(
 def _chosen(directory: Directory, step: int | None) -> list[int]:
     steps = directory.steps()
     if not steps:
-        raise UserMistake(f"no checkpoint in {directory.checkpoints} yet")
+        raise UserMistake(
+            f"no checkpoint in {directory.checkpoints} yet: one is saved every spec.checkpoint.savePeriod steps, and "
+            "after the last"
+        )
     if step is not None and step not in steps:
         raise UserMistake(f"no checkpoint of step {step}; there are {', '.join(map(str, steps))}")
     return steps if step is None else [step]

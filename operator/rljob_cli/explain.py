@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from itertools import accumulate
 from typing import Annotated
 
 import typer
@@ -11,6 +13,9 @@ from rljob_api.fields import Field, NoSuchFieldError, field
 
 from .output import Output, OutputOption
 from .validate import EXIT_INVALID
+
+SUMMARY_WIDTH = 120
+"""Characters of the summary of a child, if its first sentence is not longer."""
 
 
 def fields_like(incomplete: str) -> list[str]:
@@ -62,8 +67,16 @@ def _indented(text: str) -> list[str]:
 
 def _summary(child: Field) -> str:
     note = "required" if child.required else f"default {child.default}" if child.default is not None else ""
-    first = child.description.partition("\n")[0]
-    return f"{first} ({note})" if note else first
+    told = _first_sentences(child.description)
+    return f"{told} ({note})" if note else told
+
+
+def _first_sentences(text: str) -> str:
+    """Whole ones, as many as fit, and the first in any case; without what each word of an enumeration means."""
+    about = re.split(r"\n`\w+`: ", text)[0]
+    sentences = re.split(r"(?<=\.) ", " ".join(about.split()))
+    first, *longer = accumulate(sentences, "{} {}".format)
+    return [first, *(each for each in longer if len(each) <= SUMMARY_WIDTH)][-1]
 
 
 def _as_json(found: Field) -> dict[str, object]:

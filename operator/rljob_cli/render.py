@@ -23,6 +23,7 @@ from rljob_operator.settings import Settings, read_settings
 
 from .document import read_document
 from .errors import UserMistake
+from .left_behind import left_behind
 from .load import parse_job
 
 UID = "00000000-0000-0000-0000-000000000000"
@@ -38,7 +39,10 @@ def render(
     ] = None,
 ) -> None:
     """Print what the operator would create for the first attempt of a job."""
-    job = parse_job(read_document(file))
+    document = read_document(file)
+    job = parse_job(document)
+    for lacking in left_behind(document, job.spec):
+        print(f"Warning: {lacking}", file=sys.stderr)
     metadata = job.metadata.model_copy(update={"namespace": namespace, "uid": UID})
     yaml = YAML()
     yaml.representer.ignore_aliases = lambda _: True

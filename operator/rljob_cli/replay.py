@@ -86,13 +86,12 @@ def _job(storage: Directory, file: Path | None) -> tuple[RLJob, Path]:
     """The job, and the folder that relative paths in it start at. Raises `UserMistake`."""
     if file is not None:
         return load_job(file), file.resolve().parent
-    runs = sorted(
-        (storage.root.parent / "config").glob(f"*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime
-    )
+    work_dir = WorkDir(storage.root.parent)
+    runs = sorted(work_dir.config.glob(f"*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime)
     if not runs:
-        raise UserMistake(f"{storage.root.parent} does not say what job it was: name its file with --file")
+        raise UserMistake(f"{work_dir.path} does not say what job it was: name its file with --file")
     run = Run.model_validate_json(runs[-1].read_text())
-    return RLJob(metadata=Metadata(name=run.name), spec=run.spec), Path.cwd()
+    return RLJob(metadata=Metadata(name=run.name), spec=run.spec), work_dir.job_folder()
 
 
 def _begin(storage: Directory, job: RLJob, step: int) -> int:

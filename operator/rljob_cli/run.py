@@ -94,8 +94,8 @@ def cache_folder() -> Path:
 
 
 def exit_code(last: Pass, signals: list[int]) -> int:
-    """0 Complete, or Suspended by the file itself; 1 Failed; 3 it cannot go on as exactly as `resume.exactness` asks;
-    128 + signal when stopped by one."""
+    """0 Complete, or Suspended by the file itself; 1 Failed; 3 it cannot go on as `resume` and `checkpoint.loadRng`
+    ask; 128 + signal when stopped by one."""
     match last.decision.goal:
         case Goal.COMPLETE:
             return EXIT_COMPLETE

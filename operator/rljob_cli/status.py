@@ -15,7 +15,9 @@ def status(job: Job = None, output: OutputOption = Output.TEXT) -> None:
     work_dir = find_work_dir(job)
     known = read_status(work_dir)
     if known is None:
-        raise UserMistake(f"{work_dir.path} has no status yet")
+        raise UserMistake(
+            f"{work_dir.path} has no status yet: `rljob run` with the job's file writes it at once"
+        )
     if output is Output.JSON:
         print(known.model_dump_json(by_alias=True, indent=2))
     else:

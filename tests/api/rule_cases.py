@@ -256,8 +256,6 @@ def suspended_with(**fields: object) -> Edit:
 
 LAYOUTS: list[Manifest] = [
     {"parallelism": {"tensor": 2}},
-    {"backend": "megatron"},
-    {"megatron": {}},
     {"trainer": {"numProcPerNode": 2, "numNodes": 2}},
     {"trainer": {"numProcPerNode": 4}},
     {"trainer": {}},
@@ -269,6 +267,18 @@ EDITS: dict[str, EditCase] = {
     "model-stays": EditCase(
         bad=[Edit(spec(), spec(model={"source": "builtin:addition", "trustRemoteCode": True}))],
         good=[Edit(spec(), spec(model={"source": "builtin:addition", "revision": "main"}))],
+    ),
+    "backend-stays": EditCase(
+        bad=[
+            running_with(backend="megatron"),
+            suspended_with(megatron={}),
+            Edit(spec(**MEGATRON), spec(megatron={"enabled": False})),
+        ],
+        good=[
+            suspended_with(backend="dtensor"),
+            running_with(megatron={"enabled": False}),
+            Edit(spec(**MEGATRON), spec(megatron={"microBatchTokens": 7})),
+        ],
     ),
     "storage-stays": EditCase(
         bad=[

@@ -35,7 +35,14 @@ def imported_by(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", ["--help", "validate examples/addition-cpu.yaml", "explain spec.rollout"]
+    "arguments",
+    [
+        "--help",
+        "validate examples/addition-cpu.yaml",
+        "explain spec.rollout",
+        "samples --help",
+        "checkpoint --help",
+    ],
 )
 def test_a_light_command_imports_nothing_heavy(arguments: str) -> None:
     modules = imported_by(*arguments.split())
@@ -83,6 +90,19 @@ def test_explain_lists_the_fields_of_a_section_and_of_list_items() -> None:
     assert rljob("explain", "spec.trainer.env[0].name").stdout.startswith(
         "spec.trainer.env[].name: a text like"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "child", "end"),
+    [
+        ("spec.model", "source", "or `builtin:addition-moe`, the same with experts. (required)"),
+        ("spec", "activeDeadlineSeconds", "job fails. The clock starts anew on a resume."),
+        ("spec", "backend", "block enables it, else `dtensor`; the status says which."),
+        ("spec.weightSync", "transport", 'How they travel. (default "auto")'),
+    ],
+)
+def test_a_child_is_told_of_in_whole_sentences(path: str, child: str, end: str) -> None:
+    assert re.search(rf"^  {child} .*{re.escape(end)}$", rljob("explain", path).stdout, re.M)
 
 
 def test_explain_answers_programs_too() -> None:

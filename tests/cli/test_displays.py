@@ -114,15 +114,24 @@ def test_where_there_is_no_terminal_no_sentence_is_broken_and_none_padded(
 
 def test_a_job_without_a_status_is_told_in_a_sentence(job: WorkDir) -> None:
     (job.path / "status.json").unlink()
-    assert "has no status yet" in str(rljob("status").exception)
+    assert "has no status yet: `rljob run` with the job's file writes it" in str(rljob("status").exception)
 
 
 def test_a_damaged_status_is_told_in_a_sentence(job: WorkDir) -> None:
-    for damage in (b"", b"{", b"\xff"):
+    for damage in (b"", b"{", b"[]", b"\xff"):
         (job.path / "status.json").write_bytes(damage)
         assert str(rljob("status").exception).endswith(
             "sums/status.json is damaged; remove it, and the next `rljob run` writes it anew"
         )
+
+
+def test_a_status_that_a_newer_rljob_wrote_is_not_called_damaged(job: WorkDir) -> None:
+    file = job.path / "status.json"
+    told = json.loads(file.read_text()) | {"phase": "Evaluating", "somethingNew": 1}
+    told["conditions"] = [{"type": "Evaluated", "status": "True", "reason": "New"}]
+    file.write_text(json.dumps(told))
+    words = "was written by a newer rljob: this one does not know what it says in phase, conditions.0.type; update"
+    assert words in str(rljob("status").exception)
 
 
 def test_logs_before_any_pod_are_told_in_a_sentence(job: WorkDir) -> None:
@@ -140,12 +149,25 @@ def test_logs_are_the_last_lines_of_each_pod_the_newest_last(job: WorkDir) -> No
         "up",
     ]
     assert rljob("logs", "--pod", "rollout").stdout == "==> sums-rollout-0 <==\nup\n"
+    assert rljob("logs", "--role", "rollout").stdout == "==> sums-rollout-0 <==\nup\n"
+
+
+def test_logs_of_a_role_are_those_of_its_init_containers_too_whatever_the_job_is_called(job: WorkDir) -> None:
+    for log in job.logs.iterdir():
+        log.unlink()
+    for name in ("a-rollout-0-trainer-0-1", "a-rollout-0-trainer-0-1.convert", "a-rollout-0-rollout-1-2"):
+        (job.logs / f"{name}.log").touch()
+    shown = rljob("logs", "--role", "trainer").stdout.splitlines()
+    assert sorted(shown) == ["==> a-rollout-0-trainer-0-1 <==", "==> a-rollout-0-trainer-0-1.convert <=="]
+    assert rljob("logs", "--role", "rollout").stdout == "==> a-rollout-0-rollout-1-2 <==\n"
 
 
 def test_logs_of_a_pod_that_is_not_there_name_those_that_are(job: WorkDir) -> None:
     told = str(rljob("logs", "--pod", "trainer-7").exception)
     assert "no log of a pod like `trainer-7`" in told
     assert told.endswith("there are: sums-rollout-0, sums-trainer-0")
+    told = str(rljob("logs", "--role", "rollout", "--pod", "7").exception)
+    assert "no log of a rollout pod like `7`" in told
 
 
 def test_a_log_is_shown_also_where_the_terminal_lacks_its_letters(job: WorkDir) -> None:

@@ -41,6 +41,12 @@ def test_a_storage_where_nothing_was_ever_set_aside(storage: Path) -> None:
     assert listed.exit_code == 0, listed.exception
 
 
+def test_a_storage_without_a_checkpoint_yet(storage: Path) -> None:
+    assert mistake("checkpoint", "verify", str(storage)).endswith(
+        "/checkpoints yet: one is saved every spec.checkpoint.savePeriod steps, and after the last"
+    )
+
+
 @pytest.mark.parametrize("command", ["ls", "verify"])
 @pytest.mark.parametrize("foreign", ["a directory", "a file"])
 def test_checkpoints_of_something_else(tmp_path: Path, command: str, foreign: str) -> None:

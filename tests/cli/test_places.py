@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from builders import a_job as a_spec
+from rljob_api.job import RLJob
+from rljob_api.progress import EXIT_FAILED
+from rljob_api.run import RUN_FILE
+from rljob_cli import replay
 from rljob_cli.errors import UserMistake
 from rljob_cli.places import find_storage, find_work_dir, known_jobs
+from rljob_operator.cluster.workdir import WorkDir
+from trainer.checkpoints import a_run
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +50,27 @@ def test_a_storage_is_found_by_itself_and_as_the_only_one_on_a_volume(here: Path
     storage = a_storage(here / "volume" / "rl" / "sums")
     assert find_storage(str(storage)).root == storage
     assert find_storage(str(here / "volume")).root == storage
+
+
+def test_a_replay_looks_for_the_jobs_files_where_the_job_did(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, work = here / "jobs", a_job("sums")
+    folder.mkdir()
+    WorkDir(work).identify(a_spec(), folder)
+    config = work / "config" / "sums-run-1"
+    config.mkdir(parents=True)
+    (config / RUN_FILE).write_text(a_run(work / "storage").model_dump_json(by_alias=True))
+    started: list[Path] = []
+
+    def fails(job: RLJob, folder: Path, *rest: object, **more: object) -> int:
+        started.append(folder)
+        return EXIT_FAILED
+
+    monkeypatch.setattr(replay, "run_job", fails)
+    with pytest.raises(UserMistake, match="could not be done again"):
+        replay.replay("sums", step=1, draw=True)
+    assert started == [folder]
 
 
 def test_two_jobs_on_a_volume_are_named(here: Path) -> None:

@@ -23,14 +23,16 @@ def a_pod(role: RoleName, state: Manifest, before: Manifest | None = None) -> Ma
     }
 
 
-def labels(*pods: Manifest, role: RoleName | None = None) -> list[str]:
-    return [log.label for log in started(list(pods), role)]
+def labels(*pods: Manifest, role: RoleName | None = None, name: str = "") -> list[str]:
+    return [log.label for log in started(list(pods), role, name)]
 
 
 def test_init_containers_come_first_under_their_own_name() -> None:
     pods = (a_pod(RoleName.ROLLOUT, RUNNING), a_pod(RoleName.TRAINER, RUNNING, DONE))
     assert labels(*pods) == ["demo-trainer convert", "demo-trainer", "demo-rollout"]
     assert labels(*pods, role=RoleName.ROLLOUT) == ["demo-rollout"]
+    assert labels(*pods, name="roll") == ["demo-rollout"]
+    assert labels(*pods, role=RoleName.TRAINER, name="roll") == []
 
 
 def test_a_container_that_waits_for_its_init_container_has_said_nothing_yet() -> None:

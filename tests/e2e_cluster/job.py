@@ -112,6 +112,11 @@ class Job:
         """The last finished step that the status tells of."""
         return int(self.status().get("progress", {}).get("step", 0))
 
+    def goes_on(self, after: int | None = None, what: str = "steps go on") -> None:
+        """Wait until some steps more are done than `after`, or than there are now."""
+        begin = self.step() if after is None else after
+        self.wait_for(lambda: self.step() > begin + 2, what)
+
     def trained(self) -> int:
         """The last finished step as rank 0 itself tells it."""
         return self.asking()()

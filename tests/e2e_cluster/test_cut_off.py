@@ -30,8 +30,7 @@ def nothing_is_restarted(job: Job) -> Iterator[None]:
     """Each test finds all as it was, and steps go on after it."""
     trainers, attempt = job.containers("trainer"), job.attempt()
     yield
-    before = job.step()
-    job.wait_for(lambda: job.step() > before + 2, "steps go on afterwards")
+    job.goes_on()
     job.wait_for(lambda: job.ready() == "2/2", "both servers are ready")
     assert (job.containers("trainer"), job.attempt()) == (trainers, attempt)
 
@@ -40,8 +39,7 @@ def test_training_goes_on_without_a_server_that_is_cut_off(job: Job) -> None:
     server = min(job.pods("rollout"))
     with trouble(CUT_OFF, job.in_network_of(server)):
         job.wait_for(lambda: job.ready() == "1/2", "the status says that one server is gone")
-        before = job.step()
-        job.wait_for(lambda: job.step() > before + 2, "steps go on with the other")
+        job.goes_on(what="steps go on with the other")
 
 
 def test_a_trainer_that_is_cut_off_waits_and_goes_on(job: Job) -> None:

@@ -25,7 +25,8 @@ from .job import Job
 HOLD = Path(__file__).with_name("hold.py")
 RANKS = 2
 PHASES = [TrainPhase.GENERATE, TrainPhase.TRAIN, TrainPhase.SYNC, TrainPhase.EVALUATE, TrainPhase.SAVE]
-"""Those in which something can be lost; rewards of this job take no time."""
+"""Those in which something can be lost; rewards of this job take no time. A drain before training is in
+`test_other_jobs.py`."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -39,7 +40,7 @@ def test_a_drain_loses_no_finished_step(job: Job, phase: TrainPhase) -> None:
         attempt = job.last_attempt()
         assert (attempt["number"], attempt["lostSteps"]) == (before + 1, 0)
         assert attempt["fromStep"] >= step
-    job.wait_for(lambda: job.step() > attempt["fromStep"] + 2, "steps go on")
+    job.goes_on(after=attempt["fromStep"])
     assert job.containers("rollout") == servers
 
 

@@ -46,7 +46,7 @@ def test_training_goes_on_while_a_killed_server_is_replaced(job: Job) -> None:
     restarts, servers = job.rollout()["restarts"], set(job.pods("rollout"))
     job.kill(min(servers))
     job.wait_for(lambda: set(job.pods("rollout")) - servers, "the server is replaced")
-    job.wait_for(lambda: job.step() > before + 2, "steps go on")
+    job.goes_on(after=before)
     job.wait_for(
         lambda: (now := job.rollout())["restarts"] > restarts and now["ready"] == "2/2",
         "one is counted, and both servers are ready again",
@@ -70,8 +70,7 @@ def resize(job: Job, replicas: int) -> None:
         lambda: job.ready() == f"{replicas}/{replicas}" and len(job.nodes("rollout")) == replicas,
         f"so many servers are there, {replicas}, and ready",
     )
-    before = job.step()
-    job.wait_for(lambda: job.step() > before + 2, "steps go on")
+    job.goes_on()
 
 
 def test_a_killed_trainer_starts_again_from_its_checkpoint_beside_the_same_servers(job: Job) -> None:
@@ -79,7 +78,7 @@ def test_a_killed_trainer_starts_again_from_its_checkpoint_beside_the_same_serve
     job.kill(job.trainer())
     job.wait_for(lambda: job.is_back(after=before), "the gang is back")
     assert job.last_attempt()["fromStep"] >= saved
-    job.wait_for(lambda: job.step() > job.last_attempt()["fromStep"] + 2, "steps go on")
+    job.goes_on(after=job.last_attempt()["fromStep"])
     assert job.containers("rollout") == servers
 
 
@@ -93,7 +92,8 @@ def test_nothing_is_made_twice_when_the_operator_dies_in_a_restart(job: Job) -> 
     before, attempt = job.step(), job.attempt()
     job.kill(job.trainer())
     job.cluster.kubectl("--namespace", OPERATORS, "delete", "pods", "--all", "--force", "--grace-period=0")
-    job.wait_for(lambda: job.is_back(after=attempt) and job.step() > before + 2, "it is past its last step")
+    job.wait_for(lambda: job.is_back(after=attempt), "the gang is back")
+    job.goes_on(after=before, what="it is past its last step")
     assert job.attempt() == attempt + 1
     slots = sorted(name.rpartition("-")[0] for name in job.nodes())
     assert slots == ["life-rollout-0", "life-rollout-1", "life-trainer-0"]
@@ -106,7 +106,7 @@ def test_suspend_saves_and_resume_loses_nothing_in_two_stages_on_two_nodes(job: 
     stopped_at = job.saved()
     last = {"algorithm": {"grpo": {"maxSteps": stopped_at + MORE_STEPS}}}
     job.edit({"suspend": False, "trainer": A_RANK_A_NODE, "parallelism": TWO_STAGES, **last})
-    job.wait_for(lambda: job.step() > stopped_at + 2, "steps go on")
+    job.goes_on(after=stopped_at)
     assert job.last_attempt()["fromStep"] == stopped_at
     assert job.last_attempt()["lostSteps"] == 0
     assert sorted(job.nodes("trainer").values()) == ["node0", "node1"]

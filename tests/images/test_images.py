@@ -54,6 +54,14 @@ def test_the_trainer_has_torch_megatron_and_vllm_with_our_plugin(pod: Pod) -> No
     assert "rljob" in found.splitlines()
 
 
+def test_the_trainer_has_the_command_line_for_what_lies_on_the_volume(pod: Pod) -> None:
+    with pytest.raises(Failure, match="nothing was trained yet in /tmp"):
+        pod.run(TRAINER.name, "rljob", "checkpoint", "ls", "/tmp")
+    with pytest.raises(Failure, match="nothing was trained yet in /tmp"):
+        pod.run(TRAINER.name, "rljob", "samples", "/tmp")
+    pod.run(TRAINER.name, "tar", "--version")  # `kubectl cp` calls it
+
+
 def test_the_trainer_can_compile_kernels(pod: Pod) -> None:
     program = "import torch; print(torch.compile(lambda x: x.sin() + 1)(torch.zeros(3)).tolist())"
     assert "[1.0, 1.0, 1.0]" in pod.run(TRAINER.name, "python", "-c", program)
@@ -63,7 +71,7 @@ def test_the_trainer_can_compile_kernels(pod: Pod) -> None:
     ("image", "packages"),
     [
         (OPERATOR.name, ["rljob_api", "rljob_operator", "kopf"]),
-        (TRAINER.name, ["rljob_api", "rljob_trainer", "vllm"]),
+        (TRAINER.name, ["rljob_api", "rljob_cli", "rljob_operator", "rljob_trainer", "vllm"]),
     ],
 )
 def test_all_bytecode_is_there_and_is_not_checked_against_times(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 import pytest
 
@@ -21,6 +22,14 @@ def pins(name: str) -> set[str]:
 def test_an_image_differs_from_the_tests_in_no_version(name: str) -> None:
     only_in_images = pins(name) - pins("cpu.txt")
     assert {pin.split("==")[0] for pin in only_in_images} <= {"uv"}
+
+
+@pytest.mark.parametrize("name", ["operator.txt", "trainer-cpu.txt", "trainer-cuda.txt"])
+def test_an_image_has_what_the_command_line_needs(name: str) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    wanted = {re.split("[<>=]", one)[0].replace(".", "-") for one in project["dependencies"]}
+    assert "typer" in wanted
+    assert wanted <= {pin.split("==")[0] for pin in pins(name)}
 
 
 @pytest.mark.parametrize("name", LISTS)

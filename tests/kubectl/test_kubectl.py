@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,6 +98,19 @@ def test_a_job_with_a_mistake_does_not_reach_the_cluster(kubectl: Kubectl, file:
     assert "spec.rollout.replicas" in done.stderr
     assert "Traceback" not in done.stderr
     assert kubectl.api.get(f"{JOBS}/{kubectl.name}").code == 404
+
+
+def test_files_that_only_this_machine_has_are_warned_of_and_the_job_is_created(
+    kubectl: Kubectl, file: Path
+) -> None:
+    job = json.loads(file.read_text())
+    job["spec"]["data"] = {"train": {"source": "./questions.jsonl"}}
+    file.write_text(json.dumps(job))
+    done = kubectl("submit", str(file))
+    assert (done.returncode, "created in namespace default" in done.stdout) == (0, True)
+    assert re.match(
+        r"Warning: .*job\.yaml:\d+:\d+: spec\.data\.train\.source: pods have no \./que", done.stderr
+    )
 
 
 def test_submitting_twice_says_what_to_do(submitted: Kubectl, file: Path) -> None:
@@ -195,10 +209,15 @@ def test_the_api_server_reads_the_time_from_which_a_cut_log_is_taken_up(
     api_server.delete("/api/v1/namespaces/default/pods/no-node?gracePeriodSeconds=0")
 
 
-def test_delete_names_what_stays(submitted: Kubectl) -> None:
+def test_delete_names_what_stays_and_how_to_go_on_from_it(submitted: Kubectl) -> None:
+    submitted.tell("Failed", "Failed", latest=3)
     done = submitted("delete", submitted.name)
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"its checkpoints stay in the claim {submitted.name}-storage" in done.stdout
+    assert f"its checkpoints stay in the claim {submitted.name}-storage. " in done.stdout
+    assert (
+        f"under another name with `initialCheckpoint: {{rljobName: {submitted.name}, step: 3}}`"
+        in done.stdout
+    )
     assert submitted.api.get(f"{JOBS}/{submitted.name}").code == 404
 
 

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from api.test_docs import ROOT, blocks
 from kube.api import Answer, Api
 from rljob_api.base import Manifest
+from rljob_operator import names
 from rljob_operator.cluster.resources import CHILD_KINDS
+from rljob_operator.render.pod import USER_ID
 
 GOLDENS = sorted(Path(__file__).with_name("goldens").glob("*.yaml"))
+GUIDE = ROOT / "docs" / "guide.md"
 NAMESPACE = "restricted"
 
 
@@ -51,6 +55,19 @@ def test_every_object_of_a_golden_is_admitted(restricted: Api, golden: Path) -> 
     for manifest in manifests:
         answer = tried(restricted, manifest)
         assert answer.code == 201, answer.message
+
+
+def test_that_namespace_takes_the_guides_pod_with_a_claim(restricted: Api) -> None:
+    shown = [text for text in blocks("yaml", GUIDE) if "kind: RLJob" not in text]
+    pod, claim = map(YAML(typ="safe").load, shown)
+    for manifest in (pod, claim):
+        answer = tried(restricted, manifest)
+        assert answer.code == 201, answer.message
+    (container,) = pod["spec"]["containers"]
+    assert pod["spec"]["securityContext"]["runAsUser"] == USER_ID
+    assert container["volumeMounts"] == [{"name": "claim", "mountPath": names.CLAIM_PATH}]
+    (volume,) = pod["spec"]["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] == names.claim("boxed")
 
 
 LOOSER: dict[str, dict[str, Any]] = {

@@ -48,7 +48,7 @@ def test_a_single_worker_that_is_another_counts() -> None:
 
 def test_a_job_that_asks_for_exactness_does_not_draw_beside_one_that_is_another() -> None:
     with pytest.raises(
-        Unmet, match=rf"resume.exactness is Exact, but rollout {UNLIKE}: samples would depend on"
+        Unmet, match=rf"resume.exactness is Exact, but rollout {UNLIKE}: samples may depend on"
     ):
         Likeness(exact=True).meet([a_server(0, A_WORKER), a_server(1, OTHER)])
 

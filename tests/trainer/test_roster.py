@@ -25,7 +25,7 @@ from rljob_trainer.rollout.dispatch import Dispatch, Question
 from rljob_trainer.rollout.guard import ATTEMPT_HEADER, INSTANCE_HEADER, WEIGHTS_HEADER
 from rljob_trainer.rollout.patience import Patience
 from rljob_trainer.rollout.roster import Roster
-from rljob_trainer.rollout.vllm_worker import Telling
+from rljob_trainer.rollout.vllm_worker import TELL, Telling
 from rljob_trainer.stall.limits import Limits
 from trainer.checkpoints import A_WORKER
 
@@ -41,8 +41,8 @@ class StandIn:
     hangs: bool = False
     engine_hangs: bool = False
     """It answers, but no question: the process that serves HTTP is not the one that computes."""
-    tells: bool = True
-    """What it computes with, as one of an older image does not."""
+    lacks: str = ""
+    """What its engine answers when it is asked what it computes with, unless it can tell."""
     told: int = 0
     """How often it was asked for that."""
     port: int = 0
@@ -86,9 +86,8 @@ class StandIn:
     async def _tell(self, request: web.Request) -> web.Response:
         self.told += 1
         assert hasattr(Telling, (await request.json())["method"])
-        worker = A_WORKER.model_dump(by_alias=True)
-        body = {"results": [worker]} if self.tells else {"error": "no such method"}
-        return web.json_response(body, status=200 if self.tells else 500, headers=self._marks)
+        body = {"error": self.lacks} if self.lacks else {"results": [A_WORKER.model_dump(by_alias=True)]}
+        return web.json_response(body, status=500 if self.lacks else 200, headers=self._marks)
 
     @property
     def _marks(self) -> dict[str, str]:
@@ -168,8 +167,17 @@ def test_a_server_is_asked_once_what_it_computes_with_and_its_successor_again() 
 
 def test_a_server_that_cannot_tell_what_it_computes_with_is_used() -> None:
     async def scenario(servers: list[StandIn], known: Roster) -> None:
-        servers[1].tells = False
+        servers[1].lacks = f"Method '{TELL}' is not implemented."
         assert [seen.workers for seen in await known.look()] == [(A_WORKER,), ()]
+
+    run(scenario)
+
+
+def test_a_server_whose_engine_fails_when_it_is_asked_is_not_used() -> None:
+    async def scenario(servers: list[StandIn], known: Roster) -> None:
+        servers[1].lacks = "EngineDeadError"
+        assert await used(known) == [0]
+        assert known.broken == [], "its pod says itself how it ended"
 
     run(scenario)
 

@@ -8,4 +8,5 @@ class Mistake(Exception):  # noqa: N818 - a user's mistake, told as a sentence, 
 
 
 class Unmet(Exception):  # noqa: N818 - nothing is wrong: what was asked for cannot be had as things are
-    """A resume cannot be as exact as `spec.resume.exactness` asks; the message says why and what can be done."""
+    """A resume cannot be as exact as `spec.resume.exactness` asks, or not load what the spec insists on, which an edit
+    may have brought about and another can undo; the message says why and what can be done."""

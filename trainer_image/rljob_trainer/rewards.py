@@ -202,10 +202,20 @@ def _python(python: PythonReward) -> Reward:
     except Exception as error:
         raise Mistake(
             f"spec.reward.python.module: importing {python.module!r} from {here} or the Python path failed: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}{_whence(python, error)}"
         ) from error
     _check_signature(function, python)
     return function  # type: ignore[no-any-return] # the signature was checked, the return value is at each call
+
+
+def _whence(python: PythonReward, error: Exception) -> str:
+    """Where the module is to come from, if it is not there at all; empty for trouble inside it."""
+    if not isinstance(error, ModuleNotFoundError) or error.name != python.module.partition(".")[0]:
+        return ""
+    return (
+        ". With `rljob run` its file stands beside the job's; for a cluster put it into a ConfigMap, and name that in "
+        "spec.reward.python.configMapRef."
+    )
 
 
 def _check_signature(function: object, python: PythonReward) -> None:

@@ -116,7 +116,11 @@ def _parquet(dataset: Dataset, purpose: Purpose) -> list[Row]:
 def _file(dataset: Dataset, purpose: Purpose) -> Path:
     path = Path(dataset.source)
     if not path.is_file():
-        raise Mistake(f"{purpose.field}.source: no file {dataset.source!r} (looked in {Path.cwd()})")
+        raise Mistake(
+            f"{purpose.field}.source: no file {dataset.source!r} (looked in {Path.cwd()}). A pod of a cluster has no "
+            "files of your machine: mount a claim or a ConfigMap that has it by spec.trainer.volumeMounts, and name "
+            "its path there."
+        )
     return path
 
 

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from rljob_api.base import Manifest
 from rljob_operator import names
 
 from ..errors import UserMistake
+from .going_on import initial_checkpoint, storage
 from .jobs import Jobs
 from .options import Context, Name, Namespace
 
@@ -27,13 +29,20 @@ def delete(
             f"{job} has {len(running)} pods; only its last checkpoint would remain. "
             f"To lose nothing: {jobs.command(f'suspend {job}')}, then delete. To delete it now: add --yes"
         )
-    storage = jobs.get(job)["spec"].get("checkpoint", {}).get("storage", {})
+    found = jobs.get(job)
     jobs.delete(job)
-    print(f"rljob.rljob.io/{job} deleted; {_what_stays(job, storage)}")
+    print(f"rljob.rljob.io/{job} deleted; {_what_stays(found)}")
 
 
-def _what_stays(job: str, storage: dict[str, object]) -> str:
-    retention = storage.get("retentionPolicy")
-    if isinstance(retention, dict) and retention.get("whenDeleted") == "Delete":
-        return f"its claim {names.claim(job)} goes too, as retentionPolicy.whenDeleted says"
-    return f"its checkpoints stay in the claim {storage.get('claimName') or names.claim(job)}"
+def _what_stays(job: Manifest) -> str:
+    kept, own = storage(job), names.claim(job["metadata"]["name"])
+    claim = kept.get("claimName") or own
+    if claim == own and kept.get("retentionPolicy", {}).get("whenDeleted") == "Delete":
+        return f"its claim {own} goes too, as retentionPolicy.whenDeleted says"
+    initial = initial_checkpoint(job)
+    if not initial:
+        return f"what it wrote stays in the claim {claim}"
+    return (
+        f"its checkpoints stay in the claim {claim}. A job of the same name does not take them up: to train on from "
+        f"them, submit one under another name with `{initial}`"
+    )

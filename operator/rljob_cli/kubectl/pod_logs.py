@@ -26,9 +26,11 @@ class Log:
         return f"{self.pod} {self.container}" if self.before else self.pod
 
 
-def started(pods: list[Manifest], role: RoleName | None) -> list[Log]:
-    """Containers that ran at least once: trainers' first, and in a pod in their order."""
-    found = [pod for pod in pods if role is None or _role(pod) == role]
+def started(pods: list[Manifest], role: RoleName | None = None, name: str = "") -> list[Log]:
+    """Containers that ran at least once, of pods of that role whose name contains `name`: trainers' first, and in a pod
+    in their order."""
+    named = [pod for pod in pods if name in pod["metadata"]["name"]]
+    found = [pod for pod in named if role is None or _role(pod) == role]
     return [log for pod in sorted(found, key=_trainers_first) for log in _of_pod(pod)]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..document import read_document
+from ..left_behind import left_behind
 from ..load import parse_job
 from .jobs import Jobs
 from .options import Context, Namespace
@@ -28,6 +30,8 @@ def submit(
     jobs = Jobs(namespace or document.data["metadata"].get("namespace"), context)
     jobs.create(document.data)
     name = job.metadata.name
+    for lacking in left_behind(document, job.spec):
+        print(f"Warning: {lacking}", file=sys.stderr, flush=True)
     print(f"rljob.rljob.io/{name} created in namespace {jobs.namespace}", flush=True)
     if wait:
         raise typer.Exit(wait_until_over(jobs, name))

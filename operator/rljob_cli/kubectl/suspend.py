@@ -6,6 +6,7 @@ from rljob_api.base import Manifest
 from rljob_api.status import ConditionType
 
 from ..errors import UserMistake
+from .going_on import initial_checkpoint
 from .jobs import Jobs
 from .options import Context, Name, Namespace
 
@@ -37,7 +38,7 @@ def resume(job: Name, namespace: Namespace = None, context: Context = None) -> N
     jobs = Jobs(namespace, context)
     found = jobs.get(job)
     if ended := end_of(found):
-        raise UserMistake(f"{job} is {ended}, and a job that is over does not go on. {_way_on(job, found)}")
+        raise UserMistake(f"{job} is {ended}, and a job that is over does not go on. {_way_on(found)}")
     look = jobs.command(f"status {job}")
     if not found["spec"].get("suspend"):
         print(f"{job} is not suspended, nothing was changed; see `{look}`")
@@ -67,11 +68,8 @@ def _what_stops(checkpoint: Manifest, again: str) -> str:
     return f"what runs saves and stops; `{again}` goes on from there"
 
 
-def _way_on(job: str, found: Manifest) -> str:
-    latest = found.get("status", {}).get("checkpoint", {}).get("latest")
-    if not latest:
+def _way_on(job: Manifest) -> str:
+    initial = initial_checkpoint(job)
+    if not initial:
         return "It has no checkpoint: mend the cause, and submit it under another name"
-    return (
-        f"To train on from its newest checkpoint, submit a job under another name with "
-        f"`initialCheckpoint: {{rljobName: {job}, step: {latest['step']}}}`"
-    )
+    return f"To train on from its newest checkpoint, submit a job under another name with `{initial}`"

@@ -167,12 +167,13 @@ async def look(client: Client, seconds: float) -> Seen | ReplicaError:
 
 
 async def acquainted(seen: Seen, seconds: float) -> Seen | ReplicaError:
-    """The server with what its workers compute with. One whose workers cannot tell, of an older image, is as it was."""
+    """The server with what its workers compute with. One that names the method as what it lacks is of an older image, and
+    stays as it was; any other error says that it cannot be used."""
     phase = "telling what it computes with"
     try:
         answer = await seen.client.post("/collective_rpc", {"method": TELL}, phase, seconds, alone=True)
     except ReplicaError as error:
-        return error if error.status is None else seen
+        return seen if TELL in str(error) else error
     if answer.instance != seen.instance:
         return ReplicaError(seen.client.index, phase, "it was replaced")
     told = [ProcessVersions.model_validate(worker) for worker in answer.body["results"]]

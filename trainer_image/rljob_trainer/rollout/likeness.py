@@ -51,7 +51,7 @@ class Likeness:
     def _note(self, index: int, told: str) -> None:
         if self.exact:
             raise Unmet(
-                f"spec.resume.exactness is Exact, but rollout server {index} {told}: samples would depend on which"
+                f"spec.resume.exactness is Exact, but rollout server {index} {told}: samples may depend on which"
                 " server draws them. Give all servers the same kind of node and the same image, or set"
                 " spec.resume.exactness to Lossless, and the job goes on."
             )
