@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["api_server"]
 
-ON_CLUSTERS = ("e2e_cluster", "images", "kube", "kubectl")
-"""Folders that share clusters and images: two at once would be one too many for a small machine."""
-LONGEST = (ON_CLUSTERS, ("e2e", "network"))
-"""Folders whose files take minutes, the slowest ones together: they go first, and so all processes end together."""
+LONGEST = {"clusters": ("e2e_cluster", "images", "kube", "kubectl"), "jobs": ("e2e", "network")}
+"""Folders whose tests take minutes, the slowest ones first: so all processes end together. Those of a row stay in one
+process: two clusters, or whole jobs beside a cluster and others, would keep two cores from getting anywhere."""
 
 
 def pytest_configure() -> None:
@@ -30,7 +29,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: [not _is_in(folders, item.nodeid) for folders in LONGEST])
+    items.sort(key=lambda item: [not _is_in(folders, item.nodeid) for folders in LONGEST.values()])
 
 
 def _is_in(folders: tuple[str, ...], nodeid: str) -> bool:
@@ -39,14 +38,15 @@ def _is_in(folders: tuple[str, ...], nodeid: str) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
-    """A file stays together, for the sake of what it starts once; so do all tests on clusters."""
+    """A file stays together, for the sake of what it starts once; so do those of `LONGEST`."""
     from xdist.scheduler import LoadScopeScheduling
 
     config.option.loadscopereorder = False  # else the files with the most tests go first
 
     class Together(LoadScopeScheduling):  # type: ignore[misc]  # it has no types
         def _split_scope(self, nodeid: str) -> str:
-            return "clusters" if _is_in(ON_CLUSTERS, nodeid) else nodeid.partition("::")[0]
+            rows = (name for name, folders in LONGEST.items() if _is_in(folders, nodeid))
+            return next(rows, nodeid.partition("::")[0])
 
     return Together(config, log)
 

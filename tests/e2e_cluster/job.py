@@ -28,7 +28,7 @@ BUILTIN = "builtin:addition"
 POLL_S = 0.2
 ENDED = ("Succeeded", "Failed")
 ANSWERS = (200, 404)
-WITHIN_S = 600
+WITHIN_S = 1200
 """On two busy cores vLLM takes a minute or more to start."""
 
 

@@ -167,8 +167,8 @@ async def look(client: Client, seconds: float) -> Seen | ReplicaError:
 
 
 async def acquainted(seen: Seen, seconds: float) -> Seen | ReplicaError:
-    """The server with what its workers compute with. One that names the method as what it lacks is of an older image, and
-    stays as it was; any other error says that it cannot be used."""
+    """The server with what its workers compute with. One that names the method as what it lacks is of an older image,
+    and stays as it was; any other error says that it cannot be used."""
     phase = "telling what it computes with"
     try:
         answer = await seen.client.post("/collective_rpc", {"method": TELL}, phase, seconds, alone=True)
