@@ -7,6 +7,9 @@ from pathlib import Path
 ROOT = Path("/sys/fs/cgroup")
 NEEDED = "+cpuset +cpu +io +memory +pids"
 """What a kubelet wants to control, on version 2."""
+SHARE = 16
+"""Of a busy machine, as a multiple of what any one session of processes has. Pods, of which there are a dozen, would
+otherwise get as much together as one of the many processes that other tests start beside them."""
 
 
 def is_version_2() -> bool:
@@ -32,6 +35,9 @@ def create(group: str) -> None:
         for name in ("cpuset.cpus", "cpuset.mems"):
             if not is_version_2() and (folder / name).exists():  # version 1 starts with none
                 (folder / name).write_text((folder.parent / name).read_text())
+        for name, usual in (("cpu.weight", 100), ("cpu.shares", 1024)):
+            if (folder / name).exists():
+                (folder / name).write_text(str(SHARE * usual))
 
 
 def remove(folder: Path) -> None:
