@@ -59,10 +59,11 @@ class Standing:
 
     def is_held(self, manifest: Manifest) -> bool:
         """Whether it is a Secret whose token living pods of the job have in their environment."""
+        if manifest["kind"] != "Secret":  # asked for each pod of a gang: it must not look at all of them
+            return False
         key = (manifest["metadata"]["namespace"], manifest["metadata"]["labels"][names.LABEL_NAME])
         pods = [known for known in self._children.pods.of(key).values() if known.owner == owner_of(manifest)]
-        living = any(known.facts is not None and not known.facts.pod.ended for known in pods)
-        return manifest["kind"] == "Secret" and living
+        return any(known.facts is not None and not known.facts.pod.ended for known in pods)
 
     def is_gone(self, key: Key, manifest: Manifest) -> bool:
         """Whether nothing of that name is there, or that is not known: Secrets are not watched."""

@@ -32,12 +32,12 @@ def new_token(job: RLJob, observed: Observed, now: float) -> Decision | None:
 
 def _refused(observed: Observed) -> str:
     """What the cluster said to the last pass, which asked for a pod."""
-    gone = observed.refusal is not None and observed.refusal.reason == Reason.CONTROL_SECRET_GONE
-    return observed.refusal.message if observed.refusal and gone else ""
+    refusal = observed.refusal
+    return refusal.message if refusal and refusal.reason == Reason.CONTROL_SECRET_GONE else ""
 
 
 def _stopping(job: RLJob, living: list[Pod]) -> str:
     """What the status says of it while pods are on their way out. That nobody is told to go means that new ones run."""
     told = condition(job.status, ConditionType.PROGRESSING)
-    gone = told is not None and told.reason == Reason.CONTROL_SECRET_GONE
-    return told.message if told and gone and any(pod.terminating for pod in living) else ""
+    going = any(pod.terminating for pod in living)
+    return told.message if told and told.reason == Reason.CONTROL_SECRET_GONE and going else ""
