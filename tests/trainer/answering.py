@@ -22,7 +22,7 @@ from aiohttp import web
 
 from ports import free_port
 from rljob_api.manifest import ProcessVersions
-from rljob_api.progress import LastWords
+from rljob_api.progress import Ending, LastWords, Resumed
 from rljob_api.run import Run
 from rljob_trainer.launch import launch
 from rljob_trainer.rollout.background import Background
@@ -207,6 +207,15 @@ class Job:
         words = read_last_words(self.folder / f"words-{self.attempt}")
         assert words is not None
         return words
+
+    def resumed(self) -> Resumed:
+        """Start the next attempt, which is Complete at its end; what it says of its resume."""
+        self.start()
+        words = self.finish()
+        assert words.ending is Ending.COMPLETE, words.message
+        assert words.progress is not None
+        assert words.progress.resumed is not None
+        return words.progress.resumed
 
     def end_at(self, step: int, groups: int, how: signal.Signals, rank: int = 0) -> LastWords:
         """End one rank, and so the attempt, once so many groups of a step are kept."""

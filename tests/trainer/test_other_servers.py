@@ -49,12 +49,7 @@ def test_a_job_that_asks_for_exactness_asks_nothing_of_other_servers(folder: Pat
         assert (words.ending, server.asked) == (Ending.UNMET, [])
         assert told in words.message
         job.changes = {"resume": {"exactness": "Lossless"}}
-        job.start()
-        words = job.finish()
-        assert words.ending is Ending.COMPLETE, words.message
-        assert words.progress is not None
-        assert words.progress.resumed is not None
-        assert words.progress.resumed.exactness is Exactness.LOSSLESS
+        assert job.resumed().exactness is Exactness.LOSSLESS
 
 
 def replaced(job: Job, hold_after: int) -> None:
