@@ -26,7 +26,7 @@ from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.checkpoint.architecture import refuse_other_architecture
 from rljob_trainer.checkpoint.basis import Basis
 from rljob_trainer.checkpoint.directory import Storage, open_storage
-from rljob_trainer.checkpoint.durable import StorageError
+from rljob_trainer.checkpoint.durable import StorageError, dispensable
 from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.checkpoint.past import StepNotes
 from rljob_trainer.checkpoint.plan import judged_again, plan_resume
@@ -208,7 +208,11 @@ def _rollouts(
 
 
 def _fleet(run: Run, board: ProgressBoard) -> Fleet:
-    return Fleet(run, board.tell, lambda: board.phase(TrainPhase.WAIT))
+    def check_fence() -> None:
+        with dispensable("Looking whether a newer attempt has the volume"):
+            Storage.of(run).check_fence()
+
+    return Fleet(run, board.tell, lambda: board.phase(TrainPhase.WAIT), check_fence)
 
 
 def _inputs(run: Run, model: Path) -> Inputs:

@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 import aiohttp
@@ -43,6 +44,9 @@ IDLE_SECONDS = 2.0
 LOOK_SECONDS = 0.25
 """Pause between two looks for servers."""
 
+LOOKS_PER_FENCE = 20
+"""Of these looks, one also asks the volume whether a newer attempt has it: every five seconds."""
+
 
 class ServersLostError(Exception):
     """No server with the right weights is left: push weights, then ask again; what was answered is kept."""
@@ -56,8 +60,15 @@ def wire_version(attempt: int, step: int) -> str:
 class Fleet:
     """Rank 0's one way to the rollout servers. Synchronous outside; not for several threads at once."""
 
-    def __init__(self, run: Run, tell: Tell = lambda _: None, waiting: Waiting = nullcontext) -> None:
-        """`waiting` is entered while too few servers are up."""
+    def __init__(
+        self,
+        run: Run,
+        tell: Tell = lambda _: None,
+        waiting: Waiting = nullcontext,
+        check_fence: Poll = lambda: None,
+    ) -> None:
+        """`waiting` is entered while too few servers are up, and `check_fence` called now and then: the servers may be
+        a newer attempt's by then, which this one cannot see if it is cut off from them."""
         self.min_replicas = run.spec.rollout.min_replicas
         self.replicas = run.spec.rollout.replicas
         self.max_num_seqs = run.spec.rollout.vllm.max_num_seqs
@@ -65,6 +76,7 @@ class Fleet:
         self._attempt = run.attempt
         self._tell = tell
         self._waiting = waiting
+        self._check_fence = check_fence
         self._background = Background()
         self._session = self._background.submit(_session()).result()
         self._port = run.rollout_port
@@ -92,7 +104,8 @@ class Fleet:
     def wait_until_up(self, poll: Poll) -> list[Seen]:
         """Servers that answer, once there are `minReplicas` of them; tells what it waits for.
 
-        Raises `Unmet` if they compute unlike each other where `resume.exactness` is `Exact`.
+        Raises `Unmet` if they compute unlike each other where `resume.exactness` is `Exact`, and what `check_fence`
+        raises.
         """
         servers = self.look(poll)
         if len(servers) < self.min_replicas:
@@ -159,7 +172,10 @@ class Fleet:
         self._background.close()
 
     def _wait(self, servers: list[Seen], poll: Poll) -> list[Seen]:
+        looks = count()
         while len(servers) < self.min_replicas:
+            if next(looks) % LOOKS_PER_FENCE == 0:
+                self._check_fence()
             self._tell(
                 f"{len(servers)} of {self.replicas} rollout servers are up, training needs "
                 f"rollout.minReplicas {self.min_replicas}"
