@@ -72,6 +72,7 @@ def boot(place: Place, nodes: int) -> None:
     cover(place)
     networks = create_network(nodes)
     cgroups.create(place.cgroup)
+    cgroups.join(f"{place.cgroup}/programs")
     _say("network is up")
     lost_after_s = REAL_NODE_IS_LOST_AFTER_S if nodes else FAKE_NODE_IS_LOST_AFTER_S
     _start_control_plane(machine, networks, lost_after_s)
