@@ -19,7 +19,7 @@ from rljob_api.progress import TrainPhase
 from rljob_api.samples import SampleRecord, step_file
 from rljob_api.status import AttemptStatus, Exactness, Phase
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 STEPS = 80
 """Enough for twenty kills: catching a phase of a tenth of a second takes a step or two."""

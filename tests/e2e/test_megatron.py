@@ -15,7 +15,7 @@ from e2e.local_job import LocalJob, addition
 from rljob_api.progress import TrainPhase
 from rljob_api.status import Phase
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 STEPS = 16
 KILLS = [

@@ -16,7 +16,7 @@ from rljob_api.reasons import Reason
 from rljob_api.status import ConditionType, Phase, Status
 from rljob_operator.status_reading import condition
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 STEPS = 30
 """Most are left when the engine hangs, however late that is done."""

@@ -36,8 +36,8 @@ from waiting import until
 HOST = "127.0.0.31"
 GROUP = 4
 PROMPTS = 6
-DEADLINE_SECONDS = 240.0
-"""For an attempt from its start: on a machine that others use a gang has taken 150 s to come."""
+DEADLINE_SECONDS = 600.0
+"""For an attempt from its start: beside a cluster that starts its pods a gang has taken 200 s to come."""
 REWARD = "def score(prompt, completion, answer, item):\n    return float(int(completion) % 3)\n"
 
 

@@ -39,7 +39,7 @@ from trainer.vllm_server import (
     some_prompts,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 T = TypeVar("T")
 
 

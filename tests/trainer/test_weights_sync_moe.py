@@ -20,7 +20,7 @@ from trainer.test_megatron import files_of
 from trainer.test_weights_sync import Alone
 from trainer.vllm_server import Servers, a_run, largest_difference, new_weights, nothing, some_prompts
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 LEFT_UNPACKED = (
     "from rljob_trainer.weights import vllm_engine; vllm_engine.pack_on_reload = lambda model: None"

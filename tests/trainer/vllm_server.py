@@ -26,7 +26,7 @@ from waiting import until
 os.environ.setdefault(
     TOKEN_ENV, "secret"
 )  # a pod has it from its Secret; servers and trainers here inherit it
-START_SECONDS = 400.0
+START_SECONDS = 900.0
 SERVE = """
 import sys
 from pathlib import Path
