@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builders import a_job as a_spec
+from builders import a_job as an_rljob
 from rljob_api.job import RLJob
 from rljob_api.progress import EXIT_FAILED
 from rljob_api.run import RUN_FILE
@@ -52,15 +52,22 @@ def test_a_storage_is_found_by_itself_and_as_the_only_one_on_a_volume(here: Path
     assert find_storage(str(here / "volume")).root == storage
 
 
-def test_a_replay_looks_for_the_jobs_files_where_the_job_did(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, work = here / "jobs", a_job("sums")
-    folder.mkdir()
-    WorkDir(work).identify(a_spec(), folder)
+def a_job_to_replay(folder: Path) -> Path:
+    """Its file lies in that folder; where a replay of its first step has its own things."""
+    work = a_job("sums")
+    WorkDir(work).identify(an_rljob(), folder)
     config = work / "config" / "sums-run-1"
     config.mkdir(parents=True)
     (config / RUN_FILE).write_text(a_run(work / "storage").model_dump_json(by_alias=True))
+    return work / "replay" / "step_1"
+
+
+def test_a_replay_looks_for_the_jobs_files_where_the_job_did(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = here / "jobs"
+    folder.mkdir()
+    a_job_to_replay(folder)
     started: list[Path] = []
 
     def fails(job: RLJob, folder: Path, *rest: object, **more: object) -> int:
@@ -71,6 +78,25 @@ def test_a_replay_looks_for_the_jobs_files_where_the_job_did(
     with pytest.raises(UserMistake, match="could not be done again"):
         replay.replay("sums", step=1, draw=True)
     assert started == [folder]
+
+
+def test_a_replay_takes_nothing_from_one_that_runs(here: Path) -> None:
+    other = WorkDir(a_job_to_replay(here))
+    other.open()
+    (other.storage / "samples").mkdir()
+    with pytest.raises(UserMistake, match="already run by process"):
+        replay.replay("sums", step=1, draw=True)
+    assert (other.storage / "samples").is_dir()
+    other.close()
+
+
+def test_a_replay_does_not_begin_beside_what_it_cannot_remove(here: Path) -> None:
+    place, elsewhere = a_job_to_replay(here), here / "elsewhere"
+    elsewhere.mkdir()
+    place.mkdir(parents=True)
+    (place / "storage").symlink_to(elsewhere)
+    with pytest.raises(UserMistake, match=f"left in {here / place} cannot be removed: .*symbolic link"):
+        replay.replay("sums", step=1, draw=True)
 
 
 def test_two_jobs_on_a_volume_are_named(here: Path) -> None:

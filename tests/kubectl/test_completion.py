@@ -87,7 +87,7 @@ def test_kubectl_itself_completes_them(jobs: Path) -> None:
 
 def eventually_said(lines: list[str], *command: str | Path, kubeconfig: Path) -> None:
     """A cluster that is too busy to answer in time is passed over: then the tabulator is pressed again."""
-    until(lambda: said(*command, kubeconfig=kubeconfig) == lines, f"{command} says {lines}", 120)
+    until(lambda: said(*command, kubeconfig=kubeconfig) == lines, f"{command} says {lines}")
 
 
 def test_who_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import pytest
 
 from builders import manifest
 from kube.api import Api
-from kubectl.program import PROGRAM, running
+from kubectl.program import PROGRAM, ask_cluster_of, running
 from rljob_api.base import Manifest
 from rljob_cli.errors import UserMistake
 from rljob_cli.kubectl.jobs import Jobs
 from rljob_cli.kubectl.log_stream import Excerpt
-from waiting import WITHIN_S
+from waiting import WITHIN_S, until
 
 ROOT = Path(__file__).parents[2]
 JOBS = "/apis/rljob.io/v1alpha1/namespaces/default/rljobs"
@@ -131,6 +131,40 @@ def test_wait_ends_with_the_job_and_tells_how(submitted: Kubectl, condition: str
         assert waiting.wait(WITHIN_S) == code
 
 
+@pytest.mark.parametrize(("condition", "code"), [("Complete", 0), ("Failed", 1)])
+def test_submit_stays_until_the_end_when_it_is_told_to(
+    kubectl: Kubectl, file: Path, condition: str, code: int
+) -> None:
+    with running(kubectl.api.kubeconfig, "submit", str(file), "--wait") as submitting:
+        said, told = submitting.stdout, submitting.stderr
+        assert said is not None
+        assert told is not None
+        assert f"{kubectl.name} created" in said.readline()
+        kubectl.tell("Training")
+        until(lambda: "Training" in told.readline(), "it tells of the training")
+        kubectl.tell(condition, condition, "why it ended")
+        assert "why it ended" in told.read()
+        assert submitting.wait(WITHIN_S) == code
+
+
+def test_checkpoints_are_told_of_to_people_and_to_programs(submitted: Kubectl) -> None:
+    none = submitted("checkpoints", submitted.name)
+    assert (none.returncode, "has no checkpoint yet" in none.stderr) == (2, True)
+    submitted.tell("Training", latest=3)
+    told = submitted("checkpoints", submitted.name).stdout.splitlines()
+    assert told[0].startswith("step      3, ")
+    assert told[1:] == [
+        "path      /storage",
+        "size      9 B",
+        "verified  yes",
+        "holds     model, RNG, optimizer",
+        "layout    tp1-pp1-dp1",
+        "kept      1",
+    ]
+    read = json.loads(submitted("checkpoints", submitted.name, "--output=json").stdout)
+    assert (read["latest"]["step"], read["count"]) == (3, 1)
+
+
 def test_wait_gives_up_after_its_timeout(submitted: Kubectl) -> None:
     done = submitted("wait", submitted.name, "--timeout", "1")
     assert (done.returncode, "is not over after 1 s" in done.stderr) == (3, True)
@@ -194,19 +228,20 @@ def test_the_api_server_reads_the_time_from_which_a_cut_log_is_taken_up(
     api_server: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The official client has no such argument. A pod without a node has an empty log."""
-    monkeypatch.setattr(
-        "kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(api_server.kubeconfig)
-    )
+    ask_cluster_of(api_server.kubeconfig, monkeypatch)
     pod = {"metadata": {"name": "no-node"}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
-    account = {"metadata": {"name": "default"}}
-    api_server.post("/api/v1/namespaces/default/serviceaccounts", account)  # no controller makes it here
+    account = {"metadata": {"name": "default"}}  # no controller makes it here
+    made = api_server.post("/api/v1/namespaces/default/serviceaccounts", account)
+    assert made.code in (201, 409), made.message
     created = api_server.post("/api/v1/namespaces/default/pods", pod)
     assert created.code == 201, created.message
-    jobs = Jobs("default", None)
-    assert list(jobs.log("no-node", "a", Excerpt(since="2026-01-01T00:00:07Z", follow=True))) == []
-    with pytest.raises(UserMistake, match="yesterday"):
-        list(jobs.log("no-node", "a", Excerpt(since="yesterday", follow=True)))
-    api_server.delete("/api/v1/namespaces/default/pods/no-node?gracePeriodSeconds=0")
+    try:
+        jobs = Jobs("default", None)
+        assert list(jobs.log("no-node", "a", Excerpt(since="2026-01-01T00:00:07Z", follow=True))) == []
+        with pytest.raises(UserMistake, match="yesterday"):
+            list(jobs.log("no-node", "a", Excerpt(since="yesterday", follow=True)))
+    finally:
+        api_server.delete("/api/v1/namespaces/default/pods/no-node?gracePeriodSeconds=0")
 
 
 def test_delete_names_what_stays_and_how_to_go_on_from_it(submitted: Kubectl) -> None:

@@ -85,7 +85,9 @@ def test_a_stream_that_is_cut_is_taken_up_where_it_stopped(api: FakeApiServer, k
         said, trouble = process.communicate(timeout=WITHIN_S)
     assert said == f"[{trainer}] last words\n"
     assert [asked.tail for asked in api.asked][:2] == ["5", ""]
-    assert trouble.splitlines()[-1:] in ([], ["the API server answers again"])
+    refused, answered = trouble.splitlines()
+    assert refused.startswith("the API server answered 503: not now; ")
+    assert answered == "the API server answers again"
 
 
 def test_following_ends_with_the_job_even_if_a_log_does_not(api: FakeApiServer, kubeconfig: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kubectl.fake_api_server import JOB, FakeApiServer
-from kubectl.program import running
+from kubectl.program import ask_cluster_of, running
 from rljob_api.status import ConditionType
 from rljob_cli.errors import UserMistake
 from rljob_cli.kubectl.jobs import Jobs
@@ -18,7 +18,7 @@ from waiting import WITHIN_S, until
 
 @pytest.fixture
 def jobs(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(kubeconfig))
+    ask_cluster_of(kubeconfig, monkeypatch)
     return Jobs(None, None)
 
 

@@ -91,7 +91,7 @@ def _mounted(command: Command, mount: Path) -> Iterator[Path]:
             assert process.poll() is None, (mount.parent / "mount.log").read_text()
             return path.stat().st_dev != outside
 
-        until(mounted, "the volume is mounted", 120)
+        until(mounted, "the volume is mounted")
         yield path
 
 

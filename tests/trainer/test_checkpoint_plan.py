@@ -372,7 +372,9 @@ def test_they_do_not_if_something_was(tmp_path: Path, change: dict[str, Any], be
     assert "2 finished steps are done again, not bit for bit, because" in again.reason
     assert because in again.reason
     third = plan(tmp_path, 3, **change)
-    assert (third.lost_steps, third.exactness) == (2, Exactness.BEST_EFFORT), "nothing was done since"
+    assert (third.lost_steps, third.exactness) == (2, Exactness.BEST_EFFORT), (
+        "the second attempt finished no step"
+    )
 
 
 def test_a_job_that_asks_for_exactness_does_not_begin_again_as_another(tmp_path: Path) -> None:
@@ -383,17 +385,18 @@ def test_a_job_that_asks_for_exactness_does_not_begin_again_as_another(tmp_path:
     assert plan(tmp_path, 3, **wants).exactness is Exactness.EXACT, "what it began with is still known"
 
 
-@pytest.mark.parametrize("left", [None, "", "{}"])
+@pytest.mark.parametrize("left", [None, b"", b"{}", b"\xff"])
 def test_what_is_not_known_of_the_first_steps_is_no_reason_to_call_them_exact(
-    tmp_path: Path, left: str | None
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, left: bytes | None
 ) -> None:
     begun(tmp_path, 1)
     (tmp_path / "basis.json").unlink()
     if left is not None:
-        (tmp_path / "basis.json").write_text(left)
+        (tmp_path / "basis.json").write_bytes(left)
     again = plan(tmp_path)
     assert again.exactness is Exactness.BEST_EFFORT
     assert "it is not known what the steps before depended on" in again.reason
+    assert ("basis.json is damaged" in caplog.text) == (left is not None)
 
 
 @pytest.mark.parametrize("saved", [True, False])

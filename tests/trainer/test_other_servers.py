@@ -12,7 +12,7 @@ from rljob_api.status import Exactness
 from rljob_trainer.checkpoint.basis import read_basis
 from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.checkpoint.verify import read_manifest
-from trainer.answering import DEADLINE_SECONDS, PROMPTS, Job, a_model, answering, job_beside
+from trainer.answering import DEADLINE_SECONDS, PROMPTS, Job, Server, a_model, answering, job_beside
 from waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -52,15 +52,18 @@ def test_a_job_that_asks_for_exactness_asks_nothing_of_other_servers(folder: Pat
         assert job.resumed().exactness is Exactness.LOSSLESS
 
 
-def replaced(job: Job, hold_after: int) -> None:
-    """Start it, and wait until it is in the middle of its second step."""
+def in_its_second_step(job: Job, server: Server) -> None:
+    """Start it, and wait until it has asked for all of its second step, and one group of that is kept."""
     job.start()
-    until(lambda: job.kept(1) == hold_after - PROMPTS, "it is in its second step", DEADLINE_SECONDS)
+    asked = 2 * PROMPTS
+    until(
+        lambda: (job.kept(1), len(server.asked)) == (1, asked), "it is in its second step", DEADLINE_SECONDS
+    )
 
 
 def test_a_server_that_is_replaced_by_another_kind_is_noted_from_then_on(folder: Path) -> None:
     with answering(PROMPTS + 1) as server, job_beside(server, folder / "replaced") as job:
-        replaced(job, PROMPTS + 1)
+        in_its_second_step(job, server)
         assert unlike(job) == [""]
         server.replace(OTHER)
         assert job.finish().ending is Ending.COMPLETE
@@ -70,11 +73,13 @@ def test_a_server_that_is_replaced_by_another_kind_is_noted_from_then_on(folder:
         assert basis.versions.unlike_servers == UNLIKE
 
 
-def test_or_draws_nothing_for_a_job_that_asks_for_exactness(folder: Path) -> None:
+def test_a_job_that_asks_for_exactness_draws_nothing_from_a_server_that_is_replaced_by_another_kind(
+    folder: Path,
+) -> None:
     with answering(PROMPTS + 1) as server, job_beside(server, folder / "stops", resume=EXACT) as job:
-        replaced(job, PROMPTS + 1)
+        in_its_second_step(job, server)
         server.replace(OTHER)
         words = job.finish()
-        assert words.ending is Ending.UNMET, words.message
+        assert (words.ending, server.asked) == (Ending.UNMET, []), words.message
         assert UNLIKE in words.message
         assert unlike(job) == [""]

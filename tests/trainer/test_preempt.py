@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Timer
 
@@ -17,22 +16,16 @@ from torch._C._distributed_c10d import TCPStore
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.preempt import Preemption
 from trainer.ranks import run_ranks
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
+from waiting import until
 
 
 def compute(preemption: Preemption) -> None:
     matrix = torch.ones(300, 300)
-    until(lambda: bool((matrix @ matrix).sum()) and preemption.requested())
+    until(lambda: bool((matrix @ matrix).sum()) and preemption.requested(), "it is told", pause_s=0.005)
 
 
 def doze(preemption: Preemption) -> None:
-    until(preemption.requested)
+    until(preemption.requested, "it is told")
 
 
 def wait_in_a_collective(_: Preemption) -> None:
@@ -65,7 +58,8 @@ def terminated(activity: str, target: int) -> bool:
     store.set(f"pid/{dist.get_rank()}", str(os.getpid()))
     if dist.get_rank() == 0:
         os.kill(int(store.get(f"pid/{target}")), signal.SIGTERM)
-        until(preemption.requested)  # the others are blocked, computing or asleep; rank 0 knows all the same
+        # The others are blocked, computing or asleep.
+        until(preemption.requested, "rank 0 knows all the same")
     elif dist.get_rank() == target:
         ACTIVITIES[activity](preemption)
     try:
@@ -92,7 +86,7 @@ def told_while_preparing(target: int) -> bool:
     if dist.get_rank() == target:
         os.kill(os.getpid(), signal.SIGTERM)
     with suppress(RuntimeError), preemption.preparing():
-        until(given_up.is_set)
+        until(given_up.is_set, "it is given up")
         raise RuntimeError("as of a load that another has left")
     return given_up.is_set()
 
@@ -102,24 +96,33 @@ def test_whatever_the_ranks_prepare_all_give_it_up(target: int) -> None:
     assert run_ranks(3, told_while_preparing, target) == [True, True, True]
 
 
+BEFORE, AFTER = -math.inf, math.inf
+"""In place of seconds: ahead of all that a rank prepares, and behind it."""
+
+
 def told_when_all_are_nearly_through(rounds: int) -> list[str]:
-    group, stores = dist.new_group(backend="gloo"), [a_store() for _ in range(rounds)]
-    return [one_end(store, group, 0.004 * number / rounds) for number, store in enumerate(stores)]
+    group = dist.new_group(backend="gloo")
+    late = [BEFORE, *(0.004 * number / rounds for number in range(rounds)), AFTER]
+    return [one_end(a_store(), group, seconds) for seconds in late]
 
 
 def one_end(store: TCPStore, group: dist.ProcessGroup, late: float) -> str:
     """What became of this rank, when rank 1 was told so many seconds after it began."""
-    given_up = Event()
+    given_up, is_target = Event(), dist.get_rank() == 1
     preemption = Preemption(store, group, given_up.set)
     dist.barrier()
-    if dist.get_rank() == 1:
-        Timer(late, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    if is_target and late < AFTER:
+        Timer(max(0.0, late), os.kill, (os.getpid(), signal.SIGTERM)).start()
+    if is_target and late == BEFORE:
+        until(given_up.is_set, "it is given up")
     with preemption.preparing():
         """It is done at once."""
     if given_up.is_set():
         return "given up"
-    if dist.get_rank() == 1:
-        until(preemption.requested)
+    if is_target and late == AFTER:
+        os.kill(os.getpid(), signal.SIGTERM)
+    if is_target:
+        until(preemption.requested, "it is told")
     with pytest.raises(Interrupted):
         preemption.agree()
     return "stopped"
@@ -128,7 +131,8 @@ def one_end(store: TCPStore, group: dist.ProcessGroup, late: float) -> str:
 def test_no_rank_gives_up_what_others_have_begun() -> None:
     """It is one or the other for all of them, whenever the signal comes."""
     first, *others = run_ranks(3, told_when_all_are_nearly_through, 8)
-    assert all(other == first for other in others)
+    assert (first[0], first[-1]) == ("given up", "stopped")
+    assert others == [first, first]
 
 
 def fork_and_terminate() -> tuple[int, bool]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,22 @@ def score(prompt, completion, answer, item):
 """
 
 
+HELD_SAVE = """
+import os
+import time
+from pathlib import Path
+
+sync = os.fsync
+
+def held(descriptor):
+    if "checkpoints" in os.readlink(f"/proc/self/fd/{descriptor}"):
+        Path("saves").touch()
+        while not Path("told_again").exists():
+            time.sleep(0.01)
+    sync(descriptor)
+
+os.fsync = held
+"""
 ENDLESS = "import threading\nthreading.Event().wait()\n"
 
 
@@ -71,20 +88,24 @@ def calls(job: Job, which: str) -> int:
 
 
 @contextmanager
-def started(folder: Path, name: str, slow_after: dict[str, int]) -> Iterator[Job]:
+def started(folder: Path, name: str, slow_after: dict[str, int], reward: str = REWARD) -> Iterator[Job]:
     """A job beside its server, whose reward is slow after so many samples of a kind."""
     with answering() as server, job_beside(server, folder / name, **a_job(folder)) as job:
-        (job.folder / "slow_reward.py").write_text(REWARD)
+        (job.folder / "slow_reward.py").write_text(reward)
         for which, samples in slow_after.items():
             (job.folder / f"slow_{which}").write_text(str(samples))
         job.start()
         yield job
 
 
-def told_in_the_second_batch(job: Job, which: str, batch: int) -> None:
+def told_in_the_second_batch(
+    job: Job, which: str, batch: int, meanwhile: Callable[[], None] = lambda: None
+) -> None:
     """Rank 1 is told, while rank 0 scores; the gang leaves with the step that it has finished."""
     until(lambda: calls(job, which) > batch, "the second batch has begun", DEADLINE_SECONDS)
-    words = job.end(signal.SIGTERM, rank=1)
+    os.kill(job.ranks()[1], signal.SIGTERM)
+    meanwhile()
+    words = job.finish()
     assert words.ending is Ending.PREEMPTED, words.message
     assert calls(job, which) < 2 * batch, "it did not wait for the rest"
     assert words.step == words.saved_step == 1
@@ -95,6 +116,19 @@ def test_a_slow_reward_does_not_use_up_the_time_to_leave(folder: Path) -> None:
     batch = PROMPTS * GROUP
     with started(folder, "rewards", {"trained_on": batch}) as job:
         told_in_the_second_batch(job, "trained_on", batch)
+
+
+def test_who_is_told_again_while_it_saves_saves_all_the_same(folder: Path) -> None:
+    batch = PROMPTS * GROUP
+    with started(folder, "again", {"trained_on": batch}, f"{HELD_SAVE}{REWARD}") as job:
+
+        def tell_again() -> None:
+            until((job.folder / "saves").exists, "it saves", DEADLINE_SECONDS)
+            for rank in job.ranks():
+                os.kill(rank, signal.SIGTERM)
+            (job.folder / "told_again").touch()
+
+        told_in_the_second_batch(job, "trained_on", batch, tell_again)
 
 
 @pytest.mark.parametrize("call", ["/update_weights", "/finish_weight_update"])

@@ -60,7 +60,7 @@ def test_without_a_key_every_attempt_leaves_its_part_of_one_run_on_the_volume(tm
         {2: {"reward": 0.2}, 3: {"reward": 0.3}},
     ]
     # wandb's own process writes the end later
-    until(lambda: [history(file) for file in files] == expected, "both parts are written", 120, 0.05)
+    until(lambda: [history(file) for file in files] == expected, "both parts are written")
 
 
 def test_wandb_s_own_mode_is_heeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Event, Timer
+from threading import Event, Thread
 from typing import Any, cast
 
 import aiohttp
@@ -40,12 +42,18 @@ def pair() -> tuple[Group, Group]:
     return sender, receiver
 
 
+def at_the_second_call(do: Callable[[], None]) -> Callable[[], None]:
+    """For a sender to poll with: it is called only while somebody takes nothing."""
+    calls = itertools.count(1)
+    return lambda: do() if next(calls) == 2 else None
+
+
 def test_a_sender_that_gives_up_does_not_wait_for_who_takes_nothing(pair: tuple[Group, Group]) -> None:
     sender, receiver = pair
-    Timer(1, sender.give_up).start()
+    give_up = at_the_second_call(Thread(target=sender.give_up).start)
     began = time.monotonic()
     with pytest.raises(WireError, match="were not waited for"):
-        sender.send([("large", torch.ones(LARGE))])
+        sender.send([("large", torch.ones(LARGE))], poll=give_up)
     assert time.monotonic() - began < LONG_SECONDS
     with pytest.raises(WireError):
         list(receiver.receive())
@@ -53,16 +61,13 @@ def test_a_sender_that_gives_up_does_not_wait_for_who_takes_nothing(pair: tuple[
 
 def test_a_sender_that_is_told_to_go_does_not_wait_for_who_takes_nothing(pair: tuple[Group, Group]) -> None:
     sender, _ = pair
-    told = Event()
 
-    def poll() -> None:
-        if told.is_set():
-            raise Interrupted
+    def told() -> None:
+        raise Interrupted
 
-    Timer(1, told.set).start()
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        sender.send([("large", torch.ones(LARGE))], poll=poll)
+        sender.send([("large", torch.ones(LARGE))], poll=at_the_second_call(told))
     assert time.monotonic() - began < LONG_SECONDS
 
 
