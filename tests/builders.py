@@ -14,6 +14,8 @@ from rljob_operator.observed import Observed, Pod, PodPhase
 
 JOB = "demo"
 NOW = 1_700_000_000.0
+PLENTY = 1_000
+"""Room for pods."""
 
 
 def manifest(**spec: Any) -> Manifest:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from builders import PLENTY
 from invariants import Invariant, Record
 from rljob_api.base import Manifest
 from rljob_api.failure import RoleName
@@ -18,9 +19,6 @@ from rljob_api.status import Status
 from rljob_operator.cluster.client import ApiError
 from rljob_operator.names import LABEL_ATTEMPT, LABEL_INDEX, LABEL_ROLE
 from rljob_operator.observed import Observed, Pod, PodPhase, Refusal
-
-PLENTY = 1_000
-"""Room for pods."""
 
 
 class DiedError(Exception):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from builders import last_words
+from builders import PLENTY, last_words
 from rljob_api.failure import RoleName
 from rljob_api.progress import Ending
 from rljob_operator import names
 from rljob_operator.observed import Pod, PodPhase
 
-from .plain_cluster import PLENTY, PlainCluster
+from .plain_cluster import PlainCluster
 
 
 @dataclass

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from builders import NOW, a_job
+from builders import NOW, PLENTY, a_job
 from invariants import Invariant
 from rljob_api.status import Phase
 from rljob_operator.cluster.client import ApiError
@@ -15,7 +15,7 @@ from rljob_operator.observed import Pod
 from rljob_operator.reconcile import Pass, reconcile
 from rljob_operator.settings import Settings
 
-from .plain_cluster import PLENTY, DiedError, PlainCluster
+from .plain_cluster import DiedError, PlainCluster
 from .plain_nodes import PlainNodes
 
 SETTINGS = Settings()
@@ -80,8 +80,10 @@ class Schedule:
                 self.nodes.room = self.dice.choice([0, 1, 2, 3, PLENTY])
             case "quota":
                 self.cluster.quota = self.dice.choice([0, 1, 2, 3, PLENTY])
-            case _:
+            case "time":
                 self.cluster.now += self.dice.choice([1, 5, 30, 700])
+            case other:
+                raise AssertionError(other)
 
     async def _pass(self) -> Pass | None:
         """None if it was cut short."""

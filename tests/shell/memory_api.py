@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from kubernetes.utils import parse_quantity
 
+from builders import PLENTY
 from kube.api import Answer, Manifest
 
 PATH = re.compile(
@@ -63,7 +64,7 @@ class MemoryApi:
     changes: list[Change] = field(default_factory=list)
     compacted: int = 0
     """Watches from before this revision are refused."""
-    quota: int = 1_000
+    quota: int = PLENTY
     """Pods that a namespace may have, beside those that ended."""
     on_change: list[Callable[[Change], None]] = field(default_factory=list)
     _objects: dict[str, dict[tuple[str, str], Manifest]] = field(default_factory=dict)

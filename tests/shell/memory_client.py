@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import random
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
@@ -24,9 +25,13 @@ class Faults:
     """Chances, from 0 to 1, per request or per event of a watch."""
 
     refused: float = 0.0
-    """409, 429 with Retry-After, 500 or 503 instead of an answer; nothing is done."""
+    """409, 429 with Retry-After, 500 or 503 instead of an answer, or 410 for a next page; nothing is done."""
+    missed: float = 0.0
+    """It never arrives: nothing is done, and nobody answers."""
     lost: float = 0.0
     """Done, but the answer never arrives."""
+    twice: float = 0.0
+    """A write is done two times; the answer is that to the second."""
     slow: float = 0.0
     """Up to two seconds before it is done, and as long before it is heard of."""
     cut: float = 0.0
@@ -60,6 +65,8 @@ class MemoryClient(Client):
         """Called when a write was done, and before it is heard of."""
         self._api = api
         self._faults = faults
+        self._rests: dict[str, Manifest] = {}
+        """Of lists that were read in part, by the token for going on."""
 
     async def send(
         self,
@@ -71,22 +78,43 @@ class MemoryClient(Client):
         content_type: str = JSON,
         accept: str = JSON,
     ) -> Manifest:
+        asked = params or {}
         await self._faults.dawdle()
-        self._refuse_by_chance(method)
+        self._refuse_by_chance(method, asked)
+        self._lose_by_chance(self._faults.missed, "request")
         self._check()
-        query = f"?{DRY_RUN}" if (params or {}).get("dryRun") else ""
-        answer = self._api.send(method, path + query, body, content_type)
-        if selector := (params or {}).get("fieldSelector"):
-            answer = Answer(answer.code, _selected(answer.body, selector))
+        answer = self._done(method, path, body, asked, content_type)
+        if method != "GET" and self._faults.happens(self._faults.twice):
+            answer = self._done(method, path, body, asked, content_type)
         if method != "GET" and answer.code < 400:
             self.after_write(method, path)
         self._check()
         await self._faults.dawdle()
-        if self._faults.happens(self._faults.lost):
-            raise ApiError(0, "TimeoutError", "the answer was lost")
+        self._lose_by_chance(self._faults.lost, "answer")
         if answer.code >= 400:
             raise ApiError(answer.code, answer.body["reason"], answer.message)
         return answer.body
+
+    def _done(
+        self, method: str, path: str, body: Manifest | None, asked: Mapping[str, str], content_type: str
+    ) -> Answer:
+        if token := asked.get("continue"):
+            return Answer(200, self._page(self._rests.pop(token), int(asked["limit"])))
+        query = f"?{DRY_RUN}" if asked.get("dryRun") else ""
+        answer = self._api.send(method, path + query, body, content_type)
+        if selector := asked.get("fieldSelector"):
+            answer = Answer(answer.code, _selected(answer.body, selector))
+        if limit := asked.get("limit"):
+            answer = Answer(answer.code, self._page(answer.body, int(limit)))
+        return answer
+
+    def _page(self, listed: Manifest, limit: int) -> Manifest:
+        """The first of these objects; the others are kept as they are now."""
+        items, metadata = listed["items"], listed["metadata"]
+        if len(items) > limit:
+            metadata = metadata | {"continue": secrets.token_hex(8)}
+            self._rests[metadata["continue"]] = {**listed, "items": items[limit:]}
+        return {**listed, "items": items[:limit], "metadata": metadata}
 
     async def lines(self, path: str, params: Mapping[str, str], accept: str = JSON) -> AsyncIterator[bytes]:
         async for kind, manifest in self._events(path, params):
@@ -120,12 +148,17 @@ class MemoryClient(Client):
         if self.dead:
             raise ApiError(0, "Crashed", "this operator is no more")
 
-    def _refuse_by_chance(self, method: str) -> None:
+    def _refuse_by_chance(self, method: str, asked: Mapping[str, str]) -> None:
         if not self._faults.happens(self._faults.refused):
             return
-        code = self._faults.dice.choice([429, 500, 503] if method == "GET" else [409, 429, 500, 503])
-        reason = {409: "Conflict", 429: "TooManyRequests"}.get(code, "InternalError")
+        own = [410] if "continue" in asked else [409] if method != "GET" else []
+        code = self._faults.dice.choice([*own, 429, 500, 503])
+        reason = {409: "Conflict", 410: "Expired", 429: "TooManyRequests"}.get(code, "InternalError")
         raise ApiError(code, reason, "by chance", 1.0 if code == 429 else None)
+
+    def _lose_by_chance(self, chance: float, what: str) -> None:
+        if self._faults.happens(chance):
+            raise ApiError(0, "TimeoutError", f"the {what} was lost")
 
     def _cut_by_chance(self) -> None:
         if not self._faults.happens(self._faults.cut):

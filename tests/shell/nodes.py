@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from builders import last_words
+from builders import PLENTY, last_words
 from kube.api import Manifest
 from rljob_api.progress import Ending
 from rljob_operator.cluster.resources import CHILD_KINDS, PODS
@@ -26,7 +26,7 @@ class Nodes:
     training_seconds: float
     leaving_seconds: float
     """A pod that is told to go takes so long: it saves."""
-    room: int = 1_000
+    room: int = PLENTY
     """Pods that find a node."""
     _since: dict[tuple[str, str], float] = field(default_factory=dict)
     """When a pod, by its UID, began to run or to leave."""

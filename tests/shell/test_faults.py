@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from builders import PLENTY
 from invariants import Invariant
 from rljob_api.progress import Ending
+from rljob_operator import watch
 
 from . import virtual_time
 from .memory_client import CHANCES, Faults
@@ -22,6 +24,12 @@ SCHEDULES = int(os.environ.get("RLJOB_FAULT_SCHEDULES", "1000"))
 Trouble = Callable[[int], Coroutine[Any, Any, None]]
 
 pytestmark = pytest.mark.usefixtures("virtual_time")
+
+
+@pytest.fixture(autouse=True)
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists come in several, as those of large clusters do."""
+    monkeypatch.setattr(watch, "PAGE", 2)
 
 
 async def trouble(world: World, dice: random.Random) -> None:
@@ -54,18 +62,18 @@ async def trouble(world: World, dice: random.Random) -> None:
                 world.api.quota = dice.randint(0, 4)
                 await asyncio.sleep(dice.choice([5, 60]))
                 world.api.quota = PLENTY
-            case _:
+            case "crash":
                 await world.crash_operator()
                 await asyncio.sleep(dice.uniform(0, 20))
                 world.start_operator()
+            case other:
+                raise AssertionError(other)
 
 
 HAPPENINGS = [
     *("fail", "evict", "vanish", "suspend", "delete", "crash", "scale", "full nodes", "quota"),
     "tokens",
 ]
-PLENTY = 1_000
-"""Room for pods."""
 
 
 def strike(world: World, dice: random.Random, blow: Callable[[str], None]) -> None:

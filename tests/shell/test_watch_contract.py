@@ -38,7 +38,7 @@ def told(room: Room, since: int, count: int, meanwhile: Callable[[], object] = l
 
     async def listen() -> list[Told]:
         heard: list[Told] = []
-        async with aclosing(watched(room, since)) as events:  # type: ignore[type-var]
+        async with aclosing(watched(room, since)) as events:  # type: ignore[type-var]  # a generator
             async for event in events:
                 heard.append(event)
                 if len(heard) == 1:
@@ -64,6 +64,28 @@ def test_a_watch_begins_where_a_list_ended(room: Room) -> None:
     since = listed(room)
     room.pod("after", placed=False)
     assert kinds(told(room, since, 1)) == ["ADDED after"]
+
+
+def test_a_list_that_is_read_in_pages_is_of_one_moment(room: Room) -> None:
+    for name in ("a", "b", "c"):
+        room.pod(name, placed=False)
+
+    async def pages() -> list[Manifest]:
+        path, params = PODS.path(room.namespace), {"limit": "2"}
+        async with room.client() as client:
+            first = await client.send("GET", path, params=params)
+            room.delete(PODS.path(room.namespace, "c"))
+            room.pod("d", placed=False)
+            token = first["metadata"]["continue"]
+            return [first, await client.send("GET", path, params=params | {"continue": token})]
+
+    first, last = asyncio.run(pages())
+    assert [[one["metadata"]["name"] for one in page["items"]] for page in (first, last)] == [
+        ["a", "b"],
+        ["c"],
+    ]
+    assert version(first) == version(last)
+    assert not last["metadata"].get("continue")
 
 
 def test_a_watch_tells_what_happens_while_it_listens(room: Room) -> None:
