@@ -24,6 +24,7 @@ from rljob_operator.cluster.rights import JOB_RIGHTS, LEASE_RIGHTS
 from waiting import WITHIN_S, until
 
 from .proxy import Proxy
+from .rooms import set_quota
 
 T = TypeVar("T")
 
@@ -141,6 +142,10 @@ class Place:
         tried = f"{JOBS.path(self.namespace)}?dryRun=All"
         self.until(lambda: self.api.post(tried, bad).code == code)
         return before
+
+    def quota(self, pods: int) -> None:
+        """So many at most from now on."""
+        set_quota(self.api, self.namespace, pods)
 
     def submit(self, name: str = "demo", **spec: Any) -> Manifest:
         body = manifest(**spec)

@@ -60,16 +60,12 @@ class Room:
         assert made.code == 201, made.message
         return made.body
 
-    def close(self) -> None:
-        """A quota: no pod more."""
+    def forbid_pods(self) -> None:
+        """By a quota: no pod more."""
         if isinstance(self.api, MemoryApi):
             self.api.quota = 0
             return
-        none = {"hard": {"pods": "0"}}
-        quotas = f"/api/v1/namespaces/{self.namespace}/resourcequotas"
-        self.api.post(quotas, {"metadata": {"name": "few"}, "spec": none})
-        counted = {"status": {**none, "used": {"pods": "0"}}}  # what the quota's controller would write
-        assert self.api.merge(f"{quotas}/few/status", counted).code == 200
+        set_quota(self.api, self.namespace, 0)
         until(lambda: self.asked_for_a_pod("?dryRun=All").code == 403, lambda: "the quota holds")
 
     def delete(self, path: str, **options: object) -> Answer:
@@ -83,6 +79,16 @@ class Room:
         elif isinstance(self.api, Api):
             async with Client(await configuration(self.api.kubeconfig)) as client:
                 yield client
+
+
+def set_quota(api: Asked, namespace: str, pods: int) -> None:
+    """So many pods at most, of a real API server: also writes what the quota's controller would, which counts them."""
+    quotas, hard = f"/api/v1/namespaces/{namespace}/resourcequotas", {"pods": str(pods)}
+    used = {"pods": str(len(api.get(PODS.path(namespace)).body["items"]))}
+    made = api.post(quotas, {"metadata": {"name": "few"}, "spec": {"hard": hard}})
+    assert made.code in (201, 409), made.message
+    told = api.merge(f"{quotas}/few/status", {"status": {"hard": hard, "used": used}})
+    assert told.code == 200, told.message
 
 
 def said(answer: Answer) -> tuple[int, str]:

@@ -35,7 +35,6 @@ TROUBLED = 0.25
 """Of all requests."""
 CUT_SECONDS = (0.5, 4.0)
 """From one break of all watches to the next."""
-WITHIN_S = 120
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Schedule:
         self.kubelet.run(*wanted)
 
     def wait_for(self, happens: Callable[[], object], what: str) -> None:
-        until(happens, lambda: f"seed {self.seed}: {what}; {self.place.told(self.name)}", WITHIN_S, 0.1)
+        until(happens, lambda: f"seed {self.seed}: {what}; {self.place.told(self.name)}", pause_s=0.1)
 
 
 def trainer_fails(job: Schedule) -> None:

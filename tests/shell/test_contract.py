@@ -38,7 +38,7 @@ def test_what_is_not_there_is_not_found(room: Room) -> None:
 
 
 def test_a_quota_forbids_a_pod_and_says_so_and_nothing_else(room: Room) -> None:
-    room.close()
+    room.forbid_pods()
     refused = room.asked_for_a_pod()
     assert said(refused) == (403, "Forbidden")
     assert 'pods "p" is forbidden: exceeded quota: few' in refused.message

@@ -4,9 +4,9 @@ that is impatient, for half a minute of patience would be waited for otherwise."
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,24 +20,21 @@ from rljob_operator.settings import Settings
 
 from .memory_client import ListedJobs
 from .places import Place
-from .test_limits import allow
 
-FEW, ENOUGH = "1", "9"
+FEW, ENOUGH = 1, 9
 
 
 def test_a_gang_over_the_quota_gives_its_pods_back_and_runs_once_there_is_room(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "REFUSAL_PATIENCE_SECONDS", 1)
-    quotas = f"/api/v1/namespaces/{place.namespace}/resourcequotas"
-    place.made(quotas, {"metadata": {"name": "few"}, "spec": {"hard": {"pods": FEW}}})
-    allow(place, f"{quotas}/few", FEW)
+    place.quota(FEW)
     with operator_here(place):
         place.submit(trainer={"numNodes": 2})
         told = place.until_reason("PodsReady", "QuotaExceeded")
         given_back = place.until_status(lambda status: status["attempt"].get("givenBackReason"))
         place.until(lambda: not place.pods())
-        allow(place, f"{quotas}/few", ENOUGH)
+        place.quota(ENOUGH)
         begun = place.until_status(
             lambda status: status["attempt"]["number"] > given_back["attempt"]["number"]
         )
@@ -59,24 +56,20 @@ def last_attempt_with_pods(place: Place) -> int:
 
 @contextmanager
 def operator_here(place: Place) -> Iterator[None]:
-    """In a thread of this process, with the operator's account and its rights."""
-    account, started = place.kubeconfig(), threading.Event()
-    loop = asyncio.new_event_loop()
-    work = loop.create_task(run(account, place.namespace, started))
-    thread = threading.Thread(target=lambda: loop.run_until_complete(asyncio.wait([work])))
-    thread.start()
-    started.wait()
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(work.cancel)
-        thread.join()
-        loop.close()
+    """In a thread of this process, with the operator's account and its rights. What ends it before is raised."""
+    with closing(asyncio.new_event_loop()) as loop, ThreadPoolExecutor(1) as thread:
+        work = loop.create_task(run(place.kubeconfig(), place.namespace))
+        at_work = thread.submit(loop.run_until_complete, work)
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(work.cancel)
+            with suppress(asyncio.CancelledError):
+                at_work.result()
 
 
-async def run(account: Path, namespace: str, started: threading.Event) -> None:
+async def run(account: Path, namespace: str) -> None:
     async with Client(await configuration(account)) as client:
         leader = Leader(client, Terms(namespace, "lease", "here", 15.0, 5.0))
         settings = Settings(namespaces=[namespace])
-        started.set()
         await Operator(client, leader, settings, ListedJobs(client, namespace)).run()

@@ -41,15 +41,13 @@ def test_a_job_of_another_manager_is_left_alone(place: Place) -> None:
 def test_a_quota_is_told_as_it_is_now_while_it_is_in_the_way_and_no_longer(
     place: Place, kubelet: Kubelet
 ) -> None:
-    quotas = f"/api/v1/namespaces/{place.namespace}/resourcequotas"
-    place.made(quotas, {"metadata": {"name": "small"}, "spec": {"hard": {"pods": "1"}}})
-    allow(place, f"{quotas}/small", "1")
+    place.quota(1)
     place.operator()
     place.submit()
     told = place.until_reason("PodsReady", "QuotaExceeded")
-    assert "exceeded quota: small" in told["message"]
+    assert "exceeded quota: few" in told["message"]
     assert condition(told, "Accepted")["status"] == "True"
-    allow(place, f"{quotas}/small", "2")
+    place.quota(2)
     place.wait_for_pods(TRAINER, ROLLOUT)
     place.until(lambda: place.condition("PodsReady")["reason"] != "QuotaExceeded")
     kubelet.run(TRAINER, ROLLOUT)
@@ -59,7 +57,7 @@ def test_a_quota_is_told_as_it_is_now_while_it_is_in_the_way_and_no_longer(
     assert place.until_reason("PodsReady", "AllReady")["message"] == ""
     place.edit({"rollout": {"replicas": 3}})
     place.until(lambda: refused(place))
-    allow(place, f"{quotas}/small", "3")
+    place.quota(3)
     place.until(lambda: len(place.pods()) == 3 and refused(place) == SERVERS - set(place.pods()))
     kubelet.end(TRAINER)
     over = place.wait_for_phase("Complete")
@@ -94,10 +92,3 @@ def test_a_refused_edit_is_told_by_whoever_leads_and_tried_again(place: Place) -
     place.until_reason("Accepted", "Valid")
     claim = METADATA_KINDS["PersistentVolumeClaim"].path(place.namespace, names.claim("demo"))
     assert place.api.get(claim).body["metadata"]["ownerReferences"][0]["name"] == "demo"
-
-
-def allow(place: Place, quota: str, pods: str) -> None:
-    """What the quota's controller would write."""
-    used = str(len(place.pods()))
-    answer = place.api.merge(f"{quota}/status", {"status": {"hard": {"pods": pods}, "used": {"pods": used}}})
-    assert answer.code == 200, answer.message

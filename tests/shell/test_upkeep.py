@@ -62,8 +62,8 @@ def test_the_last_job_is_forgotten_even_if_nobody_tells_of_its_end() -> None:
     assert virtual_time.run(jobs_known()) == (1, 0)
 
 
-def a_trainer(version: int) -> Manifest:
-    """One that has ended, as the API server has it."""
+def an_ended_trainer(version: int) -> Manifest:
+    """As the API server has it."""
     name = names.trainer_pod(JOB, 0, 1)
     owner = {"uid": a_job().metadata.uid, "controller": True}
     labels = names.pod_labels(JOB, RoleName.TRAINER, 0, 1)
@@ -79,10 +79,10 @@ def a_trainer(version: int) -> Manifest:
 
 def test_a_pod_that_is_gone_is_neither_deleted_again_nor_remembered_as_asked_to_go() -> None:
     pods, job = Pods(lambda _: None), a_job(a_status())
-    pods.changed(a_trainer(version=1))
+    pods.changed(an_ended_trainer(version=1))
     (pod,) = pods.observed(job)
     assert pods.stays(key_of(job), pod)
-    pods.deleted(a_trainer(version=2))  # before the answer to its deletion
+    pods.deleted(an_ended_trainer(version=2))  # before the answer to its deletion
     pods.was_asked_to_go(key_of(job), pod)
     (departed,) = pods.observed(job)
     assert not pods.stays(key_of(job), departed)
