@@ -6,6 +6,7 @@ One uninterrupted run is the measure; the attention dropout of 0.1 makes every r
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ SERVER_KILLS = {
     14: (signal.SIGKILL, TrainPhase.SYNC),
 }
 """After so many kills of ranks: how, and when."""
+AGAIN, BEGIN = STEPS - 2, STEPS - 4
+"""A step that is done again, and the checkpoint before it."""
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +51,22 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalJob]:
 
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[LocalJob]:
-    checkpoint = {"savePeriod": 1, "onPreemption": {"gracePeriodSeconds": 30}}
+    checkpoint = {
+        "savePeriod": 1,
+        "onPreemption": {"gracePeriodSeconds": 30},
+        "finishedRollouts": {"afterSeconds": 0},
+    }
     job = LocalJob(addition(STEPS, checkpoint=checkpoint), tmp_path)
     yield job
     job.kill()
+
+
+@pytest.fixture
+def copy(straight: LocalJob, tmp_path: Path) -> LocalJob:
+    """Of that run, to do steps of it again."""
+    copy = LocalJob(straight.manifest, tmp_path)
+    shutil.copytree(straight.work_dir, copy.work_dir, ignore=shutil.ignore_patterns("lock"))
+    return copy
 
 
 def test_after_every_sync_the_servers_answer_with_the_weights_of_the_trainer(straight: LocalJob) -> None:
@@ -81,23 +96,24 @@ def test_a_stop_and_twenty_kills_change_nothing(straight: LocalJob, job: LocalJo
     assert status is not None
     assert status.phase is Phase.COMPLETE
     assert_same(job, straight)
+    assert _kept_groups(job) > 0, "no attempt used what one before had drawn"
 
 
-def test_a_replay_finds_the_number_that_was_changed(straight: LocalJob, tmp_path: Path) -> None:
-    """Of two steps that are done again from their samples, the first comes out the same, and in the second one reward
-    stands out. Drawn anew, both come out the same."""
-    copy = LocalJob(straight.manifest, tmp_path)
-    shutil.copytree(straight.work_dir, copy.work_dir, ignore=shutil.ignore_patterns("lock"))
-    step, begin = STEPS - 2, STEPS - 4
-    assert copy.replay(step, "--draw") == {"step": step, "fromStep": begin, "inexact": "", "difference": None}
-    file = copy.storage / "samples" / step_file(step)
+def test_drawn_anew_a_step_comes_out_the_same(copy: LocalJob) -> None:
+    told = copy.replay(AGAIN, "--draw")
+    assert told == {"step": AGAIN, "fromStep": BEGIN, "inexact": "", "difference": None}
+
+
+def test_of_two_steps_that_are_done_again_a_replay_finds_the_number_that_was_changed(copy: LocalJob) -> None:
+    """From their samples the first comes out the same, and in the second one reward stands out."""
+    file = copy.storage / "samples" / step_file(AGAIN)
     lines = file.read_text().splitlines()
     changed = SampleRecord.model_validate_json(lines[3])
     lines[3] = changed.model_copy(update={"reward": 0.5}).model_dump_json(by_alias=True)
     file.write_text("\n".join(lines))
-    told = copy.replay(step)
-    assert (told["fromStep"], told["inexact"]) == (begin, "")
-    assert (told["difference"]["step"], told["difference"]["was"]) == (step, "0.5")
+    told = copy.replay(AGAIN)
+    assert (told["fromStep"], told["inexact"]) == (BEGIN, "")
+    assert (told["difference"]["step"], told["difference"]["was"]) == (AGAIN, "0.5")
     assert (
         told["difference"]["what"] == f"reward of prompt {changed.prompt_index}, completion {changed.number}"
     )
@@ -127,3 +143,9 @@ def _assert_exact(job: LocalJob) -> None:
 
     job.wait_for(is_told)
     assert (told[0].exactness, told[0].lost_steps) == (Exactness.EXACT, 0)
+
+
+def _kept_groups(job: LocalJob) -> int:
+    """That attempts took over from those before, as each of them logged."""
+    logs = "".join(path.read_text() for path in (job.work_dir / "logs").glob("*-trainer-*"))
+    return sum(map(int, re.findall(r"(\d+) groups of completions were there from an earlier attempt", logs)))
