@@ -41,9 +41,9 @@ def dump(folder: Path, target: Path, ranks: list[int]) -> None:
 
 def _ask(pipe: Path) -> bool:
     """Whether somebody listens there."""
-    with suppress(OSError):
+    with suppress(OSError):  # no pipe, nobody at its other end, or nobody any more
         descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        os.write(descriptor, b"1\n")
-        os.close(descriptor)
+        with os.fdopen(descriptor, "wb", buffering=0) as monitor:
+            monitor.write(b"1\n")
         return True
     return False
