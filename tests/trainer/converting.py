@@ -283,7 +283,7 @@ def _put_obstacles(settings: dict[str, Any]) -> None:
         join(rank, world, meeting, timeout)
 
     if (free := settings["free"]) is not None:
-        cache.shutil.disk_usage = lambda root: SimpleNamespace(free=free)  # type: ignore[attr-defined]
+        cache.shutil.disk_usage = lambda root: SimpleNamespace(free=free)  # type: ignore[attr-defined]  # its import
     if not settings["locks"]:
         locks._try_lock = lambda descriptor: locks.Hold.NONE
     hf_source.HfSource.read = gated  # type: ignore[method-assign]  # a real read behind a gate

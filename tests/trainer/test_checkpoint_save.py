@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -14,6 +15,7 @@ import pytest
 import torch.distributed as dist
 
 from rljob_trainer.checkpoint.directory import Directory, Storage, open_storage
+from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.plan import plan_resume
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.checkpoint.team import SaveError
@@ -156,6 +158,22 @@ def test_all_ranks_write_and_one_manifest_names_all_files(tmp_path: Path, backgr
     names = ["loop.json", "spec.json", "state/rank_0.bin", "state/rank_1.bin"]
     assert run_ranks(2, two_ranks_save, tmp_path, background, None) == [names, names]
     assert whole_steps(tmp_path) == [1]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "traced"),
+    [(ValueError("no luck"), SaveError, True), (OSError(errno.ENOSPC, "full"), StorageError, False)],
+)
+def test_the_log_has_the_lines_of_an_error_that_nobody_foresaw(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception, raised: type[Exception], traced: bool
+) -> None:
+    def unlucky() -> None:
+        raise error
+
+    alone()
+    with pytest.raises(raised):
+        a_saver(a_run(tmp_path), FileBackend(before=unlucky)).save(LoopState(step=1), rng=0)
+    assert ("in unlucky" in caplog.text) == traced
 
 
 @pytest.mark.parametrize("background", [False, True])

@@ -243,12 +243,12 @@ def truncate(path: Path) -> None:
     os.truncate(path, path.stat().st_size - 1)
 
 
-DAMAGES: dict[str, tuple[str, Callable[[Path], None], str]] = {
+DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "a byte": ("__0_0.distcp", flip_a_byte, "__0_0.distcp does not match its checksum"),
     "cut short": ("__1_0.distcp", truncate, "bytes instead of"),
     "missing": (".metadata", Path.unlink, ".metadata is missing"),
     "no facts": (FACTS, Path.unlink, f"{FACTS} is missing"),
-    "other facts": (FACTS, lambda path: path.write_text("{"), f"{FACTS} cannot be read"),  # type: ignore[dict-item]
+    "other facts": (FACTS, lambda path: path.write_text("{"), f"{FACTS} cannot be read"),
 }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import datasets
 import pyarrow
@@ -14,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from rljob_api.job import JobSpec
 from rljob_trainer.builtin.addition.tokenizer import make_tokenizer
+from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.data import load_data, order, render
 from rljob_trainer.errors import Mistake
 
@@ -201,6 +204,38 @@ def test_a_file_that_is_no_whole_parquet_is_told(
     path.write_bytes({"text": b"text", "cut off": whole[:-9], "garbled": garbled}[damage])
     with pytest.raises(Mistake, match=r"spec\.data\.train\.source: .* is not a whole Parquet file: "):
         load_data(spec({"source": str(path)}), tokenizer)
+
+
+REFUSALS: dict[int, tuple[type[Exception], str]] = {
+    errno.EIO: (StorageError, "the volume at .* does not work .Input/output error"),
+    errno.ESTALE: (StorageError, "the volume at .* does not work .Stale file handle"),
+    errno.EACCES: (Mistake, r"a\.parquet may not be read .Permission denied"),
+}
+
+
+@pytest.mark.parametrize("number", REFUSALS)
+def test_a_parquet_file_on_a_volume_that_refuses_is_not_called_damaged(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tokenizer: PreTrainedTokenizerBase,
+    number: int,
+) -> None:
+    def refused(path: Path) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "a.parquet").touch()
+    monkeypatch.setattr(pyarrow.parquet, "read_table", refused)
+    raised, sentence = REFUSALS[number]
+    with pytest.raises(raised, match=sentence):
+        load_data(spec({"source": str(tmp_path / "a.parquet")}), tokenizer)
+
+
+def test_lines_that_a_volume_does_not_give_are_no_mistake(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    (tmp_path / "a.jsonl").symlink_to("/proc/self/mem")  # nothing can be read at its beginning
+    with pytest.raises(StorageError, match=r"Reading spec\.data\.train\.source failed: .*Input/output error"):
+        load_data(spec({"source": str(tmp_path / "a.jsonl")}), tokenizer)
 
 
 def test_an_unknown_split_on_the_hub_is_told(

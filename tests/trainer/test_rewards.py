@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ import reasoning_gym
 from math_verify.errors import TimeoutException
 
 from rljob_api.job import JobSpec
+from rljob_api.reward import PythonReward
 from rljob_trainer import rewards
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.errors import Mistake
 from rljob_trainer.evaluate import evaluate
-from rljob_trainer.rewards import Reward, load_reward, score
+from rljob_trainer.rewards import Reward, load_reward, module_file, score
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +186,10 @@ def test_what_cannot_be_imported_is_told_at_the_start(
     importlib.invalidate_caches()  # the folder's time may be that of its last change, too
     with pytest.raises(Mistake, match=r"importing 'broken_reward' .*SyntaxError"):
         load_reward(spec({"python": {"module": "broken_reward", "function": "f"}}))
+    (tmp_path / "dated_reward.py").write_text("import math\nlimit = math.float\n")
+    importlib.invalidate_caches()
+    with pytest.raises(Mistake, match=r"spec\.reward\.python\.module: .*AttributeError: .*'float'$"):
+        load_reward(spec({"python": {"module": "dated_reward", "function": "f"}}))
     (tmp_path / "needy_reward.py").write_text("import no_such_library\n")
     importlib.invalidate_caches()
     with pytest.raises(Mistake, match=r"ModuleNotFoundError: No module named 'no_such_library'$"):
@@ -192,6 +198,46 @@ def test_what_cannot_be_imported_is_told_at_the_start(
         load_reward(spec({"python": {"module": "shlex", "function": "quote"}}))
     with pytest.raises(Mistake, match=r"math\.pi is float, not a function"):
         load_reward(spec({"python": {"module": "math", "function": "pi"}}))
+
+
+def test_the_log_has_the_line_of_the_reward_that_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reward = python_reward(tmp_path, monkeypatch, "return item['no such key']")
+    with pytest.raises(Mistake):
+        score([sample()], reward)
+    assert f'{inspect.getfile(reward)}", line 2, in mine' in caplog.text
+    assert "KeyError: 'no such key'" in caplog.text
+
+
+def test_the_log_has_the_line_that_an_import_came_to_and_none_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Mistake):
+        load_reward(spec({"python": {"module": "no_such_module", "function": "f"}}))
+    with pytest.raises(Mistake):
+        python_reward(tmp_path, monkeypatch, "return 1", name="yours")
+    with pytest.raises(Mistake, match="returned None"):
+        score([sample()], python_reward(tmp_path, monkeypatch, "return None"))
+    assert not caplog.text
+    (tmp_path / "hasty_reward.py").write_text("\nraise RuntimeError('not today')\n")
+    importlib.invalidate_caches()
+    with pytest.raises(Mistake):
+        load_reward(spec({"python": {"module": "hasty_reward", "function": "f"}}))
+    assert f'{tmp_path / "hasty_reward.py"}", line 2' in caplog.text
+
+
+def test_a_package_that_cannot_be_imported_has_no_file_and_is_told_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resume looks for the file before it loads the reward."""
+    (tmp_path / "hasty").mkdir()
+    (tmp_path / "hasty" / "__init__.py").write_text("raise RuntimeError('not today')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("unused")
+    assert module_file(PythonReward(module="hasty.reward", function="f")) is None
+    with pytest.raises(Mistake, match=r"importing 'hasty\.reward' .*RuntimeError: not today"):
+        load_reward(spec({"python": {"module": "hasty.reward", "function": "f"}}))
 
 
 def test_held_out_accuracy_is_the_mean_reward_of_one_sample_each() -> None:

@@ -12,8 +12,8 @@ from rljob_trainer.errors import Mistake
 
 
 def whole_model(run: Run, tell: Callable[[str], None]) -> Path:
-    """The model's directory with its weights, made or fetched if need be. Raises `Mistake`, and
-    `StorageError` without room for it."""
+    """The model's directory with its weights, made or fetched if need be. Raises `Mistake`,
+    `StorageError` without room for it, and `UnreachableError`."""
     source = run.spec.model.source
     if source in BUILTIN_MODELS:
         from rljob_trainer.builtin.addition import RECIPES, make_addition_model
@@ -39,11 +39,13 @@ def checked_directory(source: str) -> Path:
 
 
 def fetched(model: Model) -> Path:
-    """The local snapshot of a Hugging Face id, downloaded once into the hub's own cache. Raises `Mistake`, and
-    `StorageError` if there is no room for it."""
-    from huggingface_hub import snapshot_download
+    """The local snapshot of a Hugging Face id, downloaded once into the hub's own cache. Raises `Mistake`,
+    `StorageError` if there is no room for it, and `UnreachableError`."""
+    from huggingface_hub import is_offline_mode, snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    from rljob_trainer.hub import HUB_ERRORS, refusal
 
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.py"]
     try:
@@ -54,8 +56,12 @@ def fetched(model: Model) -> Path:
             f"spec.model.source: the hub has no model {model.source!r} that you may read. Check the id; a gated model"
             " needs HF_TOKEN in the environment. A directory must start with / or ./"
         ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except RevisionNotFoundError as error:
         raise Mistake(
-            f"spec.model.source: {model.source!r} at revision {model.revision!r} is not in the local cache and cannot"
-            f" be downloaded ({type(error).__name__}). Check the network, or give a directory that starts with / or ./"
+            f"spec.model.revision: the hub has no revision {model.revision!r} of the model {model.source!r}. Give a"
+            " branch, a tag or a commit that it has."
         ) from error
+    except HUB_ERRORS as error:
+        what = f"spec.model.source: {model.source!r} at revision {model.revision!r}"
+        place = "a directory that starts with / or ./"
+        raise refusal(what, place, error, offline=is_offline_mode()) from error

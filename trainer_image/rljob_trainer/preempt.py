@@ -70,7 +70,7 @@ class Preemption:
         try:
             yield
             self.agree()
-        except Exception:
+        except Exception:  # of any kind: another rank that gave up may be behind it
             self._end_if(self._stage() == GIVEN_UP)
             raise
         self._end_if(self._decide(TRAINING) == GIVEN_UP)

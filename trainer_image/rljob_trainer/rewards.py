@@ -70,6 +70,7 @@ def _score(sample: Sample, reward: Reward) -> float:
         raise
     except Exception as error:
         # User code may raise anything; whatever it is, the answer is to show the sample that did it.
+        logging.error("the reward raised", exc_info=error)  # for the lines that it went through
         last = f"{type(error).__name__}: {error}".strip()
         raise Mistake(f"spec.reward: the reward raised {last}\n{_shown(sample)}") from error
     if not isinstance(value, numbers.Real) or not math.isfinite(value):
@@ -176,11 +177,11 @@ def _task() -> Reward:
 
 
 def module_file(python: PythonReward) -> Path | None:
-    """The file of the user's module; None if there is none, which `load_reward` tells in a sentence."""
+    """The file of the user's module; None if it cannot be had, which `load_reward` tells in a sentence."""
     _search_here()
     try:
         found = importlib.util.find_spec(python.module)
-    except (ImportError, ValueError):
+    except Exception:  # the packages around it are imported for this, and may raise anything
         return None
     return Path(found.origin) if found and found.origin else None
 
@@ -196,14 +197,19 @@ def _search_here() -> str:
 def _python(python: PythonReward) -> Reward:
     here = _search_here()
     try:
-        function = getattr(importlib.import_module(python.module), python.function)
-    except AttributeError as error:
-        raise Mistake(f"spec.reward.python.function: {error}") from error
-    except Exception as error:
+        module = importlib.import_module(python.module)
+    except Exception as error:  # user code, too
+        whence = _whence(python, error)
+        if not whence:
+            logging.error("importing the reward failed", exc_info=error)
         raise Mistake(
             f"spec.reward.python.module: importing {python.module!r} from {here} or the Python path failed: "
-            f"{type(error).__name__}: {error}{_whence(python, error)}"
+            f"{type(error).__name__}: {error}{whence}"
         ) from error
+    try:
+        function = getattr(module, python.function)
+    except AttributeError as error:
+        raise Mistake(f"spec.reward.python.function: {error}") from error
     _check_signature(function, python)
     return function  # type: ignore[no-any-return] # the signature was checked, the return value is at each call
 

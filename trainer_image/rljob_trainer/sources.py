@@ -6,13 +6,16 @@ Every row that a source gives is a dictionary of columns; what a column means is
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rljob_api.data import REASONING_GYM, Dataset
 from rljob_api.model import BUILTIN_ADDITION
+from rljob_trainer.checkpoint.durable import storage_errors
 from rljob_trainer.errors import Mistake
 
 Row = dict[str, Any]
@@ -33,7 +36,10 @@ class Purpose:
 
 
 def read_rows(dataset: Dataset, purpose: Purpose) -> list[Row]:
-    """All rows of a source, in its own order, at least one. Raises `Mistake`."""
+    """All rows of a source, in its own order, at least one.
+
+    Raises `Mistake`, `StorageError` for a volume that fails, and `UnreachableError`.
+    """
     rows = _reader(dataset.source)(dataset, purpose)
     if not rows:
         raise Mistake(f"{purpose.field}.source: {dataset.source!r} has no rows")
@@ -77,8 +83,7 @@ def _reasoning_gym(dataset: Dataset, purpose: Purpose) -> list[Row]:
 
 
 def _jsonl(dataset: Dataset, purpose: Purpose) -> list[Row]:
-    path = _file(dataset, purpose)
-    with path.open("rb") as lines:
+    with _file(dataset, purpose) as path, path.open("rb") as lines:
         return [
             _json_row(line, f"{path}:{number}", purpose)
             for number, line in enumerate(lines, 1)
@@ -105,43 +110,56 @@ def _parquet(dataset: Dataset, purpose: Purpose) -> list[Row]:
     import pyarrow
     import pyarrow.parquet
 
-    path = _file(dataset, purpose)
-    try:
-        rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:  # OSError: most kinds of damage
-        raise Mistake(f"{purpose.field}.source: {path} is not a whole Parquet file: {error}") from error
+    with _file(dataset, purpose) as path:
+        try:
+            rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
+        except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+            if (
+                getattr(error, "errno", None) is not None
+            ):  # the system's; most kinds of damage are without one
+                raise
+            raise Mistake(f"{purpose.field}.source: {path} is not a whole Parquet file: {error}") from error
     return rows
 
 
-def _file(dataset: Dataset, purpose: Purpose) -> Path:
+@contextmanager
+def _file(dataset: Dataset, purpose: Purpose) -> Iterator[Path]:
+    """A file that is there, to be read inside. Raises `StorageError` if the volume fails meanwhile."""
     path = Path(dataset.source)
-    if not path.is_file():
-        raise Mistake(
-            f"{purpose.field}.source: no file {dataset.source!r} (looked in {Path.cwd()}). A pod of a cluster has no "
-            "files of your machine: mount a claim or a ConfigMap that has it by spec.trainer.volumeMounts, and name "
-            "its path there."
-        )
-    return path
+    with storage_errors(path.absolute().parent, f"Reading {purpose.field}.source"):
+        try:
+            if not path.is_file():
+                raise Mistake(
+                    f"{purpose.field}.source: no file {dataset.source!r} (looked in {Path.cwd()}). A pod of a cluster "
+                    "has no files of your machine: mount a claim or a ConfigMap that has it by "
+                    "spec.trainer.volumeMounts, and name its path there."
+                )
+            yield path
+        except PermissionError as error:
+            raise Mistake(
+                f"{purpose.field}.source: {path} may not be read ({error.strerror}). Let user {os.getuid()} read it."
+            ) from error
 
 
 def _hugging_face(dataset: Dataset, purpose: Purpose) -> list[Row]:
     import datasets
-    from huggingface_hub.errors import HfHubHTTPError
+
+    from rljob_trainer.hub import HUB_ERRORS, refusal
 
     split = dataset.split or purpose.split
     try:
-        loaded = datasets.load_dataset(dataset.source, dataset.config or None, split=split)
+        with storage_errors(Path(datasets.config.HF_DATASETS_CACHE), "Fetching the dataset"):
+            loaded = datasets.load_dataset(dataset.source, dataset.config or None, split=split)
     except (datasets.exceptions.DatasetsError, ValueError) as error:
         # A ValueError names an unknown configuration or split.
         raise Mistake(
             f"{purpose.field}: Hugging Face dataset {dataset.source!r} "
             f"(config {dataset.config or 'default'!r}, split {split!r}): {error}"
         ) from error
-    except (ConnectionError, HfHubHTTPError) as error:  # after the library's own five tries
-        raise Mistake(
-            f"{purpose.field}.source: Hugging Face dataset {dataset.source!r} is not in the local cache and cannot be "
-            f"downloaded ({error}). Check the network, or give a .jsonl or .parquet file"
-        ) from error
+    except HUB_ERRORS as error:  # after the library's own five tries
+        what = f"{purpose.field}.source: Hugging Face dataset {dataset.source!r}"
+        offline = datasets.config.HF_HUB_OFFLINE
+        raise refusal(what, "a .jsonl or .parquet file", error, offline=offline) from error
     return list(loaded)
 
 

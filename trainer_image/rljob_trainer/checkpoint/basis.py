@@ -6,6 +6,7 @@ again can tell whether they come back as they were (`past.py`).
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Self
 
@@ -100,9 +101,13 @@ def _by_name(versions: ProcessVersions, fields: list[str]) -> dict[str, str]:
 
 def read_basis(root: Path) -> Basis | None:
     """Of the furthest finished step; None if that is not known."""
+    file = root / BASIS_FILE
+    if not file.exists():
+        return None
     try:
-        return Basis.model_validate_json((root / BASIS_FILE).read_text())
-    except (FileNotFoundError, ValidationError):
+        return Basis.model_validate_json(file.read_bytes())
+    except ValidationError:
+        logging.warning("%s is damaged: what the steps before depended on is not known", file)
         return None
 
 

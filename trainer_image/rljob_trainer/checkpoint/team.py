@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Callable
@@ -123,4 +124,5 @@ class Team:
         except (FencedError, Mistake, StorageError) as error:
             return _Trouble(_Kind(type(error)), str(error))
         except Exception as error:
+            logging.exception("Nobody foresaw this error; all ranks hear of it in one sentence")
             return _Trouble(_Kind.OTHER, f"rank {self.rank}: {type(error).__name__}: {error}")

@@ -46,7 +46,8 @@ def find_converted(run: Run, model: Path) -> Path:
 
 
 def convert_once(run: Run, tell: Callable[[str], None]) -> Path:
-    """Make the conversion unless it is there. Raises `Mistake`, `StorageError` or `ConversionError`."""
+    """Make the conversion unless it is there. Raises `Mistake`, `StorageError`, `UnreachableError` or
+    `ConversionError`."""
     model = whole_model(run, tell)
     entry = entry_of(run, model)
     if entry.problem() is None:

@@ -18,6 +18,7 @@ from rljob_api.run import Run
 from rljob_trainer.backend.loggers import set_logging_level
 from rljob_trainer.convert.once import convert_once
 from rljob_trainer.convert.world import ConversionError
+from rljob_trainer.errors import UnreachableError
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.words import write_last_words
 
@@ -42,7 +43,7 @@ def run_step(run: Run, node: int) -> int:
     except ToldToGo:
         _leave(run, node, board, Ending.PREEMPTED, "told to go while the model was converted")
         os._exit(EXIT_PREEMPTED)  # a download's threads would go on
-    except ConversionError as error:
+    except (ConversionError, UnreachableError) as error:
         sys.stderr.write(f"{error}\n")
         _leave(run, node, board, Ending.FAILED, str(error))
         return EXIT_FAILED

@@ -170,7 +170,7 @@ def _next(arrived: Queue[Bucket | BaseException | None], sender: Sender) -> Buck
 def _outlive(group: Group, works: list[Work]) -> None:
     """Keep a group until nothing of it is under way: to free it before that waits just as long, wherever it is done."""
     for work in works:
-        with suppress(RuntimeError):
+        with suppress(RuntimeError):  # it was given up: how it ends is of no use to anybody
             work.wait()
     del group
 
