@@ -175,8 +175,11 @@ def _install_crd(field: Field) -> None:
     """Of the module's own version."""
     listed = subprocess.run(
         ["go", "list", "-m", "-f", "{{.Dir}}", JOBSET.package],
-        cwd=JOBSET.module, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=JOBSET.module,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     crd = Path(listed.stdout.strip(), "config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml")
     kubectl = programs("kubectl")["kubectl"]
     run(kubectl, "--kubeconfig", field.api.kubeconfig, "create", "-f", crd)

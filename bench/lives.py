@@ -153,15 +153,17 @@ class Attempt:
     def progress(self) -> Progress | None:
         """What rank 0 tells now. Raises `WrongError` if the attempt went on from elsewhere than the newest
         checkpoint, or not exactly."""
-        with suppress(OSError, HTTPException):
+        try:
             with urlopen(
                 f"http://{self.run.master_addr}:{self.run.progress_port}/progress", timeout=5
             ) as answer:
                 told = Progress.model_validate_json(answer.read())
-            if told.attempt == self.number:
-                self._check(told)
-                return told
-        return None
+        except (OSError, HTTPException):
+            return None
+        if told.attempt != self.number:
+            return None
+        self._check(told)
+        return told
 
     def words(self) -> str:
         """The last of what it said."""

@@ -1,9 +1,11 @@
-"""Local files that a job names: whether they are there. `load.py` asks before anything starts."""
+"""Local files that a job names: whether they are there and may be read. `load.py` asks before anything starts."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 from rljob_api.data import Dataset
 from rljob_api.job import JobSpec
@@ -13,7 +15,7 @@ from .errors import Problem
 
 
 def missing_paths(document: Document, spec: JobSpec, folder: Path) -> list[Problem]:
-    """A problem for each model directory and data file that is not there; relative paths start at `folder`.
+    """A problem for each model directory and data file that cannot be read; relative paths start at `folder`.
 
     What lies on a volume of the cluster cannot be looked for here.
     """
@@ -28,11 +30,12 @@ def missing_paths(document: Document, spec: JobSpec, folder: Path) -> list[Probl
 
 
 def _missing_model(document: Document, spec: JobSpec, folder: Path) -> Problem | None:
-    path = _place(folder, spec.model.source)
-    if not spec.model.is_directory or _holds(path.is_dir) or _mounted(spec, spec.model.source):
+    if not spec.model.is_directory or _mounted(spec, spec.model.source):
         return None
-    message = f"no directory {path}. Name one that holds a Hugging Face checkpoint, or an id of the hub."
-    return document.problem(("spec", "model", "source"), message)
+    path = _place(folder, spec.model.source)
+    missing = f"no directory {path}. Name one that holds a Hugging Face checkpoint, or an id of the hub."
+    message = _trouble(path, S_ISDIR, missing)
+    return document.problem(("spec", "model", "source"), message) if message else None
 
 
 def _place(folder: Path, source: str) -> Path:
@@ -42,12 +45,18 @@ def _place(folder: Path, source: str) -> Path:
         return folder / source
 
 
-def _holds(question: Callable[[], bool]) -> bool:
-    """No file has a name that the system refuses, for example because it is too long."""
+def _trouble(path: Path, is_kind: Callable[[int], bool], missing: str) -> str:
+    """Why it cannot be read, `missing` if nothing of that kind is there; empty if it can."""
+    forbidden = f"{path} may not be read; change its permissions."
     try:
-        return question()
-    except OSError:
-        return False
+        there = is_kind(path.stat().st_mode)
+    except PermissionError:
+        return forbidden
+    except (OSError, ValueError):  # also a name that the system refuses, for example because it is too long
+        return missing
+    if not there:
+        return missing
+    return "" if os.access(path, os.R_OK) else forbidden
 
 
 def _mounted(spec: JobSpec, path: str) -> bool:
@@ -58,7 +67,5 @@ def _missing_data(document: Document, name: str, dataset: Dataset, folder: Path)
     if not dataset.is_file:
         return None
     path = _place(folder, dataset.source)
-    if _holds(path.is_file):
-        return None
-    message = f"no file {path}. Name a .jsonl or .parquet file that exists."
-    return document.problem(("spec", "data", name, "source"), message)
+    message = _trouble(path, S_ISREG, f"no file {path}. Name a .jsonl or .parquet file that exists.")
+    return document.problem(("spec", "data", name, "source"), message) if message else None

@@ -57,10 +57,13 @@ def run(
 def run_job(
     job: RLJob, cwd: Path, place: Path, shown: Display, settings: Settings, *, replay: Replay | None = None
 ) -> int:
-    """The job to its end, or to that of a replay; the exit code of `rljob run`. Raises `UserMistake`."""
+    """The job to its end, or to that of a replay, in which nothing is left of one before; the exit code of `rljob run`.
+    Raises `UserMistake`."""
     work_dir = WorkDir(place)
     try:
         work_dir.open()
+        if replay:
+            work_dir.clear()
         cache = cache_folder()
         local = LocalRun(
             job, work_dir, cwd=cwd, cache=cache, settings=settings, show=shown.show, replay=replay

@@ -73,8 +73,8 @@ class Shell:
         def run() -> None:
             try:
                 asyncio.run(self._operator(stop))
-            except Exception as error:
-                log.warning("kopf ended: %s: %s", type(error).__name__, error)
+            except Exception:
+                log.warning("kopf ended", exc_info=True)
             finally:
                 self._loop.call_soon_threadsafe(ended.set)
 

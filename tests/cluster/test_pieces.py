@@ -17,7 +17,7 @@ from rljob_operator.cluster.addresses import TooManyPodsError, addresses
 from rljob_operator.cluster.gpus import Gpus, gpus_of_this_machine
 from rljob_operator.cluster.probes import Health, health
 from rljob_operator.cluster.substitution import substitute
-from rljob_operator.cluster.workdir import WorkDir, WorkDirError
+from rljob_operator.cluster.workdir import FOLDERS, WorkDir, WorkDirError
 
 HERE = Path()
 
@@ -194,6 +194,15 @@ def test_the_work_directory_of_another_job_is_refused(work_dir: WorkDir) -> None
     (work_dir.path / "job.json").write_text(identity)
     with pytest.raises(WorkDirError, match="belongs to the job other, not to demo"):
         work_dir.identify(a_job(), HERE)
+
+
+def test_a_work_directory_is_cleared_of_all_but_its_lock(work_dir: WorkDir) -> None:
+    work_dir.identify(a_job(), HERE)
+    (work_dir.storage / "samples").mkdir()
+    lock = (work_dir.path / "lock").stat().st_ino
+    work_dir.clear()
+    assert (work_dir.path / "lock").stat().st_ino == lock
+    assert sorted(path.name for path in work_dir.path.rglob("*")) == sorted([*FOLDERS, "lock"])
 
 
 def test_names_fit_what_kubernetes_allows() -> None:

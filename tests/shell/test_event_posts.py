@@ -10,7 +10,7 @@ import pytest
 from rljob_api.base import Manifest
 from rljob_api.reasons import Reason
 from rljob_operator.cluster.client import ApiError
-from rljob_operator.cluster.event_posts import TRIES, EventPosts, cut, event
+from rljob_operator.cluster.event_posts import KEPT_BACK, TRIES, EventPosts, cut, event
 from rljob_operator.happenings import Happening
 from rljob_operator.jobs import Stored, Told
 
@@ -65,6 +65,14 @@ def test_one_that_fails_comes_again_after_the_others_and_not_for_ever() -> None:
     assert virtual_time.run(asked(29, busy=[BUSY])) == ["busy", "last"]
     assert virtual_time.run(asked(31, busy=[BUSY])) == ["busy", "last", "busy"]
     assert Counter(virtual_time.run(asked(1000, failed=[FAILED] * 100)))["failed"] == TRIES
+
+
+def test_an_event_too_many_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    posts = EventPosts(MemoryClient(MemoryApi(CLOCK.text), Faults()), "we")
+    posts.put(KEY, JOB, [happening("waits")] * KEPT_BACK)
+    assert not caplog.text
+    posts.put(KEY, JOB, [happening("one too many")])
+    assert "because 1000 wait: PodFailed of here/demo: one too many" in caplog.text
 
 
 def test_a_note_is_cut_by_bytes_and_not_within_a_character() -> None:

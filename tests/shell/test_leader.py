@@ -25,7 +25,7 @@ class CutOff(MemoryClient):
     renewals = 0
 
     async def send(self, method: str, path: str, *more: object, **options: object) -> dict[str, object]:
-        answer = await super().send(method, path, *more, **options)  # type: ignore[arg-type]
+        answer = await super().send(method, path, *more, **options)  # type: ignore[arg-type]  # as they came
         if method == "GET" and self.renewals > 0:
             self.renewals -= 1
             self._api.merge(LEASE, {"spec": {"renewTime": f"renewal {self.renewals}"}})
@@ -59,7 +59,7 @@ class Swallowed(MemoryClient):
         if self.asked in self.lost:
             await asyncio.sleep(REQUEST_SECONDS)
             raise ApiError(0, "TimeoutError", "no answer from the API server")
-        return await super().send(method, path, *more, **options)  # type: ignore[arg-type]
+        return await super().send(method, path, *more, **options)  # type: ignore[arg-type]  # as they came
 
 
 async def is_sure_all_the_time(lost: set[int]) -> bool:

@@ -58,8 +58,9 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handlers, "FIRST_PAUSE_SECONDS", 0.01)
 
 
-def test_one_early_death_is_forgiven() -> None:
+def test_one_early_death_is_forgiven_and_the_log_has_its_place(caplog: pytest.LogCaptureFixture) -> None:
     assert asyncio.run(answers_after(1)) == (200, 200)
+    assert "in _operator" in caplog.text
 
 
 def test_who_dies_again_and_again_lives_but_is_not_ready() -> None:

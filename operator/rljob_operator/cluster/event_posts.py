@@ -66,8 +66,19 @@ class EventPosts:
                 self._failed(replace(post, tries=post.tries + 1), error)
 
     def _line_up(self, post: _Post) -> None:
+        """Each that is thrown away was a write before, so the log does not overflow with them."""
         if not self._waiting.full():
             self._waiting.put_nowait(post)
+            return
+        told = post.manifest
+        log.warning(
+            "an event was not posted, because %d wait: %s of %s/%s: %s",
+            KEPT_BACK,
+            told["reason"],
+            told["metadata"]["namespace"],
+            told["regarding"]["name"],
+            told["note"],
+        )
 
     def _failed(self, post: _Post, error: ApiError) -> None:
         """Later, if that can help."""

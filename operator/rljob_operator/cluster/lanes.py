@@ -30,7 +30,7 @@ async def _lane(
     for number, item in waiting:
         try:
             await work(item)
-        except Exception as error:
+        except Exception as error:  # raised by `in_lanes`, after those under way
             failures[number] = error
         if failures:
             return

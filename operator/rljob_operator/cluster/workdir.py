@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from rljob_api.reasons import Reason
 from rljob_api.status import Condition, ConditionType, Replacement, Status
 
 FOLDERS = ("storage", "config", "logs", "pods")
+LOCK = "lock"
 
 
 class WorkDirError(Exception):
@@ -41,11 +43,24 @@ class WorkDir:
     def open(self) -> None:
         """Make it, try to write to it, and lock it. Raises `WorkDirError`."""
         try:
-            for folder in FOLDERS:
-                (self.path / folder).mkdir(parents=True, exist_ok=True)
+            self._make_folders()
             self._lock = self._take_lock()
         except OSError as error:
             raise self.unusable(error) from error
+
+    def clear(self) -> None:
+        """Remove all that is there but the lock, which must be ours. Raises `WorkDirError`."""
+        try:
+            for left in self.path.iterdir():
+                if left.is_dir():
+                    shutil.rmtree(left)
+                elif left.name != LOCK:
+                    left.unlink()
+            self._make_folders()
+        except OSError as error:
+            raise WorkDirError(
+                f"what an earlier run left in {self.path} cannot be removed: {error}; remove it yourself"
+            ) from error
 
     def close(self) -> None:
         if self._lock is not None:
@@ -113,8 +128,12 @@ class WorkDir:
                 "choose another with --work-dir"
             )
 
+    def _make_folders(self) -> None:
+        for folder in FOLDERS:
+            (self.path / folder).mkdir(parents=True, exist_ok=True)
+
     def _take_lock(self) -> int:
-        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
