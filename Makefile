@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOB ?= examples/addition-cpu.yaml
 SIZE ?= 1
+# For `test-gpu`, on a machine without megatron-core: a folder with its unpacked wheel, as CONTRIBUTING.md says.
+MEGATRON ?=
 # Much of what tests do is wait for processes that they started.
 TEST_PROCESSES ?= 3
 
@@ -83,7 +85,7 @@ kubectl: setup ## Ask that cluster (ARGS="get pods")
 .PHONY: test-gpu
 test-gpu: ## GPU tests with the Python at hand (PYTHON=python3), installing nothing
 	@if missing=$$($(PYTHON) -c 'import numpy, pydantic, pytest, torch, transformers' 2>&1); then \
-	  PYTHONPATH=crds:operator:trainer_image:tests $(PYTHON) -m pytest -c /dev/null --rootdir . --import-mode=importlib \
+	  PYTHONPATH=$(if $(MEGATRON),$(MEGATRON):)crds:operator:trainer_image:tests $(PYTHON) -m pytest -c /dev/null --rootdir . --import-mode=importlib \
 	    --noconftest -p no:cacheprovider -W ignore::pytest.PytestUnknownMarkWarning -ra tests/trainer/test_gpu.py tests/trainer/test_gpu_megatron.py; \
 	else echo "test-gpu skipped: $(PYTHON) has no GPU stack ($$(tail -n 1 <<< "$$missing"))"; fi
 

@@ -45,6 +45,11 @@ def _one_on_dtensor(name: str) -> Callable[[JobSpec], bool]:
     return lambda spec: getattr(spec.parallelism, name) == 1 or spec.chosen_backend is BackendName.MEGATRON
 
 
+def _gathers_by_buckets(spec: JobSpec) -> bool:
+    options = spec.megatron
+    return options is None or not options.overlap_param_gather or options.overlap_grad_reduce
+
+
 LAYOUT_RULES: list[Rule] = [
     Rule(
         "ranks-fill-replicas",
@@ -112,6 +117,13 @@ LAYOUT_RULES: list[Rule] = [
         "it shares positions among tensor ranks, and there is one: set parallelism.tensor above 1, or remove it.",
         lambda spec: not spec.parallelism.sequence or spec.parallelism.tensor > 1,
         "!self.parallelism.sequence || self.parallelism.tensor > 1",
+    ),
+    Rule(
+        "overlap-gather-needs-overlap-reduce",
+        "megatron.overlapParamGather",
+        "it gathers by the buckets that gradients are added up in: set megatron.overlapGradReduce too, or remove it.",
+        _gathers_by_buckets,
+        "!has(self.megatron) || !self.megatron.overlapParamGather || self.megatron.overlapGradReduce",
     ),
     Rule(
         "experts-and-tensor-need-sequence",

@@ -135,3 +135,6 @@ class Megatron(BackendOptions):
     """Which activations are computed again in the backward pass instead of kept."""
     overlap_grad_reduce: bool = False
     """Add up gradients of replicas while the backward pass goes on, instead of after it; the sums are the same."""
+    overlap_param_gather: bool = False
+    """Gather what replicas have updated while the first of it is on its way to vLLM, instead of before; needs
+    `overlapGradReduce`, by whose buckets it is gathered."""

@@ -31,6 +31,7 @@ READ = "megatron.core.dist_checkpointing:load"
 SAVE = "megatron.core.dist_checkpointing.strategies.fully_parallel:FullyParallelSaveStrategyWrapper"
 LOAD = "megatron.core.dist_checkpointing.strategies.fully_parallel:FullyParallelLoadStrategyWrapper"
 SHARDED = "megatron.core.optimizer:DistributedOptimizer.sharded_state_dict"
+RECOMPUTE = "transformers:PreTrainedModel.gradient_checkpointing_enable"
 VLLM = "vllm.engine.arg_utils:EngineArgs"
 SAMPLING = "vllm:SamplingParams"
 
@@ -46,6 +47,8 @@ REACHES: list[Reach] = [
     Reach("megatron.attentionDropout", MODEL, "attention_dropout"),
     Reach("megatron.recompute", MODEL, "recompute_granularity"),
     Reach("megatron.overlapGradReduce", BUFFERS, "overlap_grad_reduce"),
+    Reach("megatron.overlapParamGather", BUFFERS, "overlap_param_gather"),
+    Reach("megatron.overlapParamGather", OPTIMIZER, "overlap_param_gather"),
     Reach("megatron.checkForNanInGrad", BUFFERS, "check_for_nan_in_grad"),
     Reach("megatron.distributedTimeoutMinutes", GROUPS, "distributed_timeout_minutes"),
     Reach("megatron.distributedTimeoutMinutes", GROUP, "timeout"),
@@ -64,6 +67,10 @@ REACHES: list[Reach] = [
     Reach("checkpoint.fullyParallelSave", SAVE, "strategy"),
     Reach("checkpoint.fullyParallelLoad", LOAD, "strategy"),
     Reach("checkpoint.optimizerSharding", SHARDED, "metadata"),
+    Reach("dtensor.microBatchTokens", "rljob_trainer.backend.shares:plan_shares", "tokens"),
+    Reach("dtensor.attentionDropout", "transformers:Qwen3Config", "attention_dropout"),
+    Reach("dtensor.activationCheckpointing", RECOMPUTE, "gradient_checkpointing_kwargs"),
+    Reach("dtensor.checkForNanInGrad", "rljob_trainer.backend.dtensor.optimizer:update", "check_finite"),
     Reach("dtensor.distributedTimeoutMinutes", GROUP, "timeout"),
     Reach("dtensor.optimizer.beta1", ADAMW, "betas"),
     Reach("dtensor.optimizer.beta2", ADAMW, "betas"),

@@ -81,6 +81,13 @@ LAYOUT_CASES: dict[str, Case] = {
         bad=[on_ranks(2, {"sequence": True}, **MEGATRON)],
         good=[on_ranks(2, {"tensor": 2, "sequence": True}, **MEGATRON)],
     ),
+    "overlap-gather-needs-overlap-reduce": Case(
+        bad=[spec(megatron={"overlapParamGather": True})],
+        good=[
+            spec(megatron={"overlapParamGather": True, "overlapGradReduce": True}),
+            spec(megatron={"overlapGradReduce": True}),
+        ],
+    ),
     "experts-and-tensor-need-sequence": Case(
         bad=[on_ranks(2, {"tensor": 2, "expert": 2}, **MEGATRON)],
         good=[on_ranks(2, {"tensor": 2, "expert": 2, "sequence": True}, **MEGATRON)],

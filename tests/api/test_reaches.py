@@ -25,8 +25,8 @@ def test_a_row_names_a_field_and_an_argument_that_exist(reach: Reach) -> None:
     assert reach.argument in inspect.signature(taken).parameters
 
 
-CHOOSES = "megatron.enabled"
-"""It goes to no library."""
+CHOOSE = {"megatron.enabled", "dtensor.enabled"}
+"""They go to no library."""
 OF_CHECKPOINTS = (
     "asyncSave",
     "fullyParallelLoad",
@@ -38,12 +38,12 @@ OF_CHECKPOINTS = (
 """What libraries hear of; the rest of the block is for the saver."""
 
 
-def test_every_knob_of_megatron_has_a_row() -> None:
+def test_every_knob_of_a_backend_has_a_row() -> None:
     knobs = {
         one.path.removeprefix("spec.")
-        for block in ("spec.megatron", "spec.parallelism")
+        for block in ("spec.megatron", "spec.dtensor", "spec.parallelism")
         for one in below(field(block))
         if not one.children
     }
     knobs |= {f"checkpoint.{name}" for name in OF_CHECKPOINTS}
-    assert knobs - {reach.field for reach in REACHES} == {CHOOSES}
+    assert knobs - {reach.field for reach in REACHES} == CHOOSE

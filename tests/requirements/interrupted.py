@@ -7,21 +7,24 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.checkpoint import state_dict_saver
 
 from api.jobs import parsed
 from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
 from rljob_api.manifest import RngSharding
 from rljob_trainer.backend.protocol import Backend, StepResult
+from rljob_trainer.checkpoint import shards
 from trainer import test_megatron_moe, tiny
 from trainer.conversions import converted
-from trainer.ranks import run_ranks
+from trainer.ranks import DEADLINE_SECONDS, run_ranks
 from trainer.test_megatron import SIZES, grpo, make_batch
 
 if TYPE_CHECKING:  # a rank imports it; here it would cost ten seconds
@@ -51,7 +54,7 @@ class Plan:
     last: int = 6
     load: Path | None = None
     save: Path | None = None
-    """Where a checkpoint goes; with `background` it is written while the run goes on."""
+    """Where a checkpoint goes; with `background` it is written when the run has gone on to its end."""
     background: bool = False
     rng: bool = True
     drop_rng_of: int | None = None
@@ -86,15 +89,28 @@ def run(spec: JobSpec, model: Path, plan: Plan) -> Trace:
             backend.load_checkpoint(plan.load, optimizer=True, rng=plan.rng)
         if plan.drop_rng_of == dist.get_rank():
             backend.set_rng_state(fresh)
-    results, wait = [], None
-    for number in range(plan.first, plan.last):
-        if plan.save and number == SAVED:
-            state = backend.rng_state()
-            wait = backend.save_checkpoint(plan.save, optimizer=True, rng=state, background=plan.background)
-        results.append(step(backend, number))
-    if wait:
-        wait()
+    results, wait, gate = [], None, Event()
+    with gated(gate) if plan.background else nullcontext():
+        for number in range(plan.first, plan.last):
+            if plan.save and number == SAVED:
+                rng, background = backend.rng_state(), plan.background
+                wait = backend.save_checkpoint(plan.save, optimizer=True, rng=rng, background=background)
+            results.append(step(backend, number))
+        gate.set()
+        if wait:
+            wait()
     return Trace(results, digest(weights(backend)), digest(moments(backend)), draws())
+
+
+def gated(gate: Event) -> AbstractContextManager[object]:
+    """Files of tensors are not written before the gate is open."""
+    write = state_dict_saver.save
+
+    def late(*arguments: Any, **options: Any) -> Any:
+        assert gate.wait(DEADLINE_SECONDS)
+        return write(*arguments, **options)
+
+    return mock.patch.object(shards, "save", late)
 
 
 def step(backend: Backend, number: int) -> StepResult:
@@ -158,7 +174,12 @@ def a_spec(
         parallelism=cut,
         trainer={"gpusPerNode" if on_gpu else "numProcPerNode": ranks},
         checkpoint=checkpoint or {},
-        megatron={"microBatchTokens": 40, "attentionDropout": dropout, "overlapGradReduce": overlap},
+        megatron={
+            "microBatchTokens": 40,
+            "attentionDropout": dropout,
+            "overlapGradReduce": overlap,
+            "overlapParamGather": overlap,
+        },
     )
 
 

@@ -13,8 +13,9 @@ from unittest import mock
 
 import torch.distributed as dist
 
-from requirements.interrupted import build, step
+from requirements.interrupted import step
 from rljob_api.run import Run
+from rljob_trainer.backend.build import build_backend
 from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.plan import plan_resume
@@ -72,12 +73,15 @@ class Watch:
 
 
 def train_save_and_resume(run: Run, model: Path) -> Called:
-    """Three updates, a checkpoint as the loop saves it, and a second attempt that loads it. Collective."""
+    """Three updates of a backend that is built as `train` builds it, a checkpoint as the loop saves it, and a second
+    attempt that loads it. Collective.
+    """
     from megatron.core import dist_checkpointing, parallel_state
     from megatron.core.pipeline_parallel import schedules
 
     from rljob_trainer.backend.megatron import model as megatron_model
     from rljob_trainer.backend.megatron import optimizer
+    from rljob_trainer.convert import once
 
     converted(model)  # a step of its own, which has options of its own
     watch = Watch()
@@ -92,7 +96,8 @@ def train_save_and_resume(run: Run, model: Path) -> Called:
             (dist_checkpointing, "load"),
         ):
             watched.enter_context(watch.on(owner, name))
-        backend = build(run.spec, model, reference=True)
+        watched.enter_context(mock.patch.object(once, "find_converted", lambda run, model: converted(model)))
+        backend = cast("MegatronBackend", build_backend(run, model, reference=True))
         rates = [_rate_of_step(backend, number) for number in range(3)]
         _save(run, backend)
         reason = _resume(run.model_copy(update={"attempt": 2, "token": "token-2"}), backend)

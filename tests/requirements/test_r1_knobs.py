@@ -13,20 +13,17 @@ from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
 import torch.distributed as dist
-from torch.distributed.checkpoint import state_dict_saver
 
-from requirements.interrupted import any_backend, build, step
+from requirements.interrupted import any_backend, build, gated, step
 from requirements.megatron_calls import Called, train_save_and_resume
 from rljob_api.job import JobSpec
 from rljob_api.run import Run
 from rljob_trainer import distributed
 from rljob_trainer.backend.protocol import NonFiniteGradientError
-from rljob_trainer.checkpoint import shards
 from trainer.checkpoints import a_run
 from trainer.ranks import run_ranks
 from trainer.test_megatron import grpo, make_batch, make_model
@@ -50,6 +47,7 @@ OVERRIDES: Knobs = {
         "recompute": "selective",
         "attentionDropout": 0.1,
         "overlapGradReduce": True,
+        "overlapParamGather": True,
         "optimizer": ADAM | {"maxGradNorm": 0.5},
         "scheduler": {"warmupSteps": 2, "decay": "linear", "minFactor": 0.5},
     },
@@ -101,13 +99,8 @@ def test_async_save(called: dict[str, list[Called]], job: str, background: bool)
 
 def save_behind_a_gate(spec: JobSpec, model: Path, directory: Path) -> tuple[int, int]:
     """Files of tensors when a background save has returned, and when it is done; nothing is written in between."""
-    backend, gate, write = build(spec, model), Event(), state_dict_saver.save
-
-    def gated(*arguments: Any, **options: Any) -> Any:
-        assert gate.wait(60)
-        return write(*arguments, **options)
-
-    with mock.patch.object(shards, "save", gated):
+    backend, gate = build(spec, model), Event()
+    with gated(gate):
         wait = backend.save_checkpoint(directory, optimizer=True, rng=backend.rng_state(), background=True)
         before = len([*directory.glob("*.distcp")])
         gate.set()
@@ -142,8 +135,10 @@ def test_nan_check(called: dict[str, list[Called]], job: str, checked: bool) -> 
 
 
 @pytest.mark.parametrize(("job", "on"), [("left out", False), ("set", True)])
-def test_overlap_of_gradients(called: dict[str, list[Called]], job: str, on: bool) -> None:
-    assert [rank.gradients["overlap_grad_reduce"] for rank in called[job]] == [on] * 2
+def test_overlap_of_gradients_and_parameters(called: dict[str, list[Called]], job: str, on: bool) -> None:
+    for rank in called[job]:
+        assert rank.gradients["overlap_grad_reduce"] is on
+        assert rank.gradients["overlap_param_gather"] is rank.optimizer["overlap_param_gather"] is on
 
 
 @pytest.mark.parametrize(
@@ -158,6 +153,18 @@ def test_what_only_training_does_and_what_both_models_do(
         assert (policy.get("recompute_granularity"), policy["attention_dropout"]) == (recompute, dropout)
         assert (reference.get("recompute_granularity"), reference["attention_dropout"]) == (None, 0)
         assert [model["sequence_parallel"] for model in rank.models] == [sequence] * 2
+
+
+def recomputed(spec: JobSpec, model: Path) -> tuple[str, str, int]:
+    """What Megatron runs the policy with. Collective."""
+    config = build(spec, model).chunks[0].config
+    return config.recompute_granularity, config.recompute_method, config.recompute_num_layers
+
+
+def test_recompute_in_full(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", "qwen3", tied=True)
+    spec = a_megatron_run(tmp_path, trainer={"numProcPerNode": 1}, megatron={"recompute": "full"}).spec
+    assert run_ranks(1, recomputed, spec, model) == [("full", "uniform", 1)]
 
 
 def test_micro_batches(called: dict[str, list[Called]]) -> None:

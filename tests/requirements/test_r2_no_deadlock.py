@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from torch.distributed.constants import default_pg_timeout
 
 from requirements.gangs import a_gang, lose_patience, said, said_alone
 from requirements.interrupted import build
@@ -27,6 +28,7 @@ from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.convert.world import ConversionError, run_world
 from rljob_trainer.distributed import Ranks
+from rljob_trainer.errors import Mistake
 from trainer.checkpoints import VERSIONS, FileBackend, a_saver, alone
 from trainer.test_megatron import make_model
 
@@ -189,6 +191,22 @@ def test_a_rank_that_stands_still_in_the_conversion_is_named() -> None:
     told = said_alone(stop_in_the_conversion)
     assert "the conversion has not moved for 5 s" in told
     assert "rank 1: layer 3" in told
+
+
+def patience_of_a_conversion() -> str:
+    """Of a rank with the others, where the caller says nothing of it."""
+
+    def work(_tell: Callable[[int, str], None]) -> list[FileEntry]:
+        gloo = dist.distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
+        raise Mistake(str(gloo.options._timeout))
+
+    with pytest.raises(Mistake) as mistake:
+        run_world(1, work, lambda _: None, stall=LONG)
+    return str(mistake.value)
+
+
+def test_the_timeout_of_a_conversion_is_that_of_torch_unless_it_is_given() -> None:
+    assert said_alone(patience_of_a_conversion) == str(default_pg_timeout)
 
 
 def save_by_the_first_two(

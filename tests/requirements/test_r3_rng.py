@@ -41,18 +41,23 @@ def told(shard: ShardedObject) -> Shard:
         ({"tensor": 2, "pipeline": 2, "data": 2}, "pp-tp"),
         ({"data": 2}, "pp-tp"),
         ({"expert": 2, "data": 2}, "pp-tp-dp"),
+        ({"expertTensor": 2, "data": 2, "on_gpu": True}, "pp-tp-dp"),
         ({"data": 2, "dropout": 0.1}, "pp-tp-dp"),
     ],
-    ids=["EP=1", "no EP", "EP>1", "unequal draws"],
+    ids=["EP=1", "no EP", "EP>1", "ETP>1", "unequal draws"],
 )
 def test_the_manifest_says_which_ranks_have_streams_of_their_own(job: Manifest, sharding: str) -> None:
     assert layout_of(a_spec(**job)).rng_sharding == sharding
 
 
 def shards(places: list[tuple[Manifest, RngSharding]]) -> list[Shard]:
+    """In a process where Megatron has made no groups, of experts or others: none of them is asked."""
+    from megatron.core import parallel_state
+
     from rljob_trainer.backend.megatron.parallel import Place
     from rljob_trainer.backend.megatron.rng import sharded_rng
 
+    assert parallel_state.get_expert_model_parallel_group(check_initialized=False) is None
     return [told(sharded_rng("state", Place(**place), sharding)) for place, sharding in places]
 
 
@@ -145,8 +150,13 @@ def test_replicas_that_drop_nothing_draw_alike_and_others_do_not(tmp_path: Path)
     assert one.draws != other.draws
 
 
-def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
-    spec = a_spec(tensor=2, dropout=0.1)
+@pytest.mark.parametrize(
+    "job",
+    [{"tensor": 2}, {"data": 2, "checkpoint": {"optimizerSharding": "FullyReshardable"}}],
+    ids=["DpReshardable", "FullyReshardable"],
+)
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, job: Manifest) -> None:
+    spec = a_spec(**job, dropout=0.1)
     model, directory, straight = saved(tmp_path, spec, Plan(background=True))
     assert straight == ran(spec, model), "saving changes nothing"
     assert equal(straight, ran(spec, model, Plan(first=3, load=directory))) == [True] * 2

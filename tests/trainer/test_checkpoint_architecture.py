@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import torch.distributed as dist
 
+from rljob_trainer import train
 from rljob_trainer.checkpoint.architecture import refuse_other_architecture
 from rljob_trainer.checkpoint.files import MODEL_FILES
+from rljob_trainer.distributed import Ranks
 from rljob_trainer.errors import Mistake
+from rljob_trainer.progress import ProgressBoard
+from trainer.checkpoints import a_run, alone
 
 SMALL = {"model_type": "qwen3", "hidden_size": 64, "num_hidden_layers": 2, "use_cache": True}
 
@@ -34,3 +42,16 @@ def test_what_does_not_shape_weights_may_change(tmp_path: Path) -> None:
 
 def test_without_a_checkpoint_there_is_nothing_to_refuse(tmp_path: Path) -> None:
     refuse_other_architecture(None, config(tmp_path / "model"))
+
+
+def test_a_rank_refuses_it_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, none = a_run(tmp_path), cast("Any", None)
+    plan = SimpleNamespace(directory=config(tmp_path / "step_40" / MODEL_FILES).parent)
+    model = config(tmp_path / "model", hidden_size=128)
+    monkeypatch.setattr(train, "plan_resume", lambda *_: plan)
+    monkeypatch.setattr(train, "load_reward", lambda _: None)
+    monkeypatch.setattr(train, "whole_model", lambda *_: model)
+    alone()
+    ranks = Ranks(0, 0, 1, none, dist.new_group(backend="gloo"))
+    with ExitStack() as open_things, pytest.raises(Mistake, match="is of another architecture"):
+        train.prepare(run, ranks, ProgressBoard(run), none, open_things)

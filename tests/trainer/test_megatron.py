@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,9 +33,23 @@ SIZES = {
     "max_position_embeddings": 64,
     "initializer_range": 0.2,
 }
+LLAMA3 = {
+    "max_position_embeddings": 131072,
+    "rope_parameters": {
+        "rope_type": "llama3",
+        "rope_theta": 500000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    },
+}
 
 
 def make_model(directory: Path, kind: str, *, tied: bool) -> Path:
+    """`llama3` is a Llama with the positions of 3.1 and later."""
+    if kind == "llama3":
+        return tiny.make_model(directory, "llama", tied=tied, **SIZES | LLAMA3)
     return tiny.make_model(directory, kind, tied=tied, **SIZES)
 
 
@@ -44,12 +59,12 @@ def make_spec(tensor: int, pipeline: int, data: int, *, dropout: float = 0.0, **
     return tiny.megatron_spec(ranks, cut, attentionDropout=dropout, optimizer=optimizer)
 
 
-def make_batch(seed: int = 0) -> Batch:
+def make_batch(seed: int = 0, lengths: Sequence[int] = (20, 7, 12, 9, 17, 5, 11)) -> Batch:
     """Seven rows of unequal length: micro-batches differ in rows and width, and two replicas get unequal
     shares.
     """
     g = torch.Generator().manual_seed(seed)
-    lengths_B = torch.tensor([20, 7, 12, 9, 17, 5, 11])
+    lengths_B = torch.tensor(lengths)
     B, T = len(lengths_B), int(lengths_B.max())
     column = torch.arange(T)
     real_BT = column < lengths_B[:, None]
@@ -81,7 +96,9 @@ def ask_logprobs(spec: JobSpec, model: Path, batch: Batch) -> tuple[Tensor, dict
     return backend.logprobs(batch), dict(backend.weights())
 
 
-@pytest.mark.parametrize(("kind", "tied"), [("qwen2", True), ("qwen3", False), ("llama", False)])
+@pytest.mark.parametrize(
+    ("kind", "tied"), [("qwen2", True), ("qwen3", False), ("llama", False), ("llama3", True)]
+)
 @pytest.mark.parametrize("layout", LAYOUTS[:3])
 def test_logprobs_equal_those_of_transformers_and_weights_come_back_bit_for_bit(
     tmp_path: Path, kind: str, tied: bool, layout: tuple[int, int, int]
@@ -224,7 +241,7 @@ def export(spec: JobSpec, model: Path, directory: Path) -> Tensor:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("kind", "tied"), [("qwen2", True), ("llama", False)])
+@pytest.mark.parametrize(("kind", "tied"), [("qwen2", True), ("llama3", False)])
 def test_an_export_of_trained_weights_loads_in_transformers(
     tmp_path: Path, kind: str, tied: bool, layout: tuple[int, int, int]
 ) -> None:

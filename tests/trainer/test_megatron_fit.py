@@ -27,6 +27,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         "virtualPipeline: 3 does not divide the model's 2 layers of a pipeline rank; choose one of 1, 2",
     ),
     "experts": ("qwen3_moe", {"expert": 4}, "expert: 4 does not divide the model's 6 experts"),
+    "columns-of-experts": (
+        "mixtral",
+        {"expertTensor": 5},
+        "expertTensor: 5 does not divide the model's 48 columns of an expert; choose one of 1, 2, 3, 4, 6",
+    ),
     "no-experts": (
         "qwen3",
         {"expert": 2},
@@ -39,6 +44,20 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], str]] = {
         "llama",
         {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}},
         "'linear'",
+    ),
+    "stretched-otherwise": (
+        "llama",
+        {
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 5e5,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 4096,
+            }
+        },
+        "8192 only, not with low_freq_factor 1.0, high_freq_factor 4.0, original_max_position_embeddings 4096",
     ),
     "half-rotary": (
         "llama",

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor
 
+from requirements.interrupted import build
 from rljob_api.job import JobSpec
+from rljob_trainer.backend import layout
+from rljob_trainer.backend.protocol import StepResult
 from trainer import tiny
 from trainer.ranks import run_ranks
 from trainer.test_megatron import (
     SIZES,
     ask_logprobs,
     files_of,
+    grpo,
     make_batch,
     reference_logprobs,
     train,
@@ -34,7 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "sequence": {"recompute": "full"},
     "context": {"recompute": "selective"},
     "virtual-stages": {"recompute": "full"},
-    "replicas": {"overlapGradReduce": True},
+    "replicas": {"overlapGradReduce": True, "overlapParamGather": True},
 }
 
 
@@ -51,17 +56,41 @@ def make_model(directory: Path) -> Path:
     return tiny.make_model(directory, "qwen3", tied=True, num_hidden_layers=4, **SIZES)
 
 
+def train_in_buckets(spec: JobSpec, model: Path, steps: int) -> tuple[dict[str, Tensor], list[StepResult]]:
+    """As `train`, with buckets of which this small model fills several."""
+    usual = layout.bucket_size
+    with mock.patch.object(layout, "bucket_size", lambda spec: usual(spec) and 2000):
+        return train(spec, model, steps)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_updates_equal_those_of_plain_torch(tmp_path: Path, layout: str) -> None:
     model = make_model(tmp_path)
     expected, expected_results = train_in_torch(model, steps=2, eps=1e-4)
     spec = make_spec(layout, **OPTIONS.get(layout, {}))
-    ranks = run_ranks(spec.trainer.world_size, train, spec, model, 2)
+    ranks = run_ranks(spec.trainer.world_size, train_in_buckets, spec, model, 2)
     same(ranks[0][0], expected)
     for _, own in ranks:
         for result, reference in zip(own, expected_results, strict=True):
             assert result.metrics == pytest.approx(reference.metrics, abs=1e-5)
             assert result.grad_norm == pytest.approx(reference.grad_norm, rel=1e-4)
+
+
+def comes_back(spec: JobSpec, model: Path, directory: Path) -> bool:
+    """Whether a checkpoint holds the trained weights. It is the first to need those that are gathered late."""
+    backend, batch = build(spec, model), make_batch()
+    backend.train_step(*grpo(batch, backend.logprobs(batch)), lambda: None)
+    backend.save_checkpoint(directory, optimizer=False, rng=None, background=False)()
+    trained = {name: tensor.clone() for name, tensor in backend.weights()}
+    backend.load_checkpoint(directory, optimizer=False, rng=False)
+    return all(torch.equal(tensor, trained[name]) for name, tensor in backend.weights())
+
+
+def test_what_replicas_gather_late_is_in_a_checkpoint(tmp_path: Path) -> None:
+    model, directory = make_model(tmp_path / "model"), tmp_path / "step"
+    directory.mkdir()
+    spec = make_spec("replicas", **OPTIONS["replicas"])
+    assert run_ranks(2, comes_back, spec, model, directory) == [True] * 2
 
 
 @pytest.mark.parametrize("layout", ["context-and-sequence", "virtual-stages"])

@@ -1,19 +1,26 @@
-"""Control calls to servers that an earlier trainer left in the middle of an update."""
+"""Control calls: to servers that an earlier trainer left in the middle of an update, and to those of several ranks."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any, cast
 
 import aiohttp
 import pytest
+import torch
+from torch._C._distributed_c10d import TCPStore
 
+from rljob_api.base import Manifest
 from rljob_trainer.rollout.background import Background
-from rljob_trainer.rollout.client import Client, Seen
+from rljob_trainer.rollout.client import NO_HEADERS, Client, Seen
+from rljob_trainer.rollout.fleet import Fleet
+from rljob_trainer.weights.carriers import GroupCarrier
+from rljob_trainer.weights.group import Group, join
 from rljob_trainer.weights.rounds import Rounds
 
 RESET = struct.pack("ii", 1, 0)
@@ -53,6 +60,16 @@ def background() -> Iterator[Background]:
     background.close()
 
 
+def fleet(background: Background) -> Fleet:
+    """What rounds need of it."""
+
+    class Loop:
+        start = staticmethod(background.submit)
+        wait = staticmethod(background.wait)
+
+    return cast("Fleet", Loop())
+
+
 async def leave(rounds: Rounds, vllm: Vllm) -> None:
     server = await asyncio.start_server(vllm.serve, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
@@ -63,9 +80,64 @@ async def leave(rounds: Rounds, vllm: Vllm) -> None:
 
 
 def test_a_server_in_an_open_update_is_brought_out_of_it(background: Background) -> None:
-    class Fleet:
-        start = staticmethod(background.submit)
-        wait = staticmethod(background.wait)
-
-    rounds = Rounds(cast("Any", Fleet()), 10)
+    rounds = Rounds(fleet(background), 10)
     background.submit(leave(rounds, Vllm([REFUSED, REFUSED, DONE]))).result(30)
+
+
+RANKS_EACH = 2
+
+
+@dataclass
+class Spread:
+    """In place of the client of a server that spreads its model over ranks, which are threads here."""
+
+    index: int
+    meeting: Manifest = field(default_factory=dict)
+    groups: list[Group] = field(default_factory=list)
+    taken: list[list[str]] = field(default_factory=list)
+    """Names of the tensors that each rank has taken."""
+
+    async def hear(self, path: str, body: Manifest | None) -> None:
+        if path == "/init_weight_transfer_engine" and body:
+            self.meeting = body["init_info"]
+            joining = (asyncio.to_thread(self._join, rank) for rank in range(RANKS_EACH))
+            self.groups = await asyncio.gather(*joining)
+        elif path == "/update_weights":
+            self.taken = await asyncio.gather(*(asyncio.to_thread(names, group) for group in self.groups))
+
+    def _join(self, rank: int) -> Group:
+        store = TCPStore(self.meeting["host"], self.meeting["port"], is_master=False, wait_for_workers=False)
+        place, world = self.meeting["rank_offset"] + rank, self.meeting["world_size"]
+        return join(
+            store, place, world, wire="gloo", device=torch.device("cpu"), timeout=timedelta(seconds=60)
+        )
+
+
+def names(group: Group) -> list[str]:
+    return [name for bucket in group.receive() for name, _ in bucket.tensors()]
+
+
+class Direct(Rounds):
+    """Calls that need no network."""
+
+    async def _post(
+        self,
+        server: Seen,
+        path: str,
+        body: Manifest | None,
+        phase: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        await cast("Any", server.client).hear(path, body)
+
+
+def test_every_rank_of_every_server_has_a_place_of_its_own_in_the_group(background: Background) -> None:
+    clients = [Spread(0), Spread(1)]
+    servers = [Seen(cast("Any", client), "one", "", datetime.now(UTC)) for client in clients]
+    rounds = Direct(fleet(background), 10)
+    carrier = GroupCarrier("gloo", "127.0.0.1", RANKS_EACH, timedelta(seconds=60))
+    carrier.connect(rounds, servers)
+    assert [client.meeting["rank_offset"] for client in clients] == [1, 3]
+    assert [client.meeting["world_size"] for client in clients] == [5, 5]
+    carrier.carry(iter([("head", torch.ones(3)), ("norm", torch.ones(2))]), "1.1", rounds, servers)
+    assert [client.taken for client in clients] == [[["head", "norm"]] * RANKS_EACH] * 2

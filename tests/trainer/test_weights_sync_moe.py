@@ -10,13 +10,17 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3MoeConfig
 
+from requirements.interrupted import build
 from rljob_api.algorithm import Sampling
 from rljob_api.base import Manifest
+from rljob_api.job import JobSpec
 from rljob_trainer.builtin.addition.tokenizer import make_tokenizer
 from rljob_trainer.rollout.answers import completion_request, samples_of
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.weights.sync import WeightSync
+from trainer.ranks import run_ranks
 from trainer.test_megatron import files_of
+from trainer.test_megatron_moe import make_spec
 from trainer.test_weights_sync import Alone
 from trainer.vllm_server import Servers, a_run, largest_difference, new_weights, nothing, some_prompts
 
@@ -56,12 +60,18 @@ def make_model(directory: Path) -> PreTrainedModel:
     return model
 
 
+def export(spec: JobSpec, source: Path, target: Path) -> None:
+    """As a job of Megatron does at its end."""
+    build(spec, source).save_hf_model(target)
+
+
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     run = a_run(tmp_path, replicas=1)
     servers, fleet = Servers(run, tmp_path, ("--load-format", "auto")), Fleet(run)
     try:
-        make_model(tmp_path / "model")
+        make_model(tmp_path / "source")
+        run_ranks(2, export, make_spec(expert=2, ranks=2), tmp_path / "source", tmp_path / "model")
         servers.start(0)
         servers.wait_until_up(fleet, {0})
         yield fleet

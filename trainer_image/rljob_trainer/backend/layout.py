@@ -35,13 +35,16 @@ def layout_of(spec: JobSpec) -> Layout:
 def rng_sharding(spec: JobSpec) -> RngSharding:
     """R3. With Megatron, replicas share a stream unless something makes them draw unequally.
 
-    Experts do (each rank holds others), and so does dropout: replicas get micro-batches of unequal shapes.
+    Experts do (each rank holds others, or another part of them), and so does dropout: replicas get micro-batches of
+    unequal shapes.
     """
     match spec.chosen_backend:
         case BackendName.DTENSOR:
             return RngSharding.RANK
         case BackendName.MEGATRON:
-            unequal = spec.parallelism.expert > 1 or spec.backend_options.attention_dropout > 0
+            cut = spec.parallelism
+            apart = cut.expert > 1 or cut.expert_tensor > 1
+            unequal = apart or spec.backend_options.attention_dropout > 0
             return RngSharding.PP_TP_DP if unequal else RngSharding.PP_TP
         case _:
             assert_never(spec.chosen_backend)

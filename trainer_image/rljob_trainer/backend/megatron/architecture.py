@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,10 @@ ARCHITECTURES = {
 """Hugging Face `model_type` → traits."""
 
 
+LLAMA3_POSITIONS = {"low_freq_factor": 1, "high_freq_factor": 4, "original_max_position_embeddings": 8192}
+"""Which rotary positions of type `llama3` are stretched: megatron-core has these numbers as constants."""
+
+
 @dataclass(frozen=True)
 class Experts:
     """The sizes of a layer whose MLP is many, of which a router picks a few for each token."""
@@ -79,6 +84,8 @@ class Architecture:
     tied: bool
     norm_eps: float
     rope_theta: float
+    rope_factor: float | None
+    """By which Llama 3.1 and later stretch their slow rotary positions; None: not at all."""
     experts: Experts | None
     """None: one MLP a layer."""
 
@@ -98,7 +105,7 @@ def read_architecture(model: Path) -> Architecture:
             f"(it knows {known}); use backend: dtensor"
         )
     _refuse_variants(config)
-    heads = config.num_attention_heads
+    heads, positions = config.num_attention_heads, config.rope_parameters
     return Architecture(
         model_type=config.model_type,
         traits=traits,
@@ -112,7 +119,8 @@ def read_architecture(model: Path) -> Architecture:
         max_length=config.max_position_embeddings,
         tied=config.tie_word_embeddings,
         norm_eps=config.rms_norm_eps,
-        rope_theta=config.rope_parameters["rope_theta"],
+        rope_theta=positions["rope_theta"],
+        rope_factor=positions["factor"] if _rope_type(positions) == "llama3" else None,
         experts=_experts(config) if traits.experts else None,
     )
 
@@ -129,14 +137,20 @@ def _experts(config: Any) -> Experts:
 
 def _refuse_variants(config: Any) -> None:
     """Raises `Mistake` for what a known model type can be configured to and this backend does not compute."""
-    rope = config.rope_parameters.get("rope_type", "default")
-    turned = config.rope_parameters.get("partial_rotary_factor", 1.0)
+    positions = config.rope_parameters
+    rope = _rope_type(positions)
+    stretched = {name: positions.get(name) for name in LLAMA3_POSITIONS if rope == "llama3"}
+    turned = positions.get("partial_rotary_factor", 1.0)
     biased = [name for name in ("attention_bias", "mlp_bias") if getattr(config, name, False)]
     window = getattr(config, "sliding_window", None)
     dense = [*getattr(config, "mlp_only_layers", ()), getattr(config, "decoder_sparse_step", 1) - 1]
     one_expert = getattr(config, "num_experts_per_tok", 2) == 1 and getattr(config, "norm_topk_prob", True)
     for unknown, what in (
-        (rope != "default", f"plain rotary positions only, not {rope!r}"),
+        (rope not in ("default", "llama3"), f"rotary positions 'default' and 'llama3' only, not {rope!r}"),
+        (
+            stretched not in ({}, LLAMA3_POSITIONS),
+            f"rotary positions 'llama3' with {_told(LLAMA3_POSITIONS)} only, not with {_told(stretched)}",
+        ),
         (turned != 1, f"rotary positions in whole heads only, not in {turned} of each"),
         (biased, f"models of type {config.model_type!r} without {' and '.join(biased)} only"),
         (window is not None, f"attention over the whole context only, not over a sliding window of {window}"),
@@ -146,6 +160,15 @@ def _refuse_variants(config: Any) -> None:
     ):
         if unknown:
             raise Mistake(f"spec.model.source: the megatron backend knows {what}; use backend: dtensor")
+
+
+def _rope_type(positions: Mapping[str, Any]) -> str:
+    kind: str = positions.get("rope_type", "default")
+    return kind
+
+
+def _told(numbers: Mapping[str, object]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in numbers.items())
 
 
 TRAINING_DTYPE = {"cpu": torch.float32, "cuda": torch.bfloat16}

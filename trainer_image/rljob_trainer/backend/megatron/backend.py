@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -68,9 +69,16 @@ class MegatronBackend:
         own = self.options if isinstance(self.options, Megatron) else Megatron()
         self.chunks = self._chunks(own.attention_dropout, own.recompute)
         check, size = self.options.check_for_nan_in_grad, self.layout.bucket_size
-        self.ddp = optimizer.wrap(self.chunks, self.chunks[0].config, check_for_nan=check, bucket_size=size)
+        self.ddp = optimizer.wrap(
+            self.chunks,
+            self.chunks[0].config,
+            check_for_nan=check,
+            bucket_size=size,
+            overlap_gather=own.overlap_param_gather,
+        )
         self.optimizer = optimizer.build_optimizer(self.ddp, self.options.optimizer)
-        self.export = Export(self.chunks, self.architecture, self.place, self.dtype)
+        self.gather = partial(optimizer.gather, self.ddp)
+        self.export = Export(self.chunks, self.architecture, self.place, self.dtype, gather=self.gather)
         self.updates = 0
         self.runner = self._runner(self.ddp)
         self.reference = self._runner(self._chunks(0.0, Recompute.NONE)) if reference else None
@@ -186,6 +194,7 @@ class MegatronBackend:
     def _state(
         self, options: CheckpointOptions, *, optimizer: bool, rng_state: object, loading: bool
     ) -> State:
+        self.gather(parameter for chunk in self.chunks for parameter in chunk.parameters())
         model = {
             str(number): chunk.sharded_state_dict(metadata=options.metadata)
             for number, chunk in enumerate(self.chunks)

@@ -58,12 +58,13 @@ class CheckpointOptions:
     def of(cls, spec: Checkpoint) -> Self:
         """What the spec leaves out is as above."""
         sharding = None if spec.optimizer_sharding is None else SHARDINGS[spec.optimizer_sharding]
-        given = {
+        fields = {
             "fully_parallel_save": spec.fully_parallel_save,
             "fully_parallel_load": spec.fully_parallel_load,
             "optimizer_sharding": sharding,
         }
-        return cls(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        given = {name: value for name, value in fields.items() if value is not None}
+        return cls(**given)  # type: ignore[arg-type]  # each has the type of its field
 
     def to_load(self, directory: Path) -> Self:
         """These, with the optimizer's sharding that a checkpoint was written with: it may have been another."""

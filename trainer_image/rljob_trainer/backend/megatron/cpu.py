@@ -78,12 +78,11 @@ def stand_in() -> Iterator[None]:
         return name.replace("torch.", "torch.cuda.", 1) if isinstance(name, str) else name
 
     try:
-        # Methods of somebody else's classes, for as long as this lasts.
-        Tensor.cuda = nn.Module.cuda = _same  # type: ignore[method-assign] # see above
-        Tensor.type = named_type  # type: ignore[method-assign, assignment] # see above
+        Tensor.cuda = nn.Module.cuda = _same  # type: ignore[method-assign]  # for as long as this lasts
+        Tensor.type = named_type  # type: ignore[method-assign, assignment]  # likewise
         yield
     finally:
-        Tensor.cuda, nn.Module.cuda, Tensor.type = kept  # type: ignore[method-assign] # see above
+        Tensor.cuda, nn.Module.cuda, Tensor.type = kept  # type: ignore[method-assign]  # its own again
 
 
 def _same(self: Any, *_: object, **__: object) -> Any:

@@ -6,7 +6,7 @@ and their shards go over expert ranks and over stages in another; each rank then
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 import torch
@@ -39,9 +39,14 @@ class Export:
         place: Place,
         dtype: torch.dtype,
         limit: int = BUCKET_BYTES,
+        *,
+        gather: Callable[[Iterable[nn.Parameter]], None] = lambda _: None,
     ) -> None:
-        """Learn the shapes of other ranks' shards. Collective."""
-        self.architecture, self.place, self.dtype = architecture, place, dtype
+        """Learn the shapes of other ranks' shards. Collective.
+
+        `gather` is given parameters before they are read.
+        """
+        self.architecture, self.place, self.dtype, self.gather = architecture, place, dtype, gather
         self.parameters = {
             (number, name_in_table(name)): value
             for number, chunk in enumerate(chunks)
@@ -115,9 +120,10 @@ class Export:
 
     def _fill(self, row: Tensor, bucket: Bucket) -> None:
         """With this rank's own shards."""
-        parts = torch.split(row, [self._shape(placed).numel() for placed in bucket])
-        for part, placed in zip(parts, bucket, strict=True):
-            part.copy_(self.parameters[placed.chunk, placed.entry.megatron].detach().reshape(-1))
+        own = [self.parameters[placed.chunk, placed.entry.megatron] for placed in bucket]
+        self.gather(own)
+        for part, parameter in zip(torch.split(row, [one.numel() for one in own]), own, strict=True):
+            part.copy_(parameter.detach().reshape(-1))
 
     def _audiences(self, placed: Placed) -> Iterator[tuple[dist.ProcessGroup, int]]:
         """Groups in which one member has the bucket and tells the others, in this order."""

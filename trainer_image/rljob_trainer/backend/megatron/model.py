@@ -125,6 +125,8 @@ def build_model(
             share_embeddings_and_output_weights=architecture.tied,
             position_embedding_type="rope",
             rotary_base=architecture.rope_theta,
+            rope_scaling=architecture.rope_factor is not None,
+            rope_scaling_factor=architecture.rope_factor or 1.0,
             parallel_output=True,
             vp_stage=virtual,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -35,9 +35,17 @@ logger = logging.getLogger(__name__)
 
 
 def wrap(
-    chunks: list[GPTModel], config: TransformerConfig, *, check_for_nan: bool, bucket_size: int | None
+    chunks: list[GPTModel],
+    config: TransformerConfig,
+    *,
+    check_for_nan: bool,
+    bucket_size: int | None,
+    overlap_gather: bool,
 ) -> list[DistributedDataParallel]:
-    """Gradient buffers in float32, reduced over replicas once per update: a bucket as soon as it is full, or all."""
+    """Gradient buffers in float32, reduced over replicas once per update: a bucket as soon as it is full, or all.
+
+    With `overlap_gather` an update leaves each replica with its own part of it, until `gather` or a forward pass.
+    """
     for chunk in chunks:
         _set_experts_apart(chunk)
     buffers = DistributedDataParallelConfig(
@@ -46,6 +54,7 @@ def wrap(
         check_for_nan_in_grad=check_for_nan,
         overlap_grad_reduce=bucket_size is not None,
         bucket_size=bucket_size,
+        overlap_param_gather=overlap_gather,
     )
     wrapped = [
         DistributedDataParallel(config, buffers, Float16Module(config, chunk) if config.bf16 else chunk)
@@ -106,6 +115,7 @@ def build_optimizer(chunks: list[DistributedDataParallel], spec: OptimizerSpec) 
         bf16=chunks[0].config.bf16,
         params_dtype=chunks[0].config.params_dtype,
         use_distributed_optimizer=True,
+        overlap_param_gather=chunks[0].ddp_config.overlap_param_gather,
     )
     with cpu.stand_in():
         optimizer = get_megatron_optimizer(config, chunks)
@@ -136,6 +146,18 @@ def update(optimizer: MegatronOptimizer, learning_rate: float, *, check_finite: 
             raise NonFiniteGradientError(f"the gradient norm is {norm}")
         optimizer.step()
     return norm
+
+
+def gather(chunks: Iterable[DistributedDataParallel], parameters: Iterable[nn.Parameter]) -> None:
+    """Wait for what other replicas updated of `parameters`; the bucket after each of them is on its way then.
+
+    Collective. What is there already costs nothing.
+    """
+    late = [chunk.param_to_bucket_group for chunk in chunks if chunk.ddp_config.overlap_param_gather]
+    for parameter in parameters:
+        for groups in late:
+            if parameter in groups:
+                groups[parameter].finish_param_sync()
 
 
 class MendedOptimizer(PaddedOptimizer):
