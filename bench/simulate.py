@@ -25,6 +25,8 @@ TARGET = 98.0
 TRAINER_NODES, SERVERS = 96, 29
 POSTED = "create → all 1000 pods posted, seconds"
 """Taken for the post of the next attempt's pods, which are far fewer."""
+STALLS = "an async save blocks training, over a sync save"
+RESTARTED = "lost trainer pod → first step begins, over its floor"
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,24 @@ class Size:
     """bfloat16 weights; float32 master weights and two moments of Adam."""
     storage_bytes_per_second: float = 50e9
     """All ranks together."""
-    copy_bytes_per_second: float = 10e9
-    """Of each GPU, to its host's memory."""
     network_bytes_per_second: float = 100e9
     """Of one broadcast of all weights, to all servers."""
     generate_seconds: float = 330.0
     train_seconds: float = 210.0
     mtbf_seconds: float = 3 * 3600.0
+    notice_seconds: float = 5.0
+    start_seconds: float = 60.0
+    """The floor of it: placement, processes, imports, communicators."""
+    server_start_seconds: float = 180.0
+    silent_share: float = 0.05
+    silent_seconds: float = 90.0
 
 
 def costs(size: Size, measured: Facts) -> Costs:
     """How long things take at that size, if what was measured here holds there."""
-    checkpoint = size.parameters * size.checkpoint_bytes_per_parameter
+    checkpoint_seconds = size.parameters * size.checkpoint_bytes_per_parameter / size.storage_bytes_per_second
+    save = float(measured["save over its floor"]) * checkpoint_seconds
+    restart = float(measured[RESTARTED])
     return Costs(
         mtbf=size.mtbf_seconds,
         generate=size.generate_seconds,
@@ -58,15 +66,15 @@ def costs(size: Size, measured: Facts) -> Costs:
         * 2
         * size.parameters
         / size.network_bytes_per_second,
-        save_stall=checkpoint / (TRAINER_NODES * GPUS_PER_NODE) / size.copy_bytes_per_second,
-        save=float(measured["save over its floor"]) * checkpoint / size.storage_bytes_per_second,
-        load=checkpoint / size.storage_bytes_per_second,
-        notice=5.0,
+        save_stall=float(measured[STALLS]) * save,
+        save=save,
+        load=restart * checkpoint_seconds,
+        notice=size.notice_seconds,
         post=float(measured[POSTED]),
-        start=60.0,
-        server_start=180.0,
-        silent_share=0.05,
-        silent=90.0,
+        start=restart * size.start_seconds,
+        server_start=size.server_start_seconds,
+        silent_share=size.silent_share,
+        silent=size.silent_seconds,
     )
 
 
@@ -76,6 +84,8 @@ def measured() -> Facts:
     return {
         "sync over its allowance": max(_value("sync", "sync over its allowance")),
         "save over its floor": max(_value("save", "save over its floor")),
+        STALLS: max(_value("asyncsave", STALLS)),
+        RESTARTED: max(_value("recovery", RESTARTED)),
         POSTED: max(posted),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rljob_api.samples import SampleRecord
 
@@ -18,6 +18,8 @@ SCORED = ("reward", "advantage")
 """Fields of a sample, in the order in which they come about; its tokens stand between."""
 SPEED = frozenset({"tokens_per_second", "step_seconds"})
 """What no second run repeats."""
+SHOWN = 3
+"""Samples behind a number of a whole step."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Difference:
     now: str
     samples: tuple[SampleRecord, ...] = ()
     """The sample as it was and as it is; empty if the number is one of the whole step."""
+    behind: tuple[SampleRecord, ...] = ()
+    """Of a number of the whole step: samples that it was computed from, those first that weigh most in it."""
 
 
 def first_difference(was: tuple[Samples, Curves], now: tuple[Samples, Curves]) -> Difference | None:
@@ -42,7 +46,7 @@ def first_difference(was: tuple[Samples, Curves], now: tuple[Samples, Curves]) -
         if step in drawn and found:
             return found
         if found := _between_numbers(step, curves_was, curves_now):
-            return found
+            return replace(found, behind=_heaviest(samples_was.get(step, [])))
     return None
 
 
@@ -79,6 +83,11 @@ def _between_numbers(step: int, was: Curves, now: Curves) -> Difference | None:
         if before is not None and after is not None and not _same(before, after):
             return Difference(step, name, repr(before), repr(after))
     return None
+
+
+def _heaviest(samples: list[SampleRecord]) -> tuple[SampleRecord, ...]:
+    """By their advantage, which the loss weighs them with."""
+    return tuple(sorted(samples, key=lambda sample: -abs(sample.advantage))[:SHOWN])
 
 
 def _compared(curves: Curves) -> Iterable[str]:

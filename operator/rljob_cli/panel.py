@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rljob_api.goodput import Use
+from rljob_api.goodput import Shares, Use
 from rljob_api.progress import Progress
 from rljob_api.status import CheckpointFacts, Phase, RoleStatus, RolloutStatus, Status
 from rljob_operator import times
@@ -61,6 +61,7 @@ def _rows(
         ("resumed", resume_line(status)),
         ("rollouts", rollout_line(status.rollout)),
         ("goodput", goodput_line(status)),
+        ("of GPU time", gpu_line(status)),
     )
     return [(label, value) for label, value in rows if value]
 
@@ -117,12 +118,21 @@ def _holds(latest: CheckpointFacts) -> str:
 def goodput_line(status: Status) -> str:
     """The share of time that counts, and where the rest went, most first; empty until time has passed."""
     known = status.goodput
-    if known is None or not known.percent:
+    return _split(known.percent, known.shares) if known else ""
+
+
+def gpu_line(status: Status) -> str:
+    """The same of GPU time; empty for a job without GPUs."""
+    known = status.goodput
+    return _split(known.gpu_percent, known.gpu_shares) if known and known.gpu_shares else ""
+
+
+def _split(percent: str, shares: Shares) -> str:
+    if not percent:
         return ""
-    rest = [(use, share) for use, share in known.shares if use != Use.PRODUCTIVE and float(share)]
+    rest = [(use, share) for use, share in shares if use != Use.PRODUCTIVE and float(share)]
     where = [f"{use} {share}" for use, share in sorted(rest, key=lambda one: -float(one[1]))]
-    of_gpus = f" ({known.gpu_percent} % of GPU time)" if known.gpu_percent else ""
-    return "; ".join([f"{known.percent} %{of_gpus}", *([", ".join(where)] if where else [])])
+    return "; ".join([f"{percent} %", *([", ".join(where)] if where else [])])
 
 
 def role_line(role: RoleStatus) -> str:

@@ -7,7 +7,7 @@ and it is told apart what was drawn and what became of it. `--draw` asks servers
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -20,6 +20,7 @@ from rljob_api.failure import FailurePolicy
 from rljob_api.job import Metadata, RLJob
 from rljob_api.progress import EXIT_COMPLETE
 from rljob_api.run import RUN_FILE, Replay, Run
+from rljob_api.samples import SampleRecord
 from rljob_api.status import ConditionType, Exactness
 from rljob_operator.cluster.workdir import WorkDir
 from rljob_operator.reconcile import Pass
@@ -70,7 +71,6 @@ def replay(
     if not draw:
         refuse_what_cannot_be_fed(storage, steps)
     place = storage.root.parent / REPLAYS / f"step_{step}"
-    shutil.rmtree(place, ignore_errors=True)
     steps_again = Replay(last_step=step, samples="" if draw else str(storage.samples.resolve()))
     shown: Display = _Plain() if output is Output.TEXT else _Silent()
     _run(again(spec, storage, begin), folder, place, shown, steps_again)
@@ -169,21 +169,26 @@ def _report(found: Difference | None, steps: range, caveat: str, output: Output)
         typer.echo(f"The replay itself is not exact: {caveat}")
     typer.echo(_sentence(found, steps))
     for when, sample in zip(("was", "now"), found.samples if found else (), strict=False):
-        typer.echo(f"  {when}: {sample.prompt!r} -> {sample.text!r}  reward {sample.reward:g}")
+        typer.echo(f"  {when}: {_line(sample)}")
+    for sample in found.behind if found else ():
+        typer.echo(f"  from: {_line(sample)}, advantage {sample.advantage:g}")
+
+
+def _line(sample: SampleRecord) -> str:
+    return f"{sample.prompt!r} -> {sample.text!r}  reward {sample.reward:g}"
 
 
 def _plain(found: Difference) -> dict[str, object]:
-    samples = [sample.model_dump(by_alias=True, exclude={"drawn"}) for sample in found.samples]
-    return asdict(found) | {"samples": samples}
+    def told(samples: Iterable[SampleRecord]) -> list[dict[str, object]]:
+        return [sample.model_dump(by_alias=True, exclude={"drawn"}) for sample in samples]
+
+    return asdict(found) | {"samples": told(found.samples), "behind": told(found.behind)}
 
 
 def _sentence(found: Difference | None, steps: range) -> str:
     if found is None:
         which = f"Steps {steps[0]} to {steps[-1]}" if len(steps) > 1 else f"Step {steps[0]}"
         return f"{which} came out the same, bit for bit."
-    more = (
-        ""
-        if found.samples
-        else f"; samples and rewards are the same, see `rljob samples --step {found.step}`"
-    )
+    same = f"; samples and rewards are the same, see `rljob samples --step {found.step}`"
+    more = same if found.behind else ""
     return f"Step {found.step} differs: {found.what} was {found.was} and is {found.now}{more}."

@@ -49,7 +49,7 @@ def _why(status: Status, attempt: AttemptStatus) -> str:
     first = trainers[0]
     code = "" if first.exit_code is None else f" with exit code {first.exit_code}"
     said = f": {first.message}" if first.message else ""
-    return _in_short(f"trainer {first.rank} ended{code}{said}")
+    return _in_short(f"{first.who} ended{code}{said}")
 
 
 def _in_short(text: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rljob_api.exactness import unreachable
+from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
-from rljob_api.progress import Progress
 from rljob_api.reasons import Reason
 from rljob_api.status import Condition, ConditionType, Exactness, Status
 
@@ -38,7 +38,7 @@ def conditions(
         _accepted(job, hindrance, broken_rules),
         _pods_ready(job, facts, hindrance),
         _progressing(decision),
-        _checkpoint_ready(job, facts, observed.progress),
+        _checkpoint_ready(job, facts, observed),
         _resume_exact(job, facts, observed),
         _reached(ConditionType.SUSPENDED, decision.goal is Goal.SUSPENDED, decision),
         _reached(ConditionType.SUCCESS_CRITERIA_MET, completes, decision),
@@ -87,9 +87,10 @@ def _progressing(decision: Decision) -> Condition:
     return _make(ConditionType.PROGRESSING, running, decision.reason, decision.message)
 
 
-def _checkpoint_ready(job: RLJob, facts: Status, told: Progress | None) -> Condition:
+def _checkpoint_ready(job: RLJob, facts: Status, observed: Observed) -> Condition:
     """Its message also tells of a save that failed, of checkpoints that this attempt has passed over, and of a grace
     period that is too short."""
+    told = observed.progress
     known = condition(job.status, ConditionType.CHECKPOINT_READY)
     if told is None and known is not None and known.reason in HEARD and _same_checkpoints(job, facts):
         return known
@@ -99,12 +100,19 @@ def _checkpoint_ready(job: RLJob, facts: Status, told: Progress | None) -> Condi
         none = _worst(failed, skipped, []) or Reason.NONE_YET
         message = " ".join([f"No checkpoint {'is left' if skipped else 'was saved yet'}.", *failed, *skipped])
         return _make(ConditionType.CHECKPOINT_READY, False, none, message[:MESSAGE_LIMIT])
-    short = [*filter(None, [too_short(job.spec.checkpoint, facts.checkpoint.save_seconds)])]
+    seconds = facts.checkpoint.save_seconds
+    short = [*filter(None, [too_short(job.spec.checkpoint, seconds, _grace_of_trainers(observed))])]
     more = [*failed, *skipped, *short]
     message = " ".join([f"step {latest.step}{'.' if more else ''}", *more])
     whole = Reason.CHECKPOINT_PASSED_OVER if latest.damaged else Reason.WHOLE
     reason = _worst(failed, skipped, short) or whole
     return _make(ConditionType.CHECKPOINT_READY, not latest.damaged, reason, message[:MESSAGE_LIMIT])
+
+
+def _grace_of_trainers(observed: Observed) -> int | None:
+    """The shortest that a pod has; None if none runs, and the next ones get what the spec says."""
+    pods = (pod for pod in observed.role(RoleName.TRAINER) if not pod.ended)
+    return min((pod.grace_seconds for pod in pods if pod.grace_seconds is not None), default=None)
 
 
 HEARD = (Reason.SAVE_FAILED, Reason.CHECKPOINT_PASSED_OVER)

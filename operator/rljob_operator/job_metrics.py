@@ -38,6 +38,11 @@ class JobMetrics(Collector):
             "What a job's time went into; together 1. `productive` is its goodput.",
             labels=(*LABELS, "use"),
         )
+        gpu_shares = GaugeMetricFamily(
+            "rljob_job_gpu_time_share",
+            "The same of its GPU time: each second counts as many times as GPUs were held. Absent without GPUs.",
+            labels=(*LABELS, "use"),
+        )
         count: Counter[str] = Counter()
         jobs = self._jobs()
         for key, stored in jobs.items() if jobs is not None else ():
@@ -48,8 +53,10 @@ class JobMetrics(Collector):
             replaced.add_metric(key, told.rollout_restarts)
             for use, share in zip(Use, told.shares, strict=False):
                 shares.add_metric((*key, use.value), share)
+            for use, share in zip(Use, told.gpu_shares, strict=False):
+                gpu_shares.add_metric((*key, use.value), share)
             if told.saved_at is not None:
                 age.add_metric(key, max(0.0, time.time() - told.saved_at))
         for phase, number in count.items():
             phases.add_metric((phase,), number)
-        yield from (phases, restarts, preemptions, replaced, age, shares)
+        yield from (phases, restarts, preemptions, replaced, age, shares, gpu_shares)

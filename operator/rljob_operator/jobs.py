@@ -26,6 +26,8 @@ class Told:
     """When the newest checkpoint was saved; None once the job stands still, for then its age is of no concern."""
     shares: tuple[float, ...] = ()
     """Of the job's time by use, from 0 to 1, in the order of `Use`; empty until there are any."""
+    gpu_shares: tuple[float, ...] = ()
+    """Of its GPU time; empty for a job without GPUs."""
 
 
 @dataclass(slots=True)
@@ -118,20 +120,20 @@ def _stored(manifest: Manifest) -> tuple[Key, Stored]:
 
 
 def _told(status: Manifest) -> Told:
+    goodput = status.get("goodput") or {}
     return Told(
         phase=status.get("phase", "Pending"),
         restarts=status.get("restarts", 0),
         preemptions=status.get("preemptions", 0),
         rollout_restarts=status.get("rollout", {}).get("restarts", 0),
         saved_at=_saved_at(status),
-        shares=_shares(status.get("goodput") or {}),
+        shares=_shares(goodput.get("percent"), goodput.get("shares")),
+        gpu_shares=_shares(goodput.get("gpuPercent"), goodput.get("gpuShares")),
     )
 
 
-def _shares(goodput: Manifest) -> tuple[float, ...]:
-    if not goodput.get("percent"):
-        return ()
-    return tuple(float(goodput["shares"][use]) / 100 for use in Use)
+def _shares(percent: str | None, shares: Manifest | None) -> tuple[float, ...]:
+    return tuple(float(shares[use]) / 100 for use in Use) if percent and shares else ()
 
 
 def _saved_at(status: Manifest) -> float | None:

@@ -50,6 +50,9 @@ class Pod:
     """The cluster, not the pod, ended it: its condition `DisruptionTarget` is True."""
     terminating: bool = False
     """It was asked to go."""
+    grace_seconds: int | None = None
+    """How long it may take to go once it is told. Fixed when it was created; None where no job changes
+    while its pods run."""
     gone_by: float | None = None
     """When its grace period ends, if it was asked to go."""
 

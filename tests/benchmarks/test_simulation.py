@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bench.result import Facts
-from bench.simulate import POSTED, Size, costs, played, total
+from bench.simulate import POSTED, RESTARTED, STALLS, Size, costs, played, total
 from bench.simulated import Costs
 from builders import a_job
 from rljob_api.job import RLJob
@@ -15,6 +15,8 @@ from rljob_api.job import RLJob
 MEASURED: Facts = {
     "sync over its allowance": 1.0,
     "save over its floor": 1.0,
+    STALLS: 0.1,
+    RESTARTED: 1.0,
     POSTED: 1.0,
 }
 DAYS = 4.0

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
+import pytest
+
 from rljob_api.samples import SampleRecord, drawn
 from rljob_cli.difference import Difference, first_difference
+from rljob_cli.output import Output
+from rljob_cli.replay import _report
 
 
 def a_sample(number: int = 0, **facts: Any) -> SampleRecord:
@@ -62,7 +67,25 @@ def test_a_file_without_tokens_does_not_differ_by_that() -> None:
 def test_the_earliest_step_comes_first() -> None:
     samples, curves = steps()
     changed = curves | {"loss": {1: 0.125, 2: 0.25}}
-    assert first_difference(steps(reward=0.0), (samples, changed)) == Difference(1, "loss", "0.5", "0.125")
+    found = first_difference(steps(reward=0.0), (samples, changed))
+    assert found is not None
+    assert (found.step, found.what, found.was, found.now) == (1, "loss", "0.5", "0.125")
+
+
+def test_behind_a_number_of_a_whole_step_are_the_samples_that_weigh_most_in_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    samples = {41: [a_sample(number, advantage=weighs) for number, weighs in enumerate((0, -2, 0.5, 1))]}
+    found = first_difference((samples, {"loss": {41: 0.25}}), (samples, {"loss": {41: 0.75}}))
+    assert found is not None
+    assert [sample.number for sample in found.behind] == [1, 3, 2]
+    _report(found, range(41, 42), "", Output.TEXT)
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first.startswith("Step 41 differs: loss was 0.25 and is 0.75; samples and rewards are the same")
+    assert lines[0] == "  from: '1+1=' -> '2'  reward 1, advantage -2"
+    _report(found, range(41, 42), "", Output.JSON)
+    told = json.loads(capsys.readouterr().out)["difference"]
+    assert (len(told["behind"]), told["samples"]) == (3, [])
 
 
 def test_a_missing_sample_is_a_difference() -> None:

@@ -22,7 +22,11 @@ def a_pod(*states: Manifest, conditions: list[Manifest] | None = None, **status:
     metadata = {"name": "p", "uid": "u", "labels": labels, "creationTimestamp": "2026-01-01T00:00:00Z"}
     containers = [{"name": f"c{number}", "state": state} for number, state in enumerate(states)]
     facts: Manifest = {"containerStatuses": containers, "conditions": conditions or [], **status}
-    return {"metadata": metadata, "spec": {"nodeName": "n1"}, "status": facts}
+    return {
+        "metadata": metadata,
+        "spec": {"nodeName": "n1", "terminationGracePeriodSeconds": 9},
+        "status": facts,
+    }
 
 
 def terminated(code: int, message: str = "", reason: str = "Error") -> Manifest:
@@ -36,6 +40,7 @@ def waiting(reason: str, message: str = "") -> Manifest:
 def test_a_pod_is_what_its_labels_say() -> None:
     pod = observed_pod(a_pod(phase="Pending"))
     assert (pod.role, pod.index, pod.attempt, pod.node) == (RoleName.TRAINER, 1, 3, "n1")
+    assert pod.grace_seconds == 9
 
 
 def test_a_pod_of_somebody_else_is_refused() -> None:

@@ -24,7 +24,7 @@ from rljob_api.goodput import Goodput, Seconds, Use
 from rljob_api.job import RLJob
 from rljob_api.progress import EXIT_STALLED, Ending, Hang, TrainPhase, use_of
 from rljob_api.status import Phase, ProgressStatus, Status
-from rljob_cli.panel import goodput_line
+from rljob_cli.panel import goodput_line, gpu_line
 from rljob_operator.decide import decide
 from rljob_operator.goodput import Hung, Seen, account, shares
 from rljob_operator.job_metrics import JobMetrics
@@ -230,20 +230,38 @@ def told_at(before: Status, observed: Observed, after: float, **spec: Any) -> St
 def test_people_are_told_the_share_that_counts_and_where_the_rest_went() -> None:
     spent = Goodput(percent="90.0", shares=shares(Seconds(productive=90, saving=3, restarting=7)))
     assert goodput_line(Status(goodput=spent)) == "90.0 %; restarting 7.0, saving 3.0"
-    of_gpus = spent.model_copy(update={"gpu_percent": "93.2"})
-    assert goodput_line(Status(goodput=of_gpus)).startswith("90.0 % (93.2 % of GPU time); ")
-    assert goodput_line(Status()) == ""
+    assert gpu_line(Status(goodput=spent)) == ""
+    assert gpu_line(Status(goodput=SPENT)) == "70.0 %; waiting 20.0, saving 10.0"
+    assert goodput_line(Status()) == gpu_line(Status()) == ""
 
 
-def test_prometheus_is_told_shares_that_add_up() -> None:
+SPENT = Goodput(
+    percent="90.0",
+    shares=shares(Seconds(productive=90, saving=10)),
+    gpu_percent="70.0",
+    gpu_shares=shares(Seconds(productive=70, saving=10, waiting=20)),
+)
+
+
+@pytest.mark.parametrize(
+    ("spent", "metric", "expected"),
+    [
+        (SPENT, "rljob_job_time_share", {"productive": 0.9, "saving": 0.1, "waiting": 0.0}),
+        (SPENT, "rljob_job_gpu_time_share", {"productive": 0.7, "saving": 0.1, "waiting": 0.2}),
+        (Goodput(percent="100.0"), "rljob_job_gpu_time_share", {}),
+    ],
+)
+def test_prometheus_is_told_shares_that_add_up(
+    spent: Goodput, metric: str, expected: dict[str, float]
+) -> None:
     jobs = Jobs(lambda key: None)
-    status = Status(goodput=Goodput(percent="90.0", shares=shares(Seconds(productive=90, saving=10))))
+    status = Status(goodput=spent)
     metadata = {"name": "demo", "namespace": "team", "uid": "1", "resourceVersion": "7"}
     jobs.put({"metadata": metadata, "status": status.model_dump(by_alias=True, mode="json")})
-    found = next(one for one in JobMetrics(lambda: jobs).collect() if one.name == "rljob_job_time_share")
+    found = next(one for one in JobMetrics(lambda: jobs).collect() if one.name == metric)
     told = {sample.labels["use"]: sample.value for sample in found.samples}
-    assert (told["productive"], told["saving"]) == (0.9, 0.1)
-    assert sum(told.values()) == pytest.approx(1)
+    assert {use: told[use] for use in expected} == expected
+    assert sum(told.values()) == (pytest.approx(1) if expected else 0)
 
 
 def test_a_hang_of_a_job_shows_as_stalled_time() -> None:

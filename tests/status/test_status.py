@@ -26,7 +26,7 @@ from rljob_api.status import Condition, ConditionType, Exactness, Failure, Phase
 from rljob_cli.words import summary
 from rljob_operator import times
 from rljob_operator.decide import Decision, Ended, GivenBack, Goal
-from rljob_operator.decide.verdict import sentence
+from rljob_operator.decide.verdict import failure, sentence
 from rljob_operator.happenings import happenings
 from rljob_operator.observed import Observed, PodPhase, Refusal, newest_progress
 from rljob_operator.status import status
@@ -417,15 +417,41 @@ def test_all_conditions_carry_the_generation_that_was_seen() -> None:
 
 
 def test_a_failure_is_told_by_role_rank_exit_code_and_last_line() -> None:
+    job = a_job(trainer={"numNodes": 2, "numProcPerNode": 8})
     words = last_words(Ending.FAILED, rank=9, message="CUDA out of memory")
-    assert sentence(a_trainer(1, **failed(1, words=words))) == (
+    assert sentence(job, a_trainer(1, **failed(1, words=words))) == (
         "trainer 9 ended with exit code 1: CUDA out of memory"
     )
     log = failed(1) | {"message": "Traceback\n  File x\nValueError: no\n\n"}
-    assert sentence(a_rollout(2, **log)) == "rollout 2 ended with exit code 1: ValueError: no"
-    assert sentence(a_rollout(**failed(137) | {"reason": "OOMKilled"})) == (
+    assert sentence(job, a_rollout(2, **log)) == "rollout 2 ended with exit code 1: ValueError: no"
+    assert sentence(job, a_rollout(**failed(137) | {"reason": "OOMKilled"})) == (
         "rollout 0 ended with exit code 137: OOMKilled"
     )
+
+
+@pytest.mark.parametrize(
+    ("trainer", "init", "told", "rank", "node"),
+    [
+        ({"numNodes": 2}, "", "trainer 1 ended", 1, None),
+        ({"numNodes": 2, "gpusPerNode": 8}, "", "trainer node 1, ranks 8 to 15, ended", 8, 1),
+        (
+            {"numNodes": 2, "numProcPerNode": 4},
+            "convert",
+            "trainer node 1, ranks 4 to 7, container convert, ended",
+            4,
+            1,
+        ),
+    ],
+)
+def test_a_pod_that_left_no_word_is_named_by_its_node_and_all_its_ranks(
+    trainer: dict[str, int], init: str, told: str, rank: int, node: int | None
+) -> None:
+    job = a_job(trainer=trainer)
+    pod = a_trainer(1, **failed(137) | {"reason": "OOMKilled", "ended_in": init})
+    assert sentence(job, pod) == f"{told} with exit code 137: OOMKilled"
+    listed = failure(job, pod, NOW)
+    assert (listed.rank, listed.node) == (rank, node)
+    assert told.startswith(listed.who)
 
 
 def test_a_pod_that_cannot_start_says_why() -> None:

@@ -141,6 +141,15 @@ def test_checkpoints_without_an_owner_are_refused(tmp_path: Path) -> None:
         open_storage(a_run(tmp_path, 2))
 
 
+@pytest.mark.parametrize("damage", [b"", b"{}", b"\xff"])
+def test_a_directory_with_a_damaged_owner_is_refused_and_kept(tmp_path: Path, damage: bytes) -> None:
+    save(a_run(tmp_path), 1)
+    (tmp_path / "job.json").write_bytes(damage)
+    with pytest.raises(Mistake, match=r"job\.json is damaged, .* write this into it: {"):
+        open_storage(a_run(tmp_path, 2))
+    assert (tmp_path / "checkpoints" / "step_1").is_dir()
+
+
 def test_an_older_attempt_cannot_open_what_a_newer_one_has(tmp_path: Path) -> None:
     open_storage(a_run(tmp_path, 2))
     with pytest.raises(FencedError, match=r"attempt 2 has taken"):

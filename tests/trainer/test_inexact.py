@@ -11,17 +11,23 @@ from pathlib import Path
 import pytest
 
 from e2e.volume import Volume, differences
+from rljob_api.checkpoint import InitialCheckpoint
 from rljob_api.job import Metadata, RLJob
 from rljob_api.manifest import MANIFEST_FILE
 from rljob_api.parallelism import BackendName
 from rljob_api.progress import Ending
-from rljob_api.run import Replay
+from rljob_api.run import Replay, Run
+from rljob_api.status import Exactness
 from rljob_cli.difference import first_difference
 from rljob_cli.recorded import recorded
 from rljob_cli.replay import again
+from rljob_operator.cluster.container import machine_places
+from rljob_operator.cluster.workdir import WorkDir
+from rljob_operator.render.initial import initial
 from rljob_trainer.checkpoint.directory import STATE, Directory
 from rljob_trainer.checkpoint.verify import SEAL_FILE, read_manifest, seal, sha256_of, verify
 from trainer.answering import a_model
+from trainer.checkpoints import save
 from trainer.resuming import STEPS, Change, Told, a_job, trained, without_the_data_position
 
 STOPPED = 3
@@ -59,6 +65,21 @@ def went_on(directory: Directory, change: Change | None = None) -> tuple[Told, l
     return told, differences(Volume(directory.root), Volume(straight))
 
 
+def begun_with(run: Run, name: str) -> Run:
+    """Another job, that begins with that one's newest checkpoint and finds it as with `rljob run`: the place of the
+    rendered mount is the work directory beside its own."""
+    spec = run.spec.model_copy(
+        update={
+            "initial_checkpoint": InitialCheckpoint(rljob_name=name),
+            "checkpoint": run.spec.checkpoint.model_copy(update={"load_rng": True}),
+        }
+    )
+    job, work_dir = RLJob(metadata=Metadata(name="new"), spec=spec), WorkDir(Path(run.paths.storage).parent)
+    place = machine_places(job, work_dir, Path(run.paths.cache), {})[initial(job).path]
+    paths = run.paths.model_copy(update={"initial": place})
+    return run.model_copy(update={"name": "new", "uid": "of its own", "spec": spec, "paths": paths})
+
+
 def replayed(folder: Path) -> Told:
     """The last step of the run that nothing stopped, as `rljob replay` does it."""
     straight = Directory(folder / "straight" / "storage")
@@ -90,6 +111,27 @@ def vouch_for_it(checkpoint: Path) -> None:
 def test_a_run_that_was_told_to_go_ends_as_one_that_was_not(folder: Path) -> None:
     told, differing = went_on(stopped(folder, "exact"))
     assert (told.exactness, told.skipped, differing) == ("Exact", [], [])
+
+
+def test_a_job_that_begins_with_another_by_its_name_ends_as_that_one_would_have(folder: Path) -> None:
+    told = trained(begun_with(a_job(folder / "new", BackendName(folder.name)), "stopped"))
+    assert (told.ending, told.exactness) == (Ending.COMPLETE, "Exact"), told.message
+    new, straight = (Volume(folder / name / "storage") for name in ("new", "straight"))
+    behind = range(STOPPED + 1, STEPS + 1)
+    assert new.losses() == {step: straight.losses()[step] for step in behind}
+    assert new.samples() == {step: straight.samples()[step] for step in behind}
+    assert new.weights() == straight.weights()
+
+
+def test_a_resume_that_cannot_be_met_is_refused_before_its_model_is_looked_for(tmp_path: Path) -> None:
+    """There is none: whatever is heavy, or holds a GPU, comes after the plan."""
+    run = a_job(tmp_path / "job", BackendName.DTENSOR)
+    save(run, 1)
+    exact = run.spec.resume.model_copy(update={"exactness": Exactness.EXACT})
+    spec = run.spec.model_copy(update={"resume": exact})
+    told = trained(run.model_copy(update={"attempt": 2, "token": "2-token", "spec": spec}))
+    assert told.ending is Ending.UNMET, told.message
+    assert "resume.exactness is Exact, but the resume from step 1 would be" in told.message
 
 
 def test_the_last_step_done_again_from_its_samples_comes_out_as_it_was(folder: Path) -> None:

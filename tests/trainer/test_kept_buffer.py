@@ -226,18 +226,29 @@ def test_bytes_are_bounded_by_the_steps_that_matter_least(
     assert "step_7-2" not in attempts.files
 
 
-def test_an_attempt_that_comes_back_late_writes_nothing(attempts: Attempts) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_attempt_that_comes_back_late_writes_and_removes_nothing(attempts: Attempts, begun: bool) -> None:
+    """Whether it has a file of that step already or not, and though it finds no room for more."""
+    attempts.knobs["maxMib"] = 1
     late, before = attempts.next(), attempts.number
-    step = late.step(STATE)
+    step = late.step(STATE.model_copy(update={"step": 9}))
     attempts.current = None
-    attempts.next()
-    step.add(a_group("a"))
+    if begun:
+        step.add(a_group("a", 9))
+        attempts.now += 10
+        step.write_due()
+        late.submit(lambda: None).result()
+    write(
+        attempts.next().step(STATE.model_copy(update={"step": 8})), attempts, a_group("b", 8, tokens=30_000)
+    )
+    files = {path: path.read_bytes() for path in (attempts.root / "rollouts").iterdir()}
+    step.add(a_group("c", 9, tokens=30_000))
     attempts.now += 10
     step.write_due()
     late.close()
     with pytest.raises(FencedError, match=f"attempt {before} may not write"):
         step.write_due()
-    assert attempts.files == []
+    assert files == {path: path.read_bytes() for path in (attempts.root / "rollouts").iterdir()}
 
 
 def test_a_volume_that_takes_nothing_is_told_once_and_training_goes_on(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -10,11 +12,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rljob_api.manifest import MANIFEST_FILE
 from rljob_api.parallelism import BackendName
 from rljob_api.run import Run
+from rljob_trainer.batch import Prompt, Sample
 from rljob_trainer.checkpoint.directory import Directory, Storage, open_storage
 from rljob_trainer.checkpoint.evaluation import EVALUATION_FILE, add_evaluation, added_metrics
 from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.checkpoint.plan import plan_resume
+from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.checkpoint.verify import read_manifest, verify
+from rljob_trainer.leader import Inputs, Leader
+from rljob_trainer.progress import ProgressBoard
 from trainer.answering import a_model
 from trainer.checkpoints import VERSIONS, a_run, layout, save
 from trainer.resuming import VALIDATED, a_job, trained
@@ -91,6 +97,22 @@ def test_an_older_attempt_adds_nothing(late: Storage) -> None:
     with pytest.raises(FencedError):
         add_evaluation(late, 2, {NAME: 0.9})
     assert not (late.checkpoint(2) / EVALUATION_FILE).exists()
+
+
+def test_an_older_attempt_adds_nothing_to_the_curves(late: Storage) -> None:
+    run, nothing = a_ranked_run(late.root), cast("Any", None)
+    curves: dict[int, dict[str, float]] = {}
+    prompt = Prompt(0, "", [1], "")
+    answered: Any = SimpleNamespace(generate=lambda *_, **__: [Sample(prompt, 0, [1], [0.0], "", "stop", 2)])
+    asked = Inputs(nothing, cast("Any", SimpleNamespace(all=lambda: [prompt])), 0)
+    log: Any = SimpleNamespace(write=curves.__setitem__)
+    board = ProgressBoard(run)
+    leader = Leader(run.spec, answered, asked, lambda *_: 0.5, late, log, board, lambda: None, nothing)
+    leader.evaluate(LoopState(step=2))
+    open_storage(a_ranked_run(late.root, 2))
+    with pytest.raises(FencedError):
+        leader.evaluate(LoopState(step=3))
+    assert curves == {2: {NAME: 0.5}}
 
 
 def test_what_the_restart_evaluates_is_noted_with_the_checkpoint_that_it_began_from(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ import pytest
 
 from rljob_api.progress import TrainPhase
 from rljob_api.stall import PhaseTimeouts
+from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.stall import evidence, history
 from rljob_trainer.stall.late import all_wait, late, where
 from rljob_trainer.stall.limits import FIRST_SECONDS, LEAST_SECONDS, Limits
 from rljob_trainer.stall.pulse import Beat, Pulse, pulses
 from rljob_trainer.stall.stacks import Stack
 from rljob_trainer.stall.watch import MEGABYTE, Watch
+from trainer.checkpoints import a_run
 
 COLLECTIVE = (
     '  File "/x/lib/python3.11/site-packages/torch/distributed/distributed_c10d.py", line 9 in all_reduce'
@@ -186,12 +188,33 @@ def test_the_place_is_the_innermost_frame_and_the_nearest_outside_of_libraries()
     assert where(a_stack()) == ""
 
 
-def test_the_next_attempt_knows_what_this_one_learnt(tmp_path: Path) -> None:
-    keeper = history.Keeper(tmp_path, 0, {})
+def storage_of(folder: Path, attempt: int = 1) -> Storage:
+    """The volume, as that attempt knows it before it has taken it."""
+    return Storage.of(a_run(folder, attempt))
+
+
+def learn(storage: Storage, seconds: float) -> None:
+    keeper = history.Keeper(storage, 0, {})
     for now in (1.0, 1.0 + history.KEEP_SECONDS):
-        keeper.keep_grown({TrainPhase.TRAIN: 40.0}, now)
-    assert history.read(tmp_path, 0) == {TrainPhase.TRAIN: 40.0}
-    assert history.read(tmp_path, 1) == {}
+        keeper.keep_grown({TrainPhase.TRAIN: seconds}, now)
+
+
+def test_the_next_attempt_knows_what_this_one_learnt(tmp_path: Path) -> None:
+    first, second = storage_of(tmp_path), storage_of(tmp_path, 2)
+    learn(first, 40.0)
+    assert history.read(second, 0) == {TrainPhase.TRAIN: 40.0}
+    assert history.read(second, 1) == {}
+
+
+def test_an_attempt_that_comes_back_late_teaches_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    open_storage(a_run(tmp_path, 2))
+    learn(storage_of(tmp_path, 3), 40.0)
+    learn(storage_of(tmp_path, 1), 400.0)
+    assert history.read(storage_of(tmp_path, 3), 0) == {TrainPhase.TRAIN: 40.0}
+    told = "How long phases took could not be kept on the volume: attempt 1 may not write"
+    assert told in capfd.readouterr().err
 
 
 def test_five_folders_of_a_node_stay_and_a_file_is_bounded(
@@ -200,21 +223,37 @@ def test_five_folders_of_a_node_stay_and_a_file_is_bounded(
     monkeypatch.setattr(evidence, "MAX_FILE_BYTES", 10)
     for attempt in range(1, 8):
         evidence.write(tmp_path / "pod", {0: a_stack(REWARD)}, "a long story")
-        assert evidence.keep(tmp_path / "pod", tmp_path, attempt, node=0)
+        assert evidence.keep(tmp_path / "pod", storage_of(tmp_path, attempt), node=0)
         os.utime(tmp_path / f"stalls/attempt-{attempt}-node-0", (attempt, attempt))
-    evidence.keep(tmp_path / "pod", tmp_path, 8, node=1)
+    evidence.keep(tmp_path / "pod", storage_of(tmp_path, 8), node=1)
     kept = sorted(path.name for path in (tmp_path / "stalls").iterdir())
     assert kept == [*(f"attempt-{attempt}-node-0" for attempt in range(3, 8)), "attempt-8-node-1"]
     assert (tmp_path / "stalls/attempt-7-node-0/story.txt").read_text() == "a long sto"
+    open_storage(a_run(tmp_path, 7))
+    assert evidence.keep(tmp_path / "pod", storage_of(tmp_path, 2), node=0) == "", "it is late"
+    assert kept == sorted(path.name for path in (tmp_path / "stalls").iterdir())
 
 
-def test_a_volume_that_takes_nothing_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_volume_that_takes_nothing_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(evidence, "STORAGE_SECONDS", 0.5)
     evidence.write(tmp_path / "pod", {}, "a story")
     target = tmp_path / "stalls" / "attempt-1-node-0"
     target.mkdir(parents=True)
     os.mkfifo(target / "story.txt")
-    assert evidence.keep(tmp_path / "pod", tmp_path, 1, node=0) == ""
+    assert evidence.keep(tmp_path / "pod", storage_of(tmp_path), node=0) == ""
+    told = "What tells of the hang could not be kept: the volume did not answer in 0.5 s"
+    assert told in capfd.readouterr().err
+
+
+def test_a_bug_that_keeps_something_from_the_volume_is_told_with_its_place(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    empty: dict[str, None] = {}
+    assert not evidence.within(60, "Something", lambda: empty["no such key"])
+    assert "test_stall_limits.py" in (told := capfd.readouterr().err)
+    assert "KeyError: 'no such key'" in told
 
 
 def test_a_reader_never_sees_half_a_beat() -> None:

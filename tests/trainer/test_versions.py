@@ -14,17 +14,27 @@ import rljob_trainer
 from rljob_api.base import EnvVar
 from rljob_api.manifest import Versions
 from rljob_trainer.checkpoint.basis import version_doubts
-from rljob_trainer.checkpoint.versions import code_digest, of_all_ranks, packages_digest, versions_here
+from rljob_trainer.checkpoint.versions import (
+    code_digest,
+    of_all_ranks,
+    packages_digest,
+    processor,
+    versions_here,
+)
 from rljob_trainer.distributed import Ranks
 from trainer.checkpoints import VERSIONS, a_run
 from trainer.ranks import run_ranks
+
+RECORD = "numpy/a.py,sha256=x,1\nnumpy.libs/libblas.so.0.3,sha256=y,1\n../../../bin/f2py,sha256=z,1\n"
 
 
 def an_image(folder: Path, tag: str) -> tuple[str, str]:
     """Digests of a package and of what is installed beside it."""
     (folder / tag / "package" / "deep").mkdir(parents=True)
     (folder / tag / "package" / "deep" / "code.py").write_text("a = 1")
-    (folder / tag / "numpy-2.0.dist-info").mkdir()
+    numpy = folder / tag / "numpy-2.0.dist-info"
+    numpy.mkdir()
+    (numpy / "RECORD").write_text(RECORD)
     return digests(folder / tag)
 
 
@@ -40,6 +50,13 @@ def test_an_image_with_other_code_or_other_libraries_is_another_whatever_its_tag
     again = tmp_path / "again"
     (again / "package" / "deep" / "code.pyc").touch()
     assert digests(again) == (code, packages), "what Python keeps beside it is no code"
+    (again / "numpy-2.0.dist-info" / "RECORD").write_text(
+        RECORD.replace("sha256=z", "sha256=of another shebang")
+    )
+    assert digests(again) == (code, packages), "it begins with the place of Python"
+    (again / "numpy-2.0.dist-info" / "RECORD").write_text(RECORD.replace("sha256=y", "sha256=another build"))
+    assert digests(again)[1] != packages
+    (again / "numpy-2.0.dist-info" / "RECORD").write_text(RECORD)
     (again / "numpy-2.0.dist-info").rename(again / "numpy-2.1.dist-info")
     assert digests(again)[0] == code
     assert digests(again)[1] != packages
@@ -51,6 +68,35 @@ def test_what_is_installed_here_is_noted(tmp_path: Path) -> None:
     here = versions_here(a_run(tmp_path))
     assert here.code == code_digest(Path(*rljob_api.__path__), Path(*rljob_trainer.__path__))
     assert here.packages == packages_digest(tuple(sys.path)) != packages_digest(())
+    assert processor(Path("/proc/cpuinfo")) in here.device or here.device.startswith("cuda")
+
+
+X86 = """processor\t: 0
+vendor_id\t: {}
+cpu family\t: {}
+model\t\t: {}
+model name\t: {}
+stepping\t: 8
+
+processor\t: 1
+model name\t: another
+"""
+ARM = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
+
+
+@pytest.mark.parametrize(
+    ("listed", "expected"),
+    [
+        (X86.format("GenuineIntel", 6, 143, "Intel(R) Xeon(R)"), "GenuineIntel 6 143 Intel(R) Xeon(R)"),
+        (X86.format("AuthenticAMD", 25, 17, "AMD EPYC"), "AuthenticAMD 25 17 AMD EPYC"),
+        (ARM, "0x41 0xd40"),
+    ],
+)
+def test_a_processor_is_told_from_others_with_the_same_vectors(
+    tmp_path: Path, listed: str, expected: str
+) -> None:
+    (tmp_path / "cpuinfo").write_text(listed)
+    assert processor(tmp_path / "cpuinfo") == expected
 
 
 def test_what_is_installed_does_not_depend_on_what_was_imported(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ class Leader:
                 return None
             result = evaluate(prompts, lambda _: samples, self.reward, self.board.tell, self.poll)
         metrics = {"val:accuracy": result.accuracy}
+        self._check_fence()
         with dispensable(f"Writing the evaluation of step {state.step}"):
             self.log.write(state.step, metrics)
         with dispensable(f"Noting the evaluation with the checkpoint of step {state.step}"):

@@ -35,7 +35,7 @@ from rljob_trainer.checkpoint.team import SaveError
 from rljob_trainer.checkpoint.versions import of_all_ranks, versions_here
 from rljob_trainer.data import load_data
 from rljob_trainer.distributed import LeaderFailedError, Ranks, join
-from rljob_trainer.errors import Mistake, Unmet
+from rljob_trainer.errors import Mistake, Unmet, UnreachableError
 from rljob_trainer.export import export
 from rljob_trainer.launch import EXIT_FOLLOWED
 from rljob_trainer.leader import Inputs, Leader
@@ -59,6 +59,7 @@ ENDINGS: dict[type[Exception], Ending] = {
     Unmet: Ending.UNMET,
     StorageError: Ending.VOLUME_UNUSABLE,
     AbsentRanksError: Ending.FAILED,
+    UnreachableError: Ending.FAILED,
     FencedError: Ending.FAILED,
     SaveError: Ending.FAILED,
     SyncFailedError: Ending.FAILED,

@@ -42,6 +42,7 @@ def observed_pod(manifest: Manifest) -> Pod:
         node=manifest.get("spec", {}).get("nodeName", ""),
         disrupted=_condition(status, "DisruptionTarget").get("status") == "True",
         terminating="deletionTimestamp" in metadata,
+        grace_seconds=manifest.get("spec", {}).get("terminationGracePeriodSeconds"),
         gone_by=_seconds(metadata.get("deletionTimestamp")),
     )
 

@@ -27,7 +27,7 @@ from rljob_api.run import Run
 from rljob_trainer.errors import Mistake
 
 from .durable import remove_tree, storage_errors, sync_directory, write_durably
-from .fence import Fence, check_fence, take_fence
+from .fence import Fence, check_fence, is_reached, take_fence
 
 JOB_FILE = "job.json"
 STATE = "state"
@@ -51,7 +51,7 @@ class Directory:
 
     @property
     def owner(self) -> Owner:
-        return Owner.model_validate_json((self.root / JOB_FILE).read_text())
+        return Owner.model_validate_json((self.root / JOB_FILE).read_bytes())
 
     @property
     def attempts(self) -> Path:
@@ -120,6 +120,11 @@ class Storage(Directory):
     def check_fence(self) -> None:
         """Raise `FencedError` unless this attempt may still write."""
         check_fence(self.attempts, self.mine)
+
+    def check_newer(self) -> None:
+        """The same for the parent of the ranks, which may write before rank 0 has taken the volume."""
+        if is_reached(self.attempts, self.mine):
+            self.check_fence()
 
     def publish(self, step: int) -> None:
         """Give this attempt's draft its final name. Raises `FencedError` if a newer attempt has taken the volume."""

@@ -44,14 +44,19 @@ def take_fence(attempts: Path, mine: Fence) -> None:
     """Become the one that may write. Raises `FencedError` if a newer attempt already is."""
     if not _NAME.fullmatch(mine.file):
         raise ValueError(f"token {mine.token!r} cannot be part of a file name")
-    standing = fences(attempts)
-    if standing and standing[-1].attempt >= mine.attempt:
+    if is_reached(attempts, mine):
         check_fence(attempts, mine)
         return
     (attempts / mine.file).write_text(NOTHING_YET)
     sync_file(attempts / mine.file)
     sync_directory(attempts)
     check_fence(attempts, mine)
+
+
+def is_reached(attempts: Path, mine: Fence) -> bool:
+    """Whether an attempt of that number or of a higher one has taken the volume."""
+    standing = fences(attempts) if attempts.is_dir() else []
+    return bool(standing) and standing[-1].attempt >= mine.attempt
 
 
 def check_fence(attempts: Path, mine: Fence) -> None:

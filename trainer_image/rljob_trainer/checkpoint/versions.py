@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -25,6 +26,10 @@ from rljob_api.run import Run
 WITHOUT_EFFECT = {"ALL_PROXY", "HF_ENDPOINT", "HF_TOKEN", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"}
 """Variables that change how things are fetched, and no result; those of W&B beside."""
 ALIKE = "none"
+CPU_FACTS = ("vendor_id", "cpu family", "model", "model name", "CPU implementer", "CPU part")
+"""In `/proc/cpuinfo`: four on x86, two on Arm. Libraries choose their kernels by more than the widest vectors."""
+_LIBRARY = re.compile(r"^.+\.so(?:\.\d+)*,.*$", re.MULTILINE)
+"""A line of a package's `RECORD`: a shared library, with the digest that its installer noted."""
 
 
 def versions_here(run: Run) -> Versions:
@@ -109,11 +114,17 @@ def code_digest(*packages: Path) -> str:
 
 @cache
 def packages_digest(path: tuple[str, ...]) -> str:
-    """Of names and versions of all that is installed along Python's `path`. What setuptools brings for itself stands
-    there too once anything has imported it, and is left out."""
+    """Of names, versions and shared libraries of all that is installed along Python's `path`. What setuptools brings
+    for itself stands there too once anything has imported it, and is left out."""
     folders = [Path(folder) for folder in path if folder and not folder.endswith("_vendor")]
-    names = {found.name for folder in folders for found in folder.glob("*.dist-info")}
-    return _short(hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest())
+    packages = {_package(found) for folder in folders for found in folder.glob("*.dist-info")}
+    return _short(hashlib.sha256("\n".join(sorted(packages)).encode()).hexdigest())
+
+
+def _package(installed: Path) -> str:
+    record = installed / "RECORD"
+    libraries = _LIBRARY.findall(record.read_text(encoding="utf-8")) if record.exists() else []
+    return "\n".join([installed.name, *sorted(libraries)])
 
 
 def _short(digest: str) -> str:
@@ -125,7 +136,15 @@ def _device() -> str:
 
     if torch.cuda.is_available():
         return f"cuda {torch.cuda.get_device_name()}"
-    return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+    return f"cpu {torch.backends.cpu.get_cpu_capability()} on {processor(Path('/proc/cpuinfo'))}"
+
+
+def processor(file: Path) -> str:
+    """The first that the kernel lists there."""
+    first = file.read_text(encoding="utf-8").partition("\n\n")[0]
+    lines = (line.partition(":") for line in first.splitlines())
+    facts = {name.strip(): value.strip() for name, _, value in lines}
+    return " ".join(facts[name] for name in CPU_FACTS if name in facts)
 
 
 def _version_of_either(*distributions: str) -> str:

@@ -120,8 +120,7 @@ class KeptRollouts:
         return True
 
     def new_file(self, step: int) -> Path:
-        """A name that no other writer has. Raises `FencedError` if a newer attempt has taken the volume."""
-        self.storage.check_fence()
+        """A name that no other writer has."""
         self.storage.rollouts.mkdir(exist_ok=True)
         return self.storage.rollouts / f"step_{step}-{self.storage.mine.attempt}.{secrets.token_hex(4)}"
 
@@ -204,6 +203,8 @@ class KeptStep:
             self._stop(os.strerror(error.errno or 0))
 
     def _append(self, data: bytes) -> None:
+        """Raises `FencedError` if a newer attempt has taken the volume: room would be made at its expense."""
+        self._rollouts.storage.check_fence()
         if not self._rollouts.make_room(len(data), self.origin.step):
             self._stop(f"checkpoint.finishedRollouts.maxMib {self._rollouts.knobs.max_mib} is reached")
             return

@@ -9,10 +9,14 @@ import os
 import shutil
 import signal
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+
+from rljob_trainer.checkpoint.directory import Storage
+from rljob_trainer.checkpoint.fence import FencedError
 
 from .stacks import Stack
 
@@ -35,10 +39,10 @@ def write(folder: Path, stacks: Mapping[int, Stack], story: str) -> None:
         (folder / f"rank-{rank}.txt").write_text(text, encoding="utf-8")
 
 
-def keep(folder: Path, storage: Path, attempt: int, node: int) -> str:
-    """Copy `folder` to the volume; where it is below `storage`, empty if the volume did not take it."""
-    place = f"{FOLDER}/attempt-{attempt}-node-{node}"
-    copy = partial(_copy, folder, storage / place, f"attempt-*-node-{node}")
+def keep(folder: Path, storage: Storage, node: int) -> str:
+    """Copy `folder` to the volume; where it is there, empty if the volume did not take it."""
+    place = f"{FOLDER}/attempt-{storage.mine.attempt}-node-{node}"
+    copy = partial(_copy, folder, storage, place, f"attempt-*-node-{node}")
     taken = within(STORAGE_SECONDS, "What tells of the hang", copy)
     return place if taken else ""
 
@@ -51,8 +55,10 @@ def within(seconds: float, what: str, act: Callable[[], None]) -> bool:
         try:
             act()
             code = 0
-        except OSError as error:
-            os.write(2, f"{what} could not be kept on the volume: {error}\n".encode())
+        except (OSError, FencedError) as error:
+            _say(f"{what} could not be kept on the volume: {error}")
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(code)
     deadline = time.monotonic() + seconds
@@ -63,10 +69,19 @@ def within(seconds: float, what: str, act: Callable[[], None]) -> bool:
         time.sleep(POLL_SECONDS)
     with suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
+    _say(f"{what} could not be kept: the volume did not answer in {seconds:g} s")
     return False
 
 
-def _copy(folder: Path, target: Path, siblings: str) -> None:
+def _say(text: str) -> None:
+    """Past Python's buffers, which a forked child shares."""
+    os.write(2, f"{text}\n".encode())
+
+
+def _copy(folder: Path, storage: Storage, place: str, siblings: str) -> None:
+    """Raises `FencedError` if a newer attempt has taken the volume: the oldest folders may be what it left."""
+    storage.check_newer()
+    target = storage.root / place
     target.mkdir(parents=True, exist_ok=True)
     for file in sorted(folder.iterdir()):
         with file.open("rb") as source:

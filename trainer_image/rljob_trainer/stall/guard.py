@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rljob_api.progress import EXIT_STALLED, Ending, Hang, LastWords
 from rljob_api.run import Run
+from rljob_trainer.checkpoint.directory import Storage
 
 from . import evidence, flight_recorder, history, stacks
 from .late import all_wait
@@ -16,7 +17,9 @@ from .pulse import Pulse, pulses
 from .story import hang, sentence
 from .watch import Silence, Watch
 
-NOT_TAKEN = "The volume did not take the stacks of the ranks: it hangs as well, or is full."
+NOT_TAKEN = (
+    "The volume did not take the stacks of the ranks: it hangs as well, is full, or a newer attempt has it."
+)
 HEAD_START_SECONDS = 10.0
 LOOK_SECONDS = 1.0
 """Longest time between two looks; a tenth of the shortest limit if that is less."""
@@ -27,7 +30,7 @@ class Guard:
 
     def __init__(self, run: Run, node: int, ranks: range, folder: Path) -> None:
         self._run, self._node, self._folder = run, node, folder
-        self._storage = Path(run.paths.storage)
+        self._storage = Storage.of(run)
         self._pulses = dict(zip(ranks, pulses(len(ranks)), strict=True))
         self._pids: Mapping[int, int] = {}
         timeouts = run.spec.stall.phase_timeout_seconds
@@ -68,7 +71,7 @@ class Guard:
         gathered = self._folder / "gathered"
         evidence.write(gathered, taken, story)
         flight_recorder.dump(self._folder, gathered, list(pids))
-        place = evidence.keep(gathered, self._storage, self._run.attempt, self._node)
+        place = evidence.keep(gathered, self._storage, self._node)
         if self._run.spec.trainer.num_nodes > 1 and all_wait(silence.beats, taken):
             time.sleep(HEAD_START_SECONDS)
         return _words(self._run, found.model_copy(update={"folder": place}), story)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from rljob_api.progress import TrainPhase
+from rljob_trainer.checkpoint.directory import Directory, Storage
 from rljob_trainer.checkpoint.durable import write_durably
 
 from .evidence import FOLDER, within
@@ -19,7 +20,7 @@ GROWN = 1.1
 _FILE = TypeAdapter(dict[TrainPhase, float])
 
 
-def read(storage: Path, node: int) -> History:
+def read(storage: Directory, node: int) -> History:
     """What earlier attempts found, nothing if there were none. A file that cannot be read teaches nothing."""
     try:
         return _FILE.validate_json(_path(storage, node).read_bytes())
@@ -30,8 +31,8 @@ def read(storage: Path, node: int) -> History:
 class Keeper:
     """Writes now and then. A volume that hangs costs ten seconds of the parent, never a rank's."""
 
-    def __init__(self, storage: Path, node: int, known: History) -> None:
-        self._path, self._known = _path(storage, node), dict(known)
+    def __init__(self, storage: Storage, node: int, known: History) -> None:
+        self._storage, self._node, self._known = storage, node, dict(known)
         self._due = 0.0
 
     def keep_grown(self, history: History, now: float) -> None:
@@ -40,13 +41,15 @@ class Keeper:
         grown = any(seconds > GROWN * self._known.get(phase, 0.0) for phase, seconds in history.items())
         if grown and now >= self._due:
             self._due, self._known = now + KEEP_SECONDS, dict(history)
-            within(KEEP_SECONDS / 6, "How long phases took", lambda: _write(self._path, history))
+            within(KEEP_SECONDS / 6, "How long phases took", lambda: self._write(history))
+
+    def _write(self, history: History) -> None:
+        """All attempts share the file. Raises `FencedError` if a newer one has taken the volume."""
+        self._storage.check_newer()
+        path = _path(self._storage, self._node)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(path, _FILE.dump_json(history).decode())
 
 
-def _write(path: Path, history: History) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(path, _FILE.dump_json(history).decode())
-
-
-def _path(storage: Path, node: int) -> Path:
-    return storage / FOLDER / f"node-{node}.json"
+def _path(storage: Directory, node: int) -> Path:
+    return storage.root / FOLDER / f"node-{node}.json"
