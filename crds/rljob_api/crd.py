@@ -81,7 +81,7 @@ def _column(name: str, kind: str, path: str, priority: int) -> Manifest:
 
 
 def _root() -> Manifest:
-    rules = [*map(_validation, RULES), *map(_validation, EDIT_RULES)]
+    rules = [*map(validation, RULES), *map(_refusal, EDIT_RULES)]
     return {
         "description": RLJob.__doc__,
         "type": "object",
@@ -106,7 +106,13 @@ def _name_rule() -> Manifest:
     }
 
 
-def _validation(rule: Rule | EditRule) -> Manifest:
+def validation(rule: Rule) -> Manifest:
+    """Holds for what is new: a rule that is made later hinders no other edit of a job, its suspension least of all."""
+    judged = f"{rule.unchanged} || ({rule.cel})"
+    return {**_refusal(rule), "rule": judged, "optionalOldSelf": True}
+
+
+def _refusal(rule: Rule | EditRule) -> Manifest:
     return {
         "rule": rule.cel,
         "message": rule.message,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .rule import EditRule
+from .rule import EditRule, same
 
 if TYPE_CHECKING:
     from .checkpoint import Storage
@@ -26,12 +26,6 @@ LAYOUT_FIELDS = [
     "rollout.tensorParallel",
     "accelerator.resourceName",
 ]
-
-
-def _same(field: str) -> str:
-    """CEL: the field, which may be absent, is as it was."""
-    new, old = f"self.{field}", f"oldSelf.{field}"
-    return f"has({new}) == has({old}) && (!has({new}) || {new} == {old})"
 
 
 def _fixed(storage: Storage) -> Storage:
@@ -69,14 +63,14 @@ EDIT_RULES: list[EditRule] = [
         "the storage of a job cannot change, its checkpoints are there: create a job under another name. "
         "Only retentionPolicy can change.",
         lambda old, new: _fixed(new.checkpoint.storage) == _fixed(old.checkpoint.storage),
-        " && ".join(_same(f"checkpoint.storage.{field}") for field in STORAGE_FIELDS),
+        " && ".join(same(f"checkpoint.storage.{field}") for field in STORAGE_FIELDS),
     ),
     EditRule(
         "managed-by-stays",
         "managedBy",
         "who manages a job is decided when it is created: create it again.",
         lambda old, new: new.managed_by == old.managed_by,
-        _same("managedBy"),
+        same("managedBy"),
     ),
     EditRule(
         "layout-changes-while-suspended",
@@ -85,7 +79,7 @@ EDIT_RULES: list[EditRule] = [
         "runs.",
         lambda old, new: old.suspend or _layout(new) == _layout(old),
         "oldSelf.suspend || (self.parallelism == oldSelf.parallelism"
-        + "".join(f" && {_same(field)}" for field in LAYOUT_FIELDS)
+        + "".join(f" && {same(field)}" for field in LAYOUT_FIELDS)
         + ")",
     ),
 ]

@@ -15,6 +15,13 @@ FIELD = re.compile(r"(\bhas\()?\bself\.(\w+(?:\.\w+\b(?!\())*)")
 """A field in CEL, and whether it is only asked for; a word before a bracket is a function."""
 
 
+def same(field: str, old: str = "oldSelf", *, optional: bool = True) -> str:
+    """CEL: the field is as it was."""
+    now, before = f"self.{field}", f"{old}.{field}"
+    alike = f"{now} == {before}"
+    return f"has({now}) == has({before}) && (!has({now}) || {alike})" if optional else alike
+
+
 @dataclass(frozen=True)
 class Rule:
     """One rule at `spec`."""
@@ -26,7 +33,7 @@ class Rule:
     """What is wrong and what to change; shown by both."""
     holds: Callable[[JobSpec], bool]
     cel: str
-    """The same over `self` = spec; true means fine."""
+    """The same over `self` = spec; true means fine. The API server asks it only of what is new (`unchanged`)."""
     numbers: Callable[[JobSpec], str] = lambda spec: ""
     """What `rljob` says before the message: the API server may not, for it takes a number's text to be of any length,
     and so too costly."""
@@ -40,6 +47,14 @@ class Rule:
     def asks_for(self) -> frozenset[str]:
         """Fields that it asks whether they are there."""
         return frozenset(field for asked, field in FIELD.findall(self.cel) if asked)
+
+    @property
+    def unchanged(self) -> str:
+        """CEL: this is an edit, and of nothing that the rule looks at. `oldSelf` is optional."""
+        blocks = tuple(f"{field}." for field in self.asks_for)
+        looked_at = [each for each in sorted(self.reads | self.asks_for) if not each.startswith(blocks)]
+        alike = [same(each, "oldSelf.value()", optional=each in self.asks_for) for each in looked_at]
+        return " && ".join(["oldSelf.hasValue()", *alike])
 
     def with_numbers(self, spec: JobSpec) -> Rule:
         """This, its message with the numbers of `spec`."""

@@ -260,7 +260,9 @@ class Failure(Record):
     role: str
     """`trainer` or `rollout`."""
     rank: int
-    """Of the trainer rank that failed first; of a rollout server its index."""
+    """Of the trainer rank that failed first, or the first of `node`; of a rollout server its index."""
+    node: int | None = None
+    """The trainer pod, if it died without a word and has several ranks: nobody knows which of them was first."""
     attempt: int
     """Number of the attempt."""
     exit_code: int | None = None
@@ -269,6 +271,11 @@ class Failure(Record):
     """Its last words, at most 1024 characters."""
     time: str = ""
     """When it ended."""
+
+    @property
+    def who(self) -> str:
+        """For sentences: `trainer 9`, `trainer node 1`, `rollout 0`."""
+        return f"{self.role} {self.rank}" if self.node is None else f"{self.role} node {self.node}"
 
 
 BY_TYPE_SCHEMA: dict[str, JsonValue] = {

@@ -262,6 +262,8 @@ LAYOUTS: list[Manifest] = [
     {"trainer": {"numProcPerNode": 2, "gpusPerNode": 2}},
     {"accelerator": {"resourceName": "amd.com/gpu"}},
 ]
+ON_GPUS = {"trainer": {"gpusPerNode": 2}}
+WIDER_SERVERS = {"rollout": {"tensorParallel": 2}}
 
 EDITS: dict[str, EditCase] = {
     "model-stays": EditCase(
@@ -302,8 +304,13 @@ EDITS: dict[str, EditCase] = {
         good=[Edit(spec(managedBy="a.example/b"), spec(managedBy="a.example/b", suspend=True))],
     ),
     "layout-changes-while-suspended": EditCase(
-        bad=[*(running_with(**layout) for layout in LAYOUTS), Edit(RUNNING, {**SUSPENDED, **LAYOUTS[0]})],
+        bad=[
+            *(running_with(**layout) for layout in LAYOUTS),
+            Edit(RUNNING, {**SUSPENDED, **LAYOUTS[0]}),
+            Edit(spec(**ON_GPUS), spec(**ON_GPUS, **WIDER_SERVERS)),
+        ],
         good=[
+            Edit(spec(**ON_GPUS, suspend=True), spec(**ON_GPUS, **WIDER_SERVERS)),
             *(suspended_with(**layout) for layout in LAYOUTS),
             Edit(SUSPENDED, {**RUNNING, **LAYOUTS[0]}),
             running_with(rollout={"replicas": 2}),

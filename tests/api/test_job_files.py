@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
+from typing import NoReturn
 
 import pytest
 from typer.testing import CliRunner
 
+from api.test_reaches import OF_CHECKPOINTS
+from rljob_api.fields import below, field
 from rljob_api.job import RLJob
 from rljob_cli.__main__ import command_line
 from rljob_cli.errors import InvalidJob, Problem
@@ -65,6 +71,12 @@ def test_a_commented_line_is_ready_to_use_and_shows_the_default(tmp_path: Path, 
     with_it, without = load_job(written(tmp_path, text)).spec, load_job(written(tmp_path, KNOBS)).spec
     assert (with_it == without) is ("absent" not in line[2]), "a knob that has no default says so"
     assert with_it.model_fields_set >= without.model_fields_set
+
+
+def test_every_knob_of_megatron_has_its_line() -> None:
+    blocks = ("spec.megatron", "spec.parallelism")
+    knobs = {one.path.rpartition(".")[2] for block in blocks for one in below(field(block))}
+    assert {knob for knob in knobs | {*OF_CHECKPOINTS} if not re.search(rf"\b{knob}:", KNOBS)} == set()
 
 
 def test_every_mistake_is_told_with_its_place_and_the_next_step(tmp_path: Path) -> None:
@@ -167,6 +179,31 @@ def test_local_paths_must_exist_and_start_at_the_file(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "data.jsonl").touch()
     assert problems_of(written(tmp_path, text)) == []
+
+
+def no_access(*_: object) -> bool:
+    return False
+
+
+def no_stat(*_: object, **__: object) -> NoReturn:
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "mock"), [(os, "access", no_access), (Path, "stat", no_stat)], ids=["file", "folder"]
+)
+def test_a_path_that_may_not_be_read_is_not_called_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: object, name: str, mock: Callable[..., object]
+) -> None:
+    """As the system answers whoever is not root."""
+    text = GOOD.replace('train: {source: "builtin:addition"}', "train: {source: data.jsonl}")
+    (tmp_path / "data.jsonl").touch()
+    file = written(tmp_path, text)
+    with monkeypatch.context() as patch:
+        patch.setattr(what, name, mock)
+        problems = problems_of(file)
+    assert [problem.path for problem in problems] == ["spec.data.train.source"]
+    assert problems[0].message == f"{tmp_path / 'data.jsonl'} may not be read; change its permissions."
 
 
 @pytest.mark.parametrize("source", ["~who-is-not-there/model", "./" + "x" * 300])

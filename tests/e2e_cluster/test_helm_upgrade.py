@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from kube.cluster import Cluster
+from rljob_api.crd import validation
+from rljob_api.rule import Rule
 
 from .audit import AuditLog
 from .deployment import CHART, NAMESPACE, Installation, operators
@@ -17,7 +19,13 @@ from .job import JOBS, Job, addition
 LEASE = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/rljob-operator"
 NEW_DEFAULT = ["--set=jobDefaults.env[0].name=NEWLY", "--set-string=jobDefaults.env[0].value=set"]
 NEW_VALUE = ["--set=podLabels.newly=set"]
-NEW_RULE = "no job of this version has two servers"
+NEW_RULE = Rule(
+    "one-server",
+    "rollout.replicas",
+    "no job of this version has two servers",
+    lambda spec: spec.rollout.replicas < 2,
+    "self.rollout.replicas < 2",
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -28,7 +36,9 @@ def test_an_upgrade_with_a_new_default_and_a_new_rule_writes_no_pod(
     cluster, pods, log = job.cluster, uids(job), AuditLog.from_now(job.cluster)
     installation.upgrade(*NEW_DEFAULT, *NEW_VALUE, chart=with_a_rule(tmp_path))
     refused = cluster.api.post(JOBS, addition("new", 1, rollout={"replicas": 2}))
-    assert NEW_RULE in refused.message
+    assert NEW_RULE.message in refused.message
+    suspended = cluster.api.merge(f"{JOBS}/{job.name}?dryRun=All", {"spec": {"suspend": True}})
+    assert suspended.code == 200, suspended.message
     new = {pod["metadata"]["name"] for pod in operators(cluster) if "newly" in pod["metadata"]["labels"]}
     job.wait_for(lambda: holder(cluster) in new, "a new operator leads")
     job.goes_on(what="the new operator tells of more steps")
@@ -44,7 +54,7 @@ def with_a_rule(folder: Path) -> Path:
     file = copy / "files" / "rljobs.yaml"
     of_spec = "            x-kubernetes-validations:\n"
     assert file.read_text().count(of_spec) == 1
-    rule = {"rule": "!has(self.rollout.replicas) || self.rollout.replicas < 2", "message": NEW_RULE}
+    rule = validation(NEW_RULE)
     file.write_text(file.read_text().replace(of_spec, f"{of_spec}            - {json.dumps(rule)}\n"))
     return copy
 
