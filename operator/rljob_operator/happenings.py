@@ -121,7 +121,7 @@ def _started(attempt: AttemptStatus) -> Happening:
 
 def _failed(failure: Failure) -> Happening:
     code = "" if failure.exit_code is None else f", exit code {failure.exit_code}"
-    note = f"{failure.role} {failure.rank} failed in attempt {failure.attempt}{code}: {failure.message}"
+    note = f"{failure.who} failed in attempt {failure.attempt}{code}: {failure.message}"
     return Happening("Warning", Reason.POD_FAILED, "Watch", note, failure.time)
 
 

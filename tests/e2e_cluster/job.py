@@ -211,9 +211,17 @@ class Job:
         return {name: pod["spec"].get("nodeName", "") for name, pod in living.items()}
 
     def kill(self, name: str) -> None:
-        """Kill a pod's first process, as the kernel does when memory is short."""
+        """Kill a pod's first process, as the kernel does when memory is short. It waits until the job is whole: after
+        another test a container may be on its way out."""
+        self.wait_for(self.is_whole, "it trains beside both servers")
         node, container = _task(self.pods()[name])
         run(*self.cluster.ctr(node), "tasks", "kill", "--signal", "SIGKILL", container)
+
+    def evict(self, name: str, **more: Any) -> Answer:
+        """What the API server says to one step of a drain."""
+        metadata = {"name": name, "namespace": NAMESPACE}
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata, **more}
+        return self.cluster.api.post(f"{PODS}/{name}/eviction", body)
 
     def in_network_of(self, name: str) -> Command:
         """Before a command: run it in the network of a pod."""

@@ -98,6 +98,7 @@ def test_a_job_is_reached_by_its_own_trainers_and_by_no_stranger(job: Job, stran
     """The same question from inside of two pods of one namespace; only one of them belongs to the job."""
     (trainer,), (server, _) = job.pods("trainer").values(), job.pods("rollout").values()
     assert opens(job.in_network_of(job.trainer()), server, names.ROLLOUT_PORT)
+    assert not opens(job.in_network_of(server["metadata"]["name"]), trainer, names.MASTER_PORT)
     assert not opens(stranger, server, names.ROLLOUT_PORT)
     assert not opens(stranger, trainer, names.PROGRESS_PORT)
     assert not opens(stranger, trainer, names.MASTER_PORT)

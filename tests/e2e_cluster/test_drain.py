@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from kube.api import Answer
-
-from .job import PODS, TRAINERS_NODE, Job
+from .job import TRAINERS_NODE, Job
 
 DRAIN = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s"]
 DRY_RUN = {"deleteOptions": {"dryRun": ["All"]}}
@@ -35,7 +33,7 @@ def test_a_drain_loses_no_step_and_leaves_the_other_nodes_server_alone(
     (staying,) = (name for name, node in job.nodes("rollout").items() if node != TRAINERS_NODE)
     before, container, step = job.attempt(), job.container(staying), job.step()
     request.getfixturevalue("drained")
-    assert evicted(job, staying).code == 429, "the budget gives away the only server that is ready"
+    assert job.evict(staying, **DRY_RUN).code == 429, "the budget gives away the only server that is ready"
     job.wait_for(lambda: job.is_back(after=before), "the gang is back")
     attempt = job.last_attempt()
     assert (attempt["number"], attempt["lostSteps"]) == (before + 1, 0)
@@ -43,12 +41,6 @@ def test_a_drain_loses_no_step_and_leaves_the_other_nodes_server_alone(
     job.goes_on(after=attempt["fromStep"])
     assert set(job.nodes().values()) == {"node0"}
     assert job.container(staying) == container
-
-
-def evicted(job: Job, pod: str) -> Answer:
-    """What the API server would say."""
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}, **DRY_RUN}
-    return job.cluster.api.post(f"{PODS}/{pod}/eviction", body)
 
 
 def test_a_trainer_pod_deleted_by_force_starts_again_from_its_checkpoint(job: Job) -> None:

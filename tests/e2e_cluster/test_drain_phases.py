@@ -54,7 +54,7 @@ def drained_while(job: Job, phase: TrainPhase) -> Iterator[int]:
     with ThreadPoolExecutor() as pool:
         draining = pool.submit(job.cluster.kubectl, "drain", node, *trainers_of(job))
         try:
-            until(lambda: all(pending(rank, signal.SIGTERM) for rank in ranks), "all are told to go", 300)
+            until(lambda: all(pending(rank, signal.SIGTERM) for rank in ranks), "all are told to go")
         finally:
             for rank in ranks:
                 os.kill(rank, signal.SIGCONT)

@@ -24,8 +24,8 @@ A_RANK_A_NODE = {
 """For the trainer: its two ranks in a pod each, on different nodes."""
 TWO_STAGES = {"tensor": 1, "pipeline": 2}
 """Of the model, in place of two halves of each layer."""
-MORE_STEPS = 35
-"""After the resume: enough for a restart of the gang on the way."""
+MORE_STEPS = 60
+"""After the resume: enough for two restarts of the gang on the way."""
 COLUMNS = ["NAME", "BACKEND", "PHASE", "STEP", "REWARD", "CKPT", "TRAINERS", "ROLLOUTS", "RESTARTS", "AGE"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -113,12 +113,28 @@ def test_suspend_saves_and_resume_loses_nothing_in_two_stages_on_two_nodes(job: 
 
 
 def test_a_gang_on_two_nodes_starts_again_as_a_whole_when_one_of_its_pods_is_killed(job: Job) -> None:
+    resumed = job.last_attempt()["fromStep"]
+    job.wait_for(lambda: job.saved() > resumed, "both of its pods wrote a checkpoint")
     servers, before, gang = job.containers("rollout"), job.attempt(), job.containers("trainer")
+    saved = job.saved()
     job.kill(job.trainer(index=1))
     job.wait_for(lambda: job.is_back(after=before), "the gang is back")
+    assert job.last_attempt()["fromStep"] >= saved
     assert set(job.nodes("trainer")) == {job.trainer(), job.trainer(index=1)}
     assert not job.containers("trainer") & gang
     assert job.containers("rollout") == servers
+
+
+def test_a_gang_on_two_nodes_loses_no_step_when_one_of_its_pods_is_told_to_go(job: Job) -> None:
+    job.goes_on(after=job.last_attempt()["fromStep"])
+    before, attempt = job.status(), job.attempt()
+    answer = job.evict(job.trainer(index=1))
+    assert answer.code == 201, answer.message
+    job.wait_for(lambda: job.is_back(after=attempt), "the gang is back")
+    now = job.status()
+    assert (now["attempt"]["number"], now["attempt"]["lostSteps"]) == (attempt + 1, 0)
+    assert now["preemptions"] == before["preemptions"] + 1
+    assert now["restartsCountTowardsMax"] == before["restartsCountTowardsMax"]
 
 
 def test_its_logs_are_followed_until_it_is_complete(job: Job) -> None:
@@ -128,6 +144,13 @@ def test_its_logs_are_followed_until_it_is_complete(job: Job) -> None:
     assert job.step() == job.get()["spec"]["algorithm"]["grpo"]["maxSteps"]
     for pod in (job.trainer(), job.trainer(index=1)):
         assert any(line.startswith(f"[{pod}] ") for line in lines), pod
+
+
+def test_kubectl_waits_for_its_end_also_after_an_edit(job: Job) -> None:
+    """It passes over a condition that is older than the spec."""
+    for days in (1, 2):
+        job.edit({"ttlSecondsAfterFinished": days * 24 * 3600})
+        job.cluster.kubectl("wait", "--for=condition=Complete", f"rljob/{job.name}", "--timeout=300s")
 
 
 @contextmanager

@@ -132,4 +132,4 @@ def delete(job: Job) -> None:
 
 
 def eventually_gone(job: Job) -> None:
-    until(lambda: job.cluster.api.get(f"{JOBS}/{job.name}").code == 404 and not job.pods(), "it is gone", 120)
+    until(lambda: job.cluster.api.get(f"{JOBS}/{job.name}").code == 404 and not job.pods(), "it is gone")

@@ -27,6 +27,13 @@ def test_a_job_runs_to_its_end(place: Place, kubelet: Kubelet) -> None:
     place.wait_for_phase("Complete")
     place.until(lambda: kubelet.reap() == [ROLLOUT])
     place.until(lambda: ROLLOUT not in place.pods())
+    place.edit({"ttlSecondsAfterFinished": 3600})
+    edited = place.job()["metadata"]["generation"]
+    told = place.until_status(lambda status: status["observedGeneration"] == edited)
+    assert {one["observedGeneration"] for one in told["conditions"]} == {
+        edited
+    }  # else `kubectl wait` waits on
+    assert condition(told, "Complete")["status"] == "True"
     assert operator.stop() == 0
     assert place.lease_holder() == ""
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from prometheus_client import REGISTRY
 
+from rljob_api.base import Manifest
 from rljob_operator.cluster.client import verb
 from rljob_operator.cluster.resources import JOBS, LEASES, PODS
 from rljob_operator.job_metrics import JobMetrics
+from rljob_operator.jobs import Jobs
+from rljob_operator.times import to_text
 
 from . import virtual_time
 from .world import World, until
@@ -68,3 +72,27 @@ async def phases_beside_a_job_of_another_manager() -> dict[str, float]:
 @pytest.mark.usefixtures("virtual_time")
 def test_a_job_of_another_manager_is_not_counted() -> None:
     assert virtual_time.run(phases_beside_a_job_of_another_manager()) == {"Complete": 1.0}
+
+
+def told(status: Manifest, metric: str) -> list[float]:
+    """The values of that metric for a job with that status."""
+    jobs = Jobs(lambda key: None)
+    metadata = {"name": "demo", "namespace": "team", "uid": "1", "resourceVersion": "7"}
+    jobs.put({"metadata": metadata, "status": status})
+    found = next(one for one in JobMetrics(lambda: jobs).collect() if one.name == metric)
+    return [sample.value for sample in found.samples]
+
+
+def test_replaced_servers_are_told() -> None:
+    assert told({"rollout": {"restarts": 3}}, "rljob_job_rollout_restarts") == [3]
+
+
+def test_the_age_of_the_newest_checkpoint_is_told_while_a_job_runs() -> None:
+    metric, saved_at = "rljob_job_checkpoint_age_seconds", int(time.time()) - 1000
+    saved = {"checkpoint": {"latest": {"time": to_text(saved_at)}}}
+    least = time.time() - saved_at
+    (age,) = told({"phase": "Training", **saved}, metric)
+    assert least <= age <= time.time() - saved_at
+    assert told({"phase": "Training"}, metric) == []
+    for still in ({"completionTime": to_text(time.time())}, {"phase": "Suspended"}):
+        assert told(saved | still, metric) == []

@@ -137,7 +137,7 @@ def _watch(job: RLJob, attempt: AttemptStatus, observed: Observed, mine: list[Po
     mistakes = [pod for pod in broken if is_mistake(pod)]
     if mistakes:
         cause = first_to_end(mistakes)
-        return fail(observed, Reason.MISTAKE, stall.sentence(job, cause), failure(cause, now))
+        return fail(observed, Reason.MISTAKE, stall.sentence(job, cause), failure(job, cause, now))
     unmet = [pod for pod in broken if is_unmet(pod)]
     if unmet:
         return _wait_for_choice(observed, unmet[0], now)
@@ -174,19 +174,19 @@ def _judge(job: RLJob, attempt: AttemptStatus, observed: Observed, cause: Pod, n
     if found is Verdict.PREEMPTED:
         return _again(found, next_attempt(job, found.reason, now))
     if found.fatal:
-        return fail(observed, found.reason, stall.sentence(job, cause), failure(cause, now))
+        return fail(observed, found.reason, stall.sentence(job, cause), failure(job, cause, now))
     counted = job.status.restarts_count_towards_max if job.status else 0
     if found is Verdict.COUNTED and counted >= policy.max_restarts:
         spent = f"(after {counted} restarts; failurePolicy.maxRestarts is {policy.max_restarts})"
         message = f"{stall.sentence(job, cause)} {spent}"
-        return fail(observed, Reason.MAX_RESTARTS_EXCEEDED, message, failure(cause, now))
+        return fail(observed, Reason.MAX_RESTARTS_EXCEEDED, message, failure(job, cause, now))
     return _after_pause(job, attempt, cause, found, now)
 
 
 def _after_pause(job: RLJob, attempt: AttemptStatus, cause: Pod, found: Verdict, now: float) -> Decision:
     in_a_row = 1 if _finished_a_step(job, attempt) else attempt.failures_in_a_row + 1
     due = (cause.finished_at or now) + pause(job.spec.failure_policy.backoff_seconds, in_a_row)
-    noted = (failure(cause, now),)
+    noted = (failure(job, cause, now),)
     if now >= due:
         begin = next_attempt(job, stall.reason(cause, found.reason), now, in_a_row, cause)
         return replace(_again(found, begin), failures=noted, message=_why(job, cause))

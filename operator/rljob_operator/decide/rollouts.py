@@ -82,18 +82,19 @@ def _replace(job: RLJob, observed: Observed, pod: Pod, now: float) -> Decision:
     policy = job.spec.failure_policy
     found = verdict(policy, pod)
     if found.fatal:
-        return fail(observed, found.reason, sentence(pod), failure(pod, now))
+        return fail(observed, found.reason, sentence(job, pod), failure(job, pod, now))
     if found is Verdict.PREEMPTED:
         return Decision(Goal.RUN, "", delete=(pod,), replacements=(_next(job, pod.index, now, 0),))
     in_a_row = _failures_in_a_row(job, pod.index)
     if found is Verdict.COUNTED and in_a_row > policy.max_restarts:
-        message = f"{sentence(pod)} ({in_a_row} failures in a row; failurePolicy.maxRestarts is {policy.max_restarts})"
-        return fail(observed, Reason.MAX_RESTARTS_EXCEEDED, message, failure(pod, now))
+        spent = f"({in_a_row} failures in a row; failurePolicy.maxRestarts is {policy.max_restarts})"
+        message = f"{sentence(job, pod)} {spent}"
+        return fail(observed, Reason.MAX_RESTARTS_EXCEEDED, message, failure(job, pod, now))
     return Decision(
         Goal.RUN,
         "",
         delete=(pod,),
-        failures=(failure(pod, now),),
+        failures=(failure(job, pod, now),),
         replacements=(_next(job, pod.index, now, in_a_row),),
     )
 
@@ -111,7 +112,7 @@ def _older(pod: Pod, report: BrokenReplica) -> bool:
 def _replace_broken(job: RLJob, observed: Observed, pod: Pod, report: BrokenReplica, now: float) -> Decision:
     in_a_row = _failures_in_a_row(job, pod.index)
     policy = job.spec.failure_policy
-    noted = failure(pod, now).model_copy(update={"message": report.reason})
+    noted = failure(job, pod, now).model_copy(update={"message": report.reason})
     if in_a_row > policy.max_restarts:
         message = (
             f"rollout {pod.index} was given up by the trainer {in_a_row} times in a row: {report.reason}"

@@ -35,7 +35,7 @@ def reason(pod: Pod | None, otherwise: Reason) -> Reason:
 
 def sentence(job: RLJob, cause: Pod) -> str:
     """What the pod said, and that it is the same step again if it is."""
-    said, now = sentence_of(cause), remembered(job, cause)
+    said, now = sentence_of(job, cause), remembered(job, cause)
     if hang_of(cause) is None or now is None or now.times < 2:
         return said
     return f"{said.rstrip('. ')}. {_again(now)}"

@@ -6,7 +6,15 @@ from __future__ import annotations
 from enum import Enum
 from typing import assert_never
 
-from rljob_api.failure import ExitCodeOperator, FailureAction, FailurePolicy, FailureRule, OnExitCodes
+from rljob_api.failure import (
+    ExitCodeOperator,
+    FailureAction,
+    FailurePolicy,
+    FailureRule,
+    OnExitCodes,
+    RoleName,
+)
+from rljob_api.job import RLJob
 from rljob_api.progress import EXIT_MISTAKE, EXIT_PREEMPTED, Ending
 from rljob_api.reasons import Reason
 from rljob_api.status import Failure
@@ -69,11 +77,13 @@ def first_to_end(pods: list[Pod]) -> Pod:
     return min(pods, key=lambda pod: (int(pod.finished_at or 0), not pod.disrupted, pod.terminating))
 
 
-def failure(pod: Pod, now: float) -> Failure:
+def failure(job: RLJob, pod: Pod, now: float) -> Failure:
     """The pod's end as the status lists it."""
+    ranks = _ranks(job, pod)
     return Failure(
         role=pod.role.value,
-        rank=_rank(pod),
+        rank=ranks[0],
+        node=pod.index if len(ranks) > 1 else None,
         attempt=pod.attempt,
         exit_code=pod.exit_code,
         message=words(pod),
@@ -81,15 +91,15 @@ def failure(pod: Pod, now: float) -> Failure:
     )
 
 
-def sentence(pod: Pod) -> str:
-    """For example: `trainer 0 ended with exit code 1: out of memory`. A trainer's number is its rank.
+def sentence(job: RLJob, pod: Pod) -> str:
+    """For example: `trainer 9 ended with exit code 1: out of memory`. A trainer's number is its rank.
 
-    What failed before the trainer itself is named: `trainer 0, container convert, ended with exit code 1: …`.
+    A pod with several ranks that left no word is a node: `trainer node 1, ranks 8 to 15, ended …`. What failed before
+    the trainer itself is named: `trainer 0, container convert, ended with exit code 1: …`.
     """
     code = "without an exit code" if pod.exit_code is None else f"with exit code {pod.exit_code}"
     said = words(pod)
-    who = f"{pod.role.value} {_rank(pod)}" + (f", container {pod.ended_in}," if pod.ended_in else "")
-    return f"{who} ended {code}" + (f": {said}" if said else "")
+    return f"{_who(job, pod)} ended {code}" + (f": {said}" if said else "")
 
 
 def words(pod: Pod) -> str:
@@ -100,8 +110,19 @@ def words(pod: Pod) -> str:
     return lines[-1][:MESSAGE_LIMIT] if lines else pod.reason
 
 
-def _rank(pod: Pod) -> int:
-    return pod.last_words.rank if pod.last_words else pod.index
+def _who(job: RLJob, pod: Pod) -> str:
+    ranks = _ranks(job, pod)
+    closer = [f"ranks {ranks[0]} to {ranks[-1]}"] if len(ranks) > 1 else []
+    closer += [f"container {pod.ended_in}"] if pod.ended_in else []
+    return failure(job, pod, 0).who + "".join(f", {each}" for each in closer) + ("," if closer else "")
+
+
+def _ranks(job: RLJob, pod: Pod) -> range:
+    """Those of which one failed first; of a rollout server its index."""
+    if pod.last_words:
+        return range(pod.last_words.rank, pod.last_words.rank + 1)
+    per_pod = job.spec.trainer.ranks_per_node if pod.role is RoleName.TRAINER else 1
+    return range(pod.index * per_pod, (pod.index + 1) * per_pod)
 
 
 def _by_rule(action: FailureAction) -> Verdict:
