@@ -54,6 +54,8 @@ class Fate(Enum):
     """It reaches the API server two times; the answer is that to the second."""
     LOST = "lost"
     """Done, but the connection breaks before the answer."""
+    HELD = "held"
+    """It is on its way until the test lets it go on."""
     CONFLICT = 409
     EXPIRED = 410
     TOO_MANY = 429
@@ -77,6 +79,8 @@ class Proxy:
     refuse_watch: Manifest | None = None
     """What a watch is told instead of events, once."""
     refuse_watch_of: str = "/pods"
+    let_go: threading.Event = field(default_factory=threading.Event)
+    """Set once what is held may go on."""
     url: str = ""
     _streams: set[asyncio.Task[None]] = field(default_factory=set)
     _is_over: bool = False
@@ -104,6 +108,7 @@ class Proxy:
         try:
             yield self
         finally:
+            self.let_go.set()
             self._loop.call_soon_threadsafe(stop.set)
             thread.join()
 
@@ -136,6 +141,8 @@ class Proxy:
             return _refusal(fate)
         if fate is Fate.SLOW:
             await asyncio.sleep(SLOW_SECONDS)
+        if fate is Fate.HELD:
+            await asyncio.get_running_loop().run_in_executor(None, self.let_go.wait)
         if fate is Fate.TWICE:
             async with self._sent(request, await request.read()) as first:
                 await first.read()

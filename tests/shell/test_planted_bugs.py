@@ -26,10 +26,10 @@ from . import virtual_time
 from .test_crashes import (
     NEVER,
     Scenario,
+    completes,
     ends_alike,
     played,
     rollout_fails,
-    runs,
     token_is_deleted_before_a_server_fails,
 )
 from .test_faults import Trouble, refused_beginning, refused_suspension, schedule, unheard_eviction
@@ -168,7 +168,7 @@ PLANTS: list[tuple[Plant, Trouble, Invariant]] = [
     (a_failed_pass_is_not_tried_again, faults, Invariant.NO_JOB_IS_LOST),
     (a_change_during_a_pass_is_lost, faults, Invariant.NO_JOB_IS_LOST),
     (a_delete_that_was_refused_counts_as_done, refused_suspension, Invariant.NOTHING_IS_LEFT),
-    (the_config_map_comes_before_the_pods, crashes(runs), Invariant.SAME_END),
+    (the_config_map_comes_before_the_pods, crashes(completes), Invariant.SAME_END),
     (pods_come_before_the_attempt_is_in_the_status, faults, Invariant.ATTEMPTS_ARE_WRITTEN_FIRST),
     (the_same_attempt_begins_again, unheard_eviction, Invariant.PASSES_END),
     (a_gang_starts_beside_one_that_is_leaving, unheard_eviction, Invariant.ONE_ATTEMPT_TRAINS),

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+
 import pytest
 
 from kube.api import Manifest
+from kube.processes import Command
+from rljob_api.base import GROUP
+from rljob_api.crd import PLURAL
 from rljob_api.progress import Ending
-from rljob_operator.cluster.resources import JOBS
+from rljob_operator.cluster.resources import JOBS, PODS
 
 from .kubelet import Kubelet
-from .places import STRICTER, Place
-from .proxy import WRITES, Asked, Proxy
+from .places import ACCOUNT, OPERATOR, RBAC, STRICTER, Operator, Place
+from .proxy import WRITES, Asked, Fate, Proxy
 
 TRAINERS = ("demo-trainer-0-1", "demo-trainer-1-1")
 ROLLOUT = "demo-rollout-0-0"
@@ -18,6 +24,9 @@ SPEC: Manifest = {"trainer": {"numNodes": 2}}
 QUICK_LEASE = ("--lease-seconds", "3")
 LONG_LEASE = ("--lease-seconds", "30")
 """Whoever waits for it must not get it because this machine stood still."""
+UNFENCED = Path(__file__).with_name("unfenced.py")
+LATE = {"version": "/status", "uid": f"/{TRAINERS[0]}"}
+"""What keeps a write from doing harm when it comes late, and how its path ends."""
 
 
 @pytest.mark.parametrize("last", ["status", "secrets", "pods", "configmaps"])
@@ -54,29 +63,109 @@ def kill_after(proxy: Proxy, place: Place, last: str) -> None:
     proxy.after = after
 
 
-def test_a_leader_that_slept_does_no_harm_and_steps_down(place: Place, kubelet: Kubelet) -> None:
-    """It wakes up in the belief that it leads, with a job as it was when it fell asleep."""
+def test_a_leader_that_slept_in_the_middle_of_a_pass_goes_no_further_and_steps_down(
+    place: Place, kubelet: Kubelet
+) -> None:
+    assert stops_in_its_pass(place, kubelet, OPERATOR)
+    place.edit({"suspend": False})
+    place.until(lambda: "demo-trainer-1-2" in place.pods())
+    assert place.status()["attempt"]["number"] == 2
+
+
+@pytest.mark.parametrize("fence", LATE)
+def test_what_a_leader_had_sent_before_it_slept_comes_in_vain(
+    place: Place, kubelet: Kubelet, fence: str
+) -> None:
+    assert comes_in_vain(place, kubelet, OPERATOR, LATE[fence])
+
+
+def test_without_the_guard_it_goes_further(place: Place, kubelet: Kubelet) -> None:
+    assert not stops_in_its_pass(place, kubelet, [UNFENCED, "guard"])
+
+
+@pytest.mark.parametrize("fence", LATE)
+def test_without_its_fence_a_write_that_comes_late_does_harm(
+    place: Place, kubelet: Kubelet, fence: str
+) -> None:
+    may_patch_status(place)
+    assert not comes_in_vain(place, kubelet, [UNFENCED, fence], LATE[fence])
+
+
+def stops_in_its_pass(place: Place, kubelet: Kubelet, program: Command) -> bool:
+    """Whether a leader writes nothing when it wakes up in the belief that it leads, with a job to suspend, told of in
+    the status, and pods to delete next.
+    """
     with place.proxied() as proxy:
-        sleeper = place.operator(*QUICK_LEASE, proxy=proxy)
-        place.submit(**SPEC)
-        place.wait_for_pods(*TRAINERS, ROLLOUT)
-        kubelet.run(*TRAINERS, ROLLOUT)
-        place.until_status(all_ready)  # then it has nothing left to write
-        sleeper.freeze()
-        other = place.operator(*LONG_LEASE)
-        place.until(lambda: place.lease_holder() == other.name)
+        sleeper = leader(place, kubelet, proxy, program)
+
+        def after(asked: Asked) -> None:
+            if asked.path.endswith("/status"):
+                sleeper.freeze()
+
+        proxy.after = after
         place.edit({"suspend": True})
-        kubelet.reap_all(*TRAINERS, ROLLOUT)
-        place.wait_for_phase("Suspended")
+        other = suspended_by_another(place, kubelet)
         before = len(proxy.writes)
         sleeper.thaw()
         place.until(lambda: sleeper.says("the lease is lost"))
         assert place.lease_holder() == other.name
-        place.edit({"suspend": False})
-        place.until(lambda: "demo-trainer-1-2" in place.pods())
         # An Event of what it did before it slept may still come: that is told late, and changes nothing.
-        assert [one for one in proxy.writes[before:] if "events" not in one.path] == []
-    assert place.status()["attempt"]["number"] == 2
+        return [one for one in proxy.writes[before:] if "events" not in one.path] == []
+
+
+def comes_in_vain(place: Place, kubelet: Kubelet, program: Command, path_end: str) -> bool:
+    """Whether a write to there changes nothing when it is on its way until another leader has done its work, and a pod
+    stands there under a name of before, as when a job is made anew.
+    """
+    with place.proxied() as proxy:
+        sleeper = leader(place, kubelet, proxy, program)
+        is_answered = threading.Event()
+
+        def fate(asked: Asked) -> Fate:
+            if not asked.is_write or not asked.path.endswith(path_end):
+                return Fate.ANSWERED
+            sleeper.freeze()
+            return Fate.HELD
+
+        def after(asked: Asked) -> None:
+            if asked.path.endswith(path_end):
+                is_answered.set()
+
+        proxy.fate, proxy.after = fate, after
+        place.edit({"suspend": True})
+        suspended_by_another(place, kubelet).stop()
+        namesake = {"metadata": {"name": TRAINERS[0]}, "spec": {"containers": [{"name": "a", "image": "a"}]}}
+        place.made(PODS.path(place.namespace), namesake)
+        there = place.job(), place.pods()
+        proxy.let_go.set()
+        place.until(is_answered.is_set)
+        return (place.job(), place.pods()) == there
+
+
+def leader(place: Place, kubelet: Kubelet, proxy: Proxy, program: Command) -> Operator:
+    """Of a job that runs, with nothing left to write."""
+    first = place.operator(*QUICK_LEASE, proxy=proxy, program=program)
+    place.submit(**SPEC)
+    place.wait_for_pods(*TRAINERS, ROLLOUT)
+    kubelet.run(*TRAINERS, ROLLOUT)
+    place.until_status(all_ready)
+    return first
+
+
+def suspended_by_another(place: Place, kubelet: Kubelet) -> Operator:
+    other = place.operator(*LONG_LEASE)
+    place.until(lambda: place.lease_holder() == other.name)
+    kubelet.reap_all(*TRAINERS, ROLLOUT)
+    place.wait_for_phase("Suspended")
+    return other
+
+
+def may_patch_status(place: Place) -> None:
+    """The operator's own rights keep it from a write without a version."""
+    path = f"{RBAC}/namespaces/{place.namespace}/roles/{ACCOUNT}"
+    role = place.api.get(path).body
+    role["rules"].append({"apiGroups": [GROUP], "resources": [f"{PLURAL}/status"], "verbs": ["patch"]})
+    assert place.api.put(path, role).code == 200
 
 
 def test_a_status_that_is_out_of_date_is_not_written(place: Place) -> None:
