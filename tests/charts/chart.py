@@ -29,7 +29,7 @@ def helm(*arguments: str | Path) -> str:
     Raises `Refused`, and `Unavailable` where helm cannot be had.
     """
     command: list[str | Path] = [programs("helm")["helm"], *arguments]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if ended.returncode:
         raise Refused(ended.stderr)
     return ended.stdout

@@ -64,7 +64,7 @@ CASES: dict[str, tuple[Series, Series]] = {
         {f"rljob_checkpoint_age_seconds{JOB}": "0+60x120"},
     ),
     "RLJobMismatch": ({MISMATCH: "1.2x120"}, {MISMATCH: "1.2 1.01x119"}),
-}  # fmt: skip
+}  # fmt: skip  # a line each
 """What is bad and what is not, by alert."""
 
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
+from ruamel.yaml import YAML
 
+from rljob_chart.values import Values
 from rljob_operator.settings import Settings
 
-from .chart import CHART, Refused, helm, pod, rendered, the
+from .chart import CHART, DEFAULT, Refused, helm, of_kind, pod, rendered, the
 
 PRIVATE = CHART / "ci" / "private-values.yaml"
+MONITORING = CHART / "ci" / "monitoring-values.yaml"
 
 WRONG = {
     "misspelt": ("replica=3", "additional properties 'replica' not allowed"),
@@ -20,7 +26,7 @@ WRONG = {
     "range": ("replicas=0", "at '/replicas': minimum: got 0, want 1"),
     "choice": ("image.pullPolicy=Sometimes", "pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'"),
     "digest": ("image.digest=abc", "'/image/digest': 'abc' does not match pattern '^(sha256:[0-9a-f]{64})?$'"),
-}  # fmt: skip
+}  # fmt: skip  # a line each
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -69,6 +75,124 @@ OTHER = {
     },
     "command": ["mine"],
 }
+
+
+ELSEWHERE = {*OTHER, "enabled", "global"}
+"""Settings, which are above, and what has no effect."""
+
+
+def leaves(model: type[BaseModel], path: str = "") -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        here, kind = f"{path}{info.alias or name}", info.annotation
+        if here in ELSEWHERE:
+            continue
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from leaves(kind, f"{here}.")
+        else:
+            yield here
+
+
+@pytest.mark.parametrize("path", list(leaves(Values)))
+def test_every_value_changes_what_is_made(path: str, tmp_path: Path) -> None:
+    """And what is set is then in it."""
+    value = VALUES[path]
+    nested = reduce(lambda inner, key: {key: inner}, reversed(path.split(".")), value)
+    (tmp_path / "values.yaml").write_text(json.dumps(nested))
+    before, after = (
+        json.dumps(rendered(MONITORING)),
+        json.dumps(rendered(MONITORING, f"--values={tmp_path}/values.yaml")),
+    )
+    assert after != before
+    if not isinstance(value, bool):
+        assert (value if isinstance(value, str) else json.dumps(value)[1:-1]) in after
+
+
+PORT = {"port": 7777}
+LABEL = {"own": "label"}
+VALUES: dict[str, object] = {
+    "registry": "registry.example/own",
+    "image.repository": "another-operator",
+    "image.tag": "9.9.9",
+    "image.digest": f"sha256:{'7' * 64}",
+    "image.pullPolicy": "Always",
+    "imagePullSecrets": ["own-registry"],
+    "replicas": 4,
+    "crds.install": False,
+    "crds.keep": False,
+    "rbac.create": False,
+    "rbac.aggregate": False,
+    "serviceAccount.create": False,
+    "serviceAccount.name": "own-account",
+    "serviceAccount.annotations": LABEL,
+    "networkPolicy.enabled": False,
+    "networkPolicy.metricsFrom": [{"podSelector": {"matchLabels": LABEL}}],
+    "networkPolicy.apiServerPorts": [7777],
+    "networkPolicy.dnsPorts": [7777],
+    "networkPolicy.extraEgress": [{"ports": [PORT]}],
+    "metrics.monitor.enabled": False,
+    "metrics.monitor.interval": "77s",
+    "metrics.monitor.labels": LABEL,
+    "metrics.rules.enabled": False,
+    "metrics.rules.labels": LABEL,
+    "metrics.dashboards.enabled": False,
+    "metrics.dashboards.labels": LABEL,
+    "metrics.dashboards.annotations": LABEL,
+    "podDisruptionBudget.enabled": False,
+    "resources": {"limits": {"memory": "7Gi"}},
+    "nodeSelector": LABEL,
+    "tolerations": [{"key": "own", "operator": "Exists"}],
+    "affinity": {"podAffinity": {}},
+    "topologySpreadConstraints": [
+        {"maxSkew": 7, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    ],
+    "logLevel": "debug",
+    "priorityClassName": "own-class",
+    "podSecurityContext": {"fsGroup": 7777},
+    "podLabels": LABEL,
+    "podAnnotations": LABEL,
+    "extraEnv": [{"name": "OWN", "value": "x"}],
+    "extraVolumes": [{"emptyDir": {}, "name": "own"}],
+    "extraVolumeMounts": [{"mountPath": "/own", "name": "own"}],
+    "commonLabels": LABEL,
+    "nameOverride": "own-name",
+    "fullnameOverride": "own-fullname",
+}
+
+
+def test_what_is_set_for_the_operators_pods_is_where_the_api_server_looks_for_it() -> None:
+    set_, objects = YAML(typ="safe").load(PRIVATE), rendered(PRIVATE)
+    template, account = the("Deployment", objects)["spec"]["template"], the("ServiceAccount", objects)
+    (container,) = template["spec"]["containers"]
+    for name in ("priorityClassName", "nodeSelector", "tolerations", "topologySpreadConstraints"):
+        assert template["spec"][name] == set_[name]
+    for name, there in (
+        ("extraEnv", container["env"]),
+        ("extraVolumeMounts", container["volumeMounts"]),
+        ("extraVolumes", template["spec"]["volumes"]),
+    ):
+        assert [one for one in set_[name] if one not in there] == []
+    assert set_["podLabels"].items() <= template["metadata"]["labels"].items()
+    assert set_["podAnnotations"].items() <= template["metadata"]["annotations"].items()
+    assert account["metadata"]["annotations"] == set_["serviceAccount"]["annotations"]
+    assert [
+        one["kind"]
+        for one in objects
+        if not set_["commonLabels"].items() <= one["metadata"]["labels"].items()
+    ] == []
+
+
+def test_replicas_prefer_different_nodes_and_a_drain_takes_one_at_a_time() -> None:
+    objects = rendered()
+    labels = the("Deployment", objects)["spec"]["selector"]["matchLabels"]
+    (preferred,) = pod(objects)["affinity"]["podAntiAffinity"][
+        "preferredDuringSchedulingIgnoredDuringExecution"
+    ]
+    term = preferred["podAffinityTerm"]
+    assert (term["topologyKey"], term["labelSelector"]["matchLabels"]) == ("kubernetes.io/hostname", labels)
+    budget = the("PodDisruptionBudget", objects)["spec"]
+    assert (budget["maxUnavailable"], budget["selector"]["matchLabels"]) == (1, labels)
+    alone = rendered(DEFAULT, "--set", "replicas=1")
+    assert of_kind("PodDisruptionBudget", alone) == []
 
 
 def test_the_registry_stands_before_both_images_and_a_digest_wins() -> None:

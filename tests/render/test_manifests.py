@@ -19,6 +19,7 @@ from rljob_api.roles import Role
 from rljob_api.run import RUN_FILE, Run
 from rljob_api.status import AttemptStatus, Status
 from rljob_api.template import PodTemplate, TemplateMetadata
+from rljob_operator import names
 from rljob_operator.decide import Decision, Goal, PodStart
 from rljob_operator.pin import pinned
 from rljob_operator.render import render
@@ -266,6 +267,18 @@ def test_only_trainers_reach_a_server_and_the_operators_namespace_none_of_them()
     measured = JobDefaults(vllm_metrics_namespaces=["monitoring"])
     assert let_in("trainer", measured) == []
     assert [ports for _, ports in let_in("rollout", measured)] == [[{"protocol": "TCP", "port": 29402}]]
+
+
+@pytest.mark.parametrize("role", ["trainer", "rollout"])
+def test_servers_reach_only_ports_that_collectives_choose(role: str) -> None:
+    """Not where ranks meet, nor progress, nor each other's vLLM."""
+    (policy,) = [one for one in rendered() if one["metadata"]["name"] == f"demo-{role}"]
+    trainers, servers = policy["spec"]["ingress"]
+    assert "ports" not in trainers
+    (labels,) = [one["podSelector"]["matchLabels"] for one in servers["from"]]
+    assert labels == {"rljob.io/name": "demo", "rljob.io/role": "rollout"}
+    (port,) = servers["ports"]
+    assert max(names.MASTER_PORT, names.PROGRESS_PORT, names.ROLLOUT_PORT) < port["port"] < port["endPort"]
 
 
 def test_every_container_trusts_the_administrators_authorities_and_its_pod_mounts_them() -> None:

@@ -18,22 +18,21 @@ LAST_PORT = 65535
 
 
 def network_policies(job: RLJob, defaults: JobDefaults) -> list[Manifest]:
-    """Collectives choose ports of their own, and join servers to each other; their HTTP port is for trainers.
+    """Trainers reach everything of their job. Servers join in weight transfers, whose collectives choose ports of their
+    own on both sides and connect either way; ours, where ranks meet, progress is told and vLLM is asked, are below.
 
     The operator reads rank 0's progress, and never a server.
     """
     name = job.metadata.name
-    whole_job = {"podSelector": {"matchLabels": names.job_labels(name)}}
     trainers = {"podSelector": {"matchLabels": names.role_labels(name, RoleName.TRAINER)}}
     servers = {"podSelector": {"matchLabels": names.role_labels(name, RoleName.ROLLOUT)}}
     chosen = {"protocol": "TCP", "port": names.ROLLOUT_PORT + 1, "endPort": LAST_PORT}
+    job_itself: list[Manifest] = [{"from": [trainers]}, {"from": [servers], "ports": [chosen]}]
     told = _readers(defaults.progress_namespaces, names.PROGRESS_PORT)
     measured = _readers(defaults.vllm_metrics_namespaces, names.ROLLOUT_PORT)
     return [
-        _policy(job, RoleName.TRAINER, [{"from": [whole_job]}, *told]),
-        _policy(
-            job, RoleName.ROLLOUT, [{"from": [trainers]}, {"from": [servers], "ports": [chosen]}, *measured]
-        ),
+        _policy(job, RoleName.TRAINER, [*job_itself, *told]),
+        _policy(job, RoleName.ROLLOUT, [*job_itself, *measured]),
     ]
 
 

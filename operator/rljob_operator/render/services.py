@@ -1,4 +1,4 @@
-"""The headless service: DNS names for pods, from before they are ready."""
+"""The headless service: DNS names for the pods of both roles, from before they are ready."""
 
 from __future__ import annotations
 
