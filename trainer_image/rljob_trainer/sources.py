@@ -114,9 +114,7 @@ def _parquet(dataset: Dataset, purpose: Purpose) -> list[Row]:
         try:
             rows: list[Row] = pyarrow.parquet.read_table(path).to_pylist()
         except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
-            if (
-                getattr(error, "errno", None) is not None
-            ):  # the system's; most kinds of damage are without one
+            if getattr(error, "errno", None) is not None:  # the system's own: damage has none
                 raise
             raise Mistake(f"{purpose.field}.source: {path} is not a whole Parquet file: {error}") from error
     return rows
