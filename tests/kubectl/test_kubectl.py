@@ -19,7 +19,7 @@ from rljob_api.base import Manifest
 from rljob_cli.errors import UserMistake
 from rljob_cli.kubectl.jobs import Jobs
 from rljob_cli.kubectl.log_stream import Excerpt
-from waiting import WITHIN_S, until
+from waiting import WITHIN_S
 
 ROOT = Path(__file__).parents[2]
 JOBS = "/apis/rljob.io/v1alpha1/namespaces/default/rljobs"
@@ -141,7 +141,7 @@ def test_submit_stays_until_the_end_when_it_is_told_to(
         assert told is not None
         assert f"{kubectl.name} created" in said.readline()
         kubectl.tell("Training")
-        until(lambda: "Training" in told.readline(), "it tells of the training")
+        assert any("Training" in line for line in told)
         kubectl.tell(condition, condition, "why it ended")
         assert "why it ended" in told.read()
         assert submitting.wait(WITHIN_S) == code
