@@ -11,7 +11,7 @@ from kube.cluster import Cluster
 from kube.fixtures import skipped_if_unavailable
 
 from .deployment import MONITORED, Installation, install
-from .job import JOBS, Job, spread
+from .job import CONFIG_MAPS, JOBS, PATIENT_REWARD, Job, spread
 
 MANY_STEPS = 100_000
 """More than are taken before the last test asks for fewer, however long the others wait."""
@@ -32,8 +32,9 @@ def rljob_cluster(installation: Installation) -> Cluster:
 @pytest.fixture(scope="package")
 def job(rljob_cluster: Cluster) -> Job:
     """One that trains beside two servers, a node each. The modules act on it in turn; `test_life` ends it."""
-    answer = rljob_cluster.api.post(JOBS, spread("life", MANY_STEPS))
-    assert answer.code == 201, answer.message
+    for path, made in ((CONFIG_MAPS, PATIENT_REWARD), (JOBS, spread("life", MANY_STEPS))):
+        answer = rljob_cluster.api.post(path, made)
+        assert answer.code == 201, answer.message
     job = Job(rljob_cluster, "life")
     job.wait_for(lambda: job.phase() == "Converting", "its model is converted")
     job.wait_for(

@@ -23,9 +23,10 @@ from waiting import until
 NAMESPACE = "default"
 JOBS = f"/apis/{GROUP}/v1alpha1/namespaces/{NAMESPACE}/rljobs"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 CLAIMS = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims"
 BUILTIN = "builtin:addition"
-POLL_S = 0.2
+POLL_S = 0.5
 ENDED = ("Succeeded", "Failed")
 ANSWERS = (200, 404)
 WITHIN_S = 1200
@@ -45,6 +46,22 @@ def addition(name: str, max_steps: int, **changes: Any) -> Manifest:
     return builders.addition(name, max_steps, **own | changes)
 
 
+PATIENT_REWARD: Manifest = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "patient"},
+    "data": {
+        "patient.py": """\
+import time
+
+def score(prompt, completion, answer, item):
+    time.sleep(0.01)
+    return float(completion.strip() == answer.strip())
+"""
+    },
+}
+"""Half a second a step in which nothing computes: a job that trains beside all tests would take the machine."""
+
 HOSTNAME = "kubernetes.io/hostname"
 TRAINERS_NODE = "node1"
 """Where trainers are put while it is there."""
@@ -55,13 +72,15 @@ def spread(name: str, max_steps: int) -> Manifest:
 
     On megatron, which does in a cluster all that dtensor does, and has its model converted by an init container first.
     It also does what the dashboards show: validate, and hold the policy by a KL penalty. Its checkpoints load under
-    another layout.
+    another layout. It is scored by `PATIENT_REWARD`.
     """
     data = {"train": {"source": BUILTIN}, "validation": {"source": BUILTIN}}
     job = addition(name, max_steps, data=data, backend="megatron", parallelism={"tensor": 2})
     spec = job["spec"]
     spec["algorithm"]["grpo"] |= {"validationPeriod": 10, "klPenalty": 0.01}
     spec["checkpoint"]["optimizerSharding"] = "FullyReshardable"
+    reward = {"module": "patient", "function": "score", "configMapRef": PATIENT_REWARD["metadata"]}
+    spec["reward"] = {"python": reward}
     liked: Manifest = {"matchExpressions": [{"key": HOSTNAME, "operator": "In", "values": [TRAINERS_NODE]}]}
     here = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 100, "preference": liked}]}
     soon = [

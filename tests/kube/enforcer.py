@@ -13,7 +13,7 @@ from .api import Api, Manifest
 from .network_policies import Cluster, ruleset
 from .processes import Failure, again_and_again
 
-PAUSE_S = 0.2
+PAUSE_S = 0.5
 
 
 def enforce(api: Api, nodes: list[str]) -> None:

@@ -18,7 +18,7 @@ STORAGE_CLASS = "shared"
 PROVISIONER = "rljob.io/test-storage"
 DEFAULT = "storageclass.kubernetes.io/is-default-class"
 VOLUMES = "/api/v1/persistentvolumes"
-PAUSE_S = 0.2
+PAUSE_S = 0.5
 
 
 def provide(api: Api, folder: Path) -> None:
