@@ -30,7 +30,7 @@ def imported_by(*arguments: str) -> set[str]:
         "main()"
     )
     command = [sys.executable, "-c", program, *arguments]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
     return set(ended.stdout.rpartition("|")[2].split())
 
 
@@ -67,7 +67,7 @@ def test_a_mistake_of_the_user_ends_with_a_sentence_and_without_a_traceback() ->
         "from rljob_cli.__main__ import main; main()"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=300
     )
     assert (ended.returncode, ended.stderr, ended.stdout) == (EXIT_MISTAKE, "Do this instead.\n", "")
     assert EXIT_MISTAKE == EXIT_MISTAKE_OF_PODS

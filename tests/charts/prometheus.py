@@ -64,7 +64,7 @@ class Promtool:
         Raises `AssertionError` when it finds a fault.
         """
         command: list[str | Path] = [self.program, *arguments]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return ended.stdout
 
@@ -98,7 +98,7 @@ class Prometheus:
         return run(*self.before, sys.executable, "-I", "-c", READ, f"{self.url}/{path}")
 
 
-READ = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=60).read().decode())"
+READ = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=300).read().decode())"
 
 
 @contextmanager

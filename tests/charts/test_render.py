@@ -38,7 +38,7 @@ def kubeconform(text: str, schemas: str, folder: Path) -> str:
     (folder / "all.yaml").write_text(text)
     program = programs("kubeconform")["kubeconform"]
     command = [str(program), "-schema-location", schemas, "-skip", FOREIGN, str(folder / "all.yaml")]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False).stdout
 
 
 @each_variant

@@ -34,7 +34,7 @@ def completed(line: str, where: Path, shell: str = "bash") -> list[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert ended.stderr == ""
     return ended.stdout.split()
@@ -83,7 +83,7 @@ def test_bash_itself_completes_with_the_script_that_is_shown(here: Path) -> None
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert (ended.stdout, ended.stderr) == ("sums\n", "")
 
@@ -97,7 +97,7 @@ def test_fish_itself_completes_with_the_script_that_is_shown(here: Path) -> None
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert (ended.stdout.split(), ended.stderr) == (["sums"], "")
 

@@ -22,7 +22,7 @@ def main(url: str, phase: str, *ranks: str) -> None:
 
 
 def asked(url: str) -> dict[str, object]:
-    with urllib.request.urlopen(url, timeout=60) as answer:
+    with urllib.request.urlopen(url, timeout=300) as answer:
         return dict(json.load(answer))
 
 

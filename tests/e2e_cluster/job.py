@@ -142,7 +142,7 @@ class Job:
 
     def asking(self) -> Callable[[], int]:
         """What asks rank 0 itself for its last finished step, from beside it on its node, without the API server."""
-        code = f"import urllib.request as r; print(r.urlopen({self.progress_url()!r}, timeout=60).read().decode())"
+        code = f"import urllib.request as r; print(r.urlopen({self.progress_url()!r}, timeout=300).read().decode())"
         node = self.nodes("trainer")[self.trainer()]
         run = partial(self.cluster.run, sys.executable, "-c", code, node=node)
         return lambda: int(json.loads(run())["step"])

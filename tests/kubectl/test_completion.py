@@ -29,7 +29,7 @@ def said(*command: str | Path, kubeconfig: Path = Path("/nowhere")) -> list[str]
         env=os.environ | {"KUBECONFIG": str(kubeconfig), "PATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

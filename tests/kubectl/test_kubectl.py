@@ -37,7 +37,7 @@ class Kubectl:
             env=os.environ | known | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

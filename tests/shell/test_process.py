@@ -173,7 +173,7 @@ def test_what_is_told_at_length_is_cut_short() -> None:
 
 def metrics_with(line: str) -> str:
     """What the operator tells if the line is in it, else nothing."""
-    with urllib.request.urlopen(f"http://{ADDRESS}:{METRICS_PORT}/metrics", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://{ADDRESS}:{METRICS_PORT}/metrics", timeout=300) as answer:
         told = str(answer.read().decode())
     return told if line in told else ""
 

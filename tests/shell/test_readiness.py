@@ -36,7 +36,7 @@ class DyingShell(Shell):
 
 def answer(path: str) -> int:
     with contextlib.suppress(urllib.error.HTTPError):
-        return int(urllib.request.urlopen(f"http://{ADDRESS}:{PORT}{path}", timeout=60).status)
+        return int(urllib.request.urlopen(f"http://{ADDRESS}:{PORT}{path}", timeout=300).status)
     return 503
 
 

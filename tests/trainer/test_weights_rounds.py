@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from socket import SO_LINGER, SOL_SOCKET
@@ -17,7 +17,7 @@ from torch._C._distributed_c10d import TCPStore
 
 from rljob_api.base import Manifest
 from rljob_trainer.rollout.background import Background
-from rljob_trainer.rollout.client import NO_HEADERS, Client, Seen
+from rljob_trainer.rollout.client import Client, Seen
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.weights.carriers import GroupCarrier
 from rljob_trainer.weights.group import Group, join
@@ -97,13 +97,16 @@ class Spread:
     taken: list[list[str]] = field(default_factory=list)
     """Names of the tensors that each rank has taken."""
 
-    async def hear(self, path: str, body: Manifest | None) -> None:
+    async def post(self, path: str, body: Manifest | None, *_: object, **__: object) -> None:
         if path == "/init_weight_transfer_engine" and body:
             self.meeting = body["init_info"]
             joining = (asyncio.to_thread(self._join, rank) for rank in range(RANKS_EACH))
             self.groups = await asyncio.gather(*joining)
         elif path == "/update_weights":
             self.taken = await asyncio.gather(*(asyncio.to_thread(names, group) for group in self.groups))
+
+    async def takes_connections(self) -> bool:
+        return True
 
     def _join(self, rank: int) -> Group:
         store = TCPStore(self.meeting["host"], self.meeting["port"], is_master=False, wait_for_workers=False)
@@ -117,24 +120,10 @@ def names(group: Group) -> list[str]:
     return [name for bucket in group.receive() for name, _ in bucket.tensors()]
 
 
-class Direct(Rounds):
-    """Calls that need no network."""
-
-    async def _post(
-        self,
-        server: Seen,
-        path: str,
-        body: Manifest | None,
-        phase: str,
-        headers: Mapping[str, str] = NO_HEADERS,
-    ) -> None:
-        await cast("Any", server.client).hear(path, body)
-
-
 def test_every_rank_of_every_server_has_a_place_of_its_own_in_the_group(background: Background) -> None:
     clients = [Spread(0), Spread(1)]
     servers = [Seen(cast("Any", client), "one", "", datetime.now(UTC)) for client in clients]
-    rounds = Direct(fleet(background), 10)
+    rounds = Rounds(fleet(background), 10)
     carrier = GroupCarrier("gloo", "127.0.0.1", RANKS_EACH, timedelta(seconds=60))
     carrier.connect(rounds, servers)
     assert [client.meeting["rank_offset"] for client in clients] == [1, 3]

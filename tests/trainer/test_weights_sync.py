@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -30,26 +30,18 @@ from rljob_trainer.weights.sync import WeightSync
 from trainer.checkpoints import a_run as checkpoint_run
 from trainer.checkpoints import save_model
 from trainer.vllm_server import (
+    Alone,
     Servers,
     a_run,
     largest_difference,
     make_model,
     new_weights,
     nothing,
+    servers_of,
     some_prompts,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-T = TypeVar("T")
-
-
-class Alone:
-    """A gang of one rank."""
-
-    leads = True
-
-    def from_leader(self, make: Callable[[], T]) -> T:
-        return make()
 
 
 @dataclass
@@ -62,7 +54,7 @@ class World:
     fleet: Fleet
     sync: WeightSync
     opened: list[Fleet]
-    """All clients, to be closed at the end."""
+    """Further clients, to be closed at the end."""
     attempt: int = 1
     step: int = 0
 
@@ -126,20 +118,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     checkpoint = save_model(checkpoint_run(work / "volume"), model, work / "source")
     export_checkpoint(checkpoint, work / "model")
     run = a_run(work)
-    servers, fleet = (
-        Servers(run, work, ("--load-format", "auto")),
-        Fleet(run),
-    )  # in a job they start with random ones
-    world = World(work, servers, model, fleet, WeightSync(run, Alone(), fleet), [fleet])
-    try:
-        for index in range(2):
-            servers.start(index)
-        servers.wait_until_up(fleet, {0, 1})
+    # In a job they start with random weights.
+    with servers_of(run, work, "--load-format", "auto") as (servers, fleet):
+        world = World(work, servers, model, fleet, WeightSync(run, Alone(), fleet), [])
         yield world
-    finally:
         for opened in world.opened:
             opened.close()
-        servers.stop()
 
 
 def drawn(samples: list[Sample]) -> list[tuple[list[int], list[float]]]:

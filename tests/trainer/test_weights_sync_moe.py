@@ -21,8 +21,15 @@ from rljob_trainer.weights.sync import WeightSync
 from trainer.ranks import run_ranks
 from trainer.test_megatron import files_of
 from trainer.test_megatron_moe import make_spec
-from trainer.test_weights_sync import Alone
-from trainer.vllm_server import Servers, a_run, largest_difference, new_weights, nothing, some_prompts
+from trainer.vllm_server import (
+    Alone,
+    a_run,
+    largest_difference,
+    new_weights,
+    nothing,
+    servers_of,
+    some_prompts,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -67,17 +74,10 @@ def export(spec: JobSpec, source: Path, target: Path) -> None:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    run = a_run(tmp_path, replicas=1)
-    servers, fleet = Servers(run, tmp_path, ("--load-format", "auto")), Fleet(run)
-    try:
-        make_model(tmp_path / "source")
-        run_ranks(2, export, make_spec(expert=2, ranks=2), tmp_path / "source", tmp_path / "model")
-        servers.start(0)
-        servers.wait_until_up(fleet, {0})
+    make_model(tmp_path / "source")
+    run_ranks(2, export, make_spec(expert=2, ranks=2), tmp_path / "source", tmp_path / "model")
+    with servers_of(a_run(tmp_path, replicas=1), tmp_path, "--load-format", "auto") as (_, fleet):
         yield fleet
-    finally:
-        fleet.close()
-        servers.stop()
 
 
 def test_experts_are_right_after_every_push_and_wrong_after_a_reload_of_vllm_itself(

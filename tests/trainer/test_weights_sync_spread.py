@@ -11,14 +11,15 @@ from rljob_api.algorithm import Sampling
 from rljob_api.run import Run
 from rljob_trainer.rollout.fleet import Fleet
 from rljob_trainer.weights.sync import WeightSync
-from trainer.test_weights_sync import Alone, seed_of
+from trainer.test_weights_sync import seed_of
 from trainer.vllm_server import (
-    Servers,
+    Alone,
     a_run,
     largest_difference,
     make_model,
     new_weights,
     nothing,
+    servers_of,
     some_prompts,
 )
 
@@ -40,16 +41,9 @@ def spread(work: Path) -> Run:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    run = spread(tmp_path)
-    servers, fleet = Servers(run, tmp_path), Fleet(run)
-    try:
-        make_model(tmp_path / "model")
-        servers.start(0)
-        servers.wait_until_up(fleet, {0})
+    make_model(tmp_path / "model")
+    with servers_of(spread(tmp_path), tmp_path) as (_, fleet):
         yield fleet
-    finally:
-        fleet.close()
-        servers.stop()
 
 
 def test_after_a_push_logprobs_equal_those_of_transformers(fleet: Fleet, tmp_path: Path) -> None:

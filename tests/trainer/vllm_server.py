@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +29,7 @@ from waiting import until
 os.environ.setdefault(
     TOKEN_ENV, "secret"
 )  # a pod has it from its Secret; servers and trainers here inherit it
+T = TypeVar("T")
 START_SECONDS = 900.0
 SERVE = """
 import sys
@@ -152,6 +156,30 @@ class Servers:
     def stop(self) -> None:
         for index in list(self.processes):
             self.kill(index)
+
+
+@contextmanager
+def servers_of(run: Run, work: Path, *arguments: str) -> Iterator[tuple[Servers, Fleet]]:
+    """All servers of a run, once they answer, and a client of them; `arguments` as of `Servers`."""
+    servers, fleet = Servers(run, work, arguments), Fleet(run)
+    indices = set(range(len(run.rollout_hosts)))
+    try:
+        for index in indices:
+            servers.start(index)
+        servers.wait_until_up(fleet, indices)
+        yield servers, fleet
+    finally:
+        fleet.close()
+        servers.stop()
+
+
+class Alone:
+    """A gang of one rank."""
+
+    leads = True
+
+    def from_leader(self, make: Callable[[], T]) -> T:
+        return make()
 
 
 def some_prompts(count: int, seed: int = 0) -> list[Prompt]:

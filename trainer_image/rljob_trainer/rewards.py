@@ -70,7 +70,9 @@ def _score(sample: Sample, reward: Reward) -> float:
         raise
     except Exception as error:
         # User code may raise anything; whatever it is, the answer is to show the sample that did it.
-        logging.error("the reward raised", exc_info=error)  # for the lines that it went through
+        # The lines that it went through are the user's; the one of this file would only lead away from them.
+        theirs = error.__traceback__.tb_next if error.__traceback__ else None
+        logging.error("the reward raised", exc_info=(type(error), error, theirs))
         last = f"{type(error).__name__}: {error}".strip()
         raise Mistake(f"spec.reward: the reward raised {last}\n{_shown(sample)}") from error
     if not isinstance(value, numbers.Real) or not math.isfinite(value):
