@@ -1,4 +1,4 @@
-"""A job that hangs for real, under `rljob run`: in its reward, and in vLLM's engine."""
+"""A job that hangs for real, under `rljob run`: in its reward, in a collective, and in vLLM's engine."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 STEPS = 30
 """Most are left when the engine hangs, however late that is done."""
-LIMITS = {"generate": 20, "reward": 15}
-"""Seconds; far longer than a busy machine takes for either."""
+LIMITS = {"generate": 20, "reward": 15, "train": 20}
+"""Seconds; far longer than a busy machine takes for any."""
 PAUSE = {"initial": 5, "max": 5}
 """Long enough to be seen: the status says only so long that the job stalled."""
 
@@ -42,7 +42,7 @@ def job(tmp_path: Path) -> Iterator[LocalJob]:
         reward={"python": {"module": "hanging_reward", "function": "score"}},
         stall={"phaseTimeoutSeconds": LIMITS},
         checkpoint={"savePeriod": 1},
-        failurePolicy={"maxRestarts": 1, "backoffSeconds": PAUSE},
+        failurePolicy={"maxRestarts": 2, "backoffSeconds": PAUSE},
     )
     one = LocalJob(manifest, tmp_path)
     (tmp_path / "hanging_reward.py").write_text(REWARD.format(folder=str(tmp_path)))
@@ -52,10 +52,11 @@ def job(tmp_path: Path) -> Iterator[LocalJob]:
 
 def test_each_hang_is_told_apart_and_costs_the_step_at_most(job: LocalJob, tmp_path: Path) -> None:
     hang_in_the_reward(job, tmp_path)
+    hang_in_a_collective(job)
     hang_in_the_engine(job)
     assert job.finish() == 0
     status = told(job)
-    assert (status.phase, status.restarts, status.restarts_count_towards_max) == (Phase.COMPLETE, 1, 1)
+    assert (status.phase, status.restarts, status.restarts_count_towards_max) == (Phase.COMPLETE, 2, 2)
     assert sorted(job.volume.losses()) == list(range(1, STEPS + 1))
     assert status.goodput is not None
     assert float(status.goodput.shares.stalled) > 0
@@ -75,13 +76,23 @@ def hang_in_the_reward(job: LocalJob, tmp_path: Path) -> None:
     assert job.servers() == servers, "the servers stay"
 
 
+def hang_in_a_collective(job: LocalJob) -> None:
+    """One rank stands still in the step, so that the other waits for it inside of gloo."""
+    job.wait_for(lambda: in_phase(job, TrainPhase.TRAIN))
+    os.kill(job.ranks()[1], signal.SIGSTOP)
+    job.wait_for(lambda: attempt(job) == 3)
+    said = told(job).failures[-1].message
+    assert "hung in Train: the process of rank 1 is stopped" in said
+    assert told(job).failures[-1].rank == 1
+
+
 def hang_in_the_engine(job: LocalJob) -> None:
     """The process that serves HTTP is well, and says so."""
     job.wait_for(lambda: in_phase(job, TrainPhase.GENERATE))
     for pid in children(job.servers()[1]):
         os.kill(pid, signal.SIGSTOP)
     job.wait_for(lambda: told(job).rollout.restarts == 1)
-    assert attempt(job) == 2, "trainers keep their state"
+    assert attempt(job) == 3, "trainers keep their state"
     said = [failure.message for failure in told(job).failures if failure.role == "rollout"]
     assert said in [[f"it hangs: {how}"] for how in HOW_IT_IS_FOUND]
 

@@ -10,16 +10,19 @@ from images.on_cluster import cluster_with_images
 from kube.cluster import Cluster
 from kube.fixtures import skipped_if_unavailable
 
-from .deployment import MONITORED, Installation, install
+from .deployment import MONITORED, NAMESPACE, Installation, install
 from .job import CONFIG_MAPS, JOBS, PATIENT_REWARD, Job, spread
 
 MANY_STEPS = 100_000
 """More than are taken before the last test asks for fewer, however long the others wait."""
+RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
 
 
 @pytest.fixture(scope="package")
 def installation() -> Iterator[Installation]:
     with skipped_if_unavailable(), cluster_with_images(nodes=2) as (cluster, images):
+        cluster.kubectl("create", "namespace", NAMESPACE)
+        cluster.kubectl("label", "namespace", NAMESPACE, "default", RESTRICTED)
         yield install(cluster, images.names, "--set=progressPeriodSeconds=1", *MONITORED)
 
 

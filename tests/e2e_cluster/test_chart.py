@@ -16,7 +16,7 @@ from charts.scraping import scrape_configs
 from kube.api import Manifest
 from kube.cluster import Cluster
 from kube.fixtures import skipped_if_unavailable
-from kube.pods import busybox, create, delete, eventually, is_in_phase, wait_for
+from kube.pods import NOBODY, busybox, create, delete, eventually, is_in_phase, wait_for
 from kube.processes import Command, Failure, run
 from kube.programs import programs
 from rljob_api.base import GROUP
@@ -83,12 +83,17 @@ CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.ar
 """Who may not is refused at once."""
 STRANGER = {f"{GROUP}/name": "another", f"{GROUP}/role": "trainer"}
 """What a trainer of another job in the same namespace is labelled with."""
+UNPRIVILEGED: Manifest = {
+    "securityContext": NOBODY | {"seccompProfile": {"type": "RuntimeDefault"}},
+    "container": {"securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}},
+}
+"""As the namespace of the jobs demands it."""
 
 
 @pytest.fixture
 def stranger(job: Job) -> Iterator[Command]:
     """Before a command: run it in the network of a pod that looks like a trainer of another job."""
-    name = create(job.cluster.api, busybox("stranger", "sleep 1000", labels=STRANGER))
+    name = create(job.cluster.api, busybox("stranger", "sleep 1000", labels=STRANGER, **UNPRIVILEGED))
     pod = wait_for(job.cluster.api, name, is_in_phase("Running"))
     yield network_of(job.cluster, pod)
     delete(job.cluster.api, name)

@@ -24,9 +24,15 @@ from .job import Job
 
 HOLD = Path(__file__).with_name("hold.py")
 RANKS = 2
-PHASES = [TrainPhase.GENERATE, TrainPhase.TRAIN, TrainPhase.SYNC, TrainPhase.EVALUATE, TrainPhase.SAVE]
-"""Those in which something can be lost; rewards of this job take no time. A drain before training is in
-`test_other_jobs.py`."""
+PHASES = [
+    TrainPhase.GENERATE,
+    TrainPhase.REWARD,
+    TrainPhase.TRAIN,
+    TrainPhase.SYNC,
+    TrainPhase.EVALUATE,
+    TrainPhase.SAVE,
+]
+"""Those in which something can be lost. A drain before training is in `test_other_jobs.py`."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from rljob_trainer.stall.flight_recorder import TRACE, dump, enable
 from waiting import WITHIN_S
 
 RECORD = b"the last collectives"
+LOOK_S = 1.0
 
 
 @pytest.fixture
@@ -40,14 +42,17 @@ def listening(folder: Path, rank: int) -> Iterator[int]:
 
 @contextmanager
 def monitor(folder: Path, rank: int) -> Iterator[Future[bytes]]:
-    """Stands in for that thread: once something comes it writes the record of its rank. Gives what came."""
+    """Stands in for that thread: once something comes it writes the record of its rank, in two pieces. Gives what
+    came."""
 
     def answer() -> bytes:
         ready, _, _ = select.select([descriptor], [], [], WITHIN_S)
         came = os.read(descriptor, 64) if ready else b""
-        draft = folder / "draft"
-        draft.write_bytes(RECORD)
-        draft.rename(folder / f"{TRACE}{rank}")
+        time.sleep(LOOK_S / 2)
+        with (folder / f"{TRACE}{rank}").open("wb", buffering=0) as file:
+            file.write(RECORD[:5])
+            time.sleep(LOOK_S * 0.6)  # so that it is looked at in between
+            file.write(RECORD[5:])
         return came
 
     with listening(folder, rank) as descriptor, ThreadPoolExecutor(1) as thread:
@@ -59,6 +64,7 @@ def test_who_listens_is_asked_and_nobody_else_is_waited_for(
 ) -> None:
     """A rank that is gone has left its FIFO; one without NCCL has none."""
     monkeypatch.setattr(flight_recorder, "DUMP_SECONDS", WITHIN_S)
+    monkeypatch.setattr(flight_recorder, "POLL_SECONDS", LOOK_S)
     with listening(tmp_path, 1):
         """And then it is gone."""
     with monitor(tmp_path, 0) as asked:

@@ -141,7 +141,7 @@ class WorkDir:
             os.close(lock)
             raise WorkDirError(
                 f"the job in {self.path} is already run by process {holder}; "
-                "stop that one first (Ctrl-C or `kill`), or choose another --work-dir"
+                "stop that one first (Ctrl-C or `kill`), or run in another place (`rljob run --work-dir`)"
             ) from None
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())

@@ -2,7 +2,7 @@
 
 Names and defaults from torch 2.13 (`FlightRecorder.hpp`, `ProcessGroupNCCL.hpp`): a rank with a default group on NCCL
 makes the FIFO `<prefix><rank>.pipe`; a line written there makes its monitor thread, which needs no interpreter lock,
-write `<prefix><rank>`. Not run: no test here has GPUs.
+write `<prefix><rank>`. Not run with NCCL itself, for want of GPUs: a stand-in reads the FIFO and writes in its tests.
 """
 
 from __future__ import annotations
@@ -31,12 +31,20 @@ def enable(folder: Path) -> None:
 def dump(folder: Path, target: Path, ranks: list[int]) -> None:
     """Have each rank write its record, and put what came into `target`. Without NCCL there are no pipes."""
     asked = [rank for rank in ranks if _ask(folder / f"{TRACE}{rank}.pipe")]
-    deadline = time.monotonic() + DUMP_SECONDS
-    while any(not (folder / f"{TRACE}{rank}").exists() for rank in asked) and time.monotonic() < deadline:
-        time.sleep(POLL_SECONDS)
+    _wait_until_written([folder / f"{TRACE}{rank}" for rank in asked])
     for rank in asked:
         if (record := folder / f"{TRACE}{rank}").exists():
             shutil.copyfile(record, target / f"{TRACE}{rank}.pickle")
+
+
+def _wait_until_written(records: list[Path]) -> None:
+    """Until all are there and none grows any more, or `DUMP_SECONDS` have passed."""
+    deadline, sizes = time.monotonic() + DUMP_SECONDS, list[int]()
+    while time.monotonic() < deadline:
+        before, sizes = sizes, [record.stat().st_size if record.exists() else 0 for record in records]
+        if sizes == before and all(sizes):
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _ask(pipe: Path) -> bool:
