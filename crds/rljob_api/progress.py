@@ -45,6 +45,9 @@ class TrainPhase(StrEnum):
     DONE = "Done"
 
 
+SETTING_UP = (TrainPhase.CONVERT, TrainPhase.PREPARE, TrainPhase.LOAD)
+"""Those before the loop."""
+
 USES = {
     TrainPhase.CONVERT: Use.RESTARTING,
     TrainPhase.PREPARE: Use.RESTARTING,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rljob_api.failure import RoleName
-from rljob_api.progress import Ending, LastWords, Progress
+from rljob_api.progress import Ending, LastWords, Progress, TrainPhase
 from rljob_api.status import AttemptStatus
 
 
@@ -104,6 +104,15 @@ class Observed:
 
     def role(self, role: RoleName) -> tuple[Pod, ...]:
         return tuple(pod for pod in self.pods if pod.role is role)
+
+    def leader(self, attempt: int) -> Pod | None:
+        """Rank 0's pod, while it trains or is about to."""
+        leaders = (pod for pod in self.role(RoleName.TRAINER) if (pod.attempt, pod.index) == (attempt, 0))
+        return next((pod for pod in leaders if pod.phase is PodPhase.RUNNING and not pod.terminating), None)
+
+    def converted(self, told: Progress) -> bool:
+        """Whether this was told by a conversion that is over, beside whose pod's ranks it is out of date."""
+        return told.phase is TrainPhase.CONVERT and self.leader(told.attempt) is not None
 
 
 def newest_progress(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rljob_api.exactness import unreachable
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
-from rljob_api.progress import Progress, TrainPhase
+from rljob_api.progress import SETTING_UP, Progress, TrainPhase
 from rljob_api.reasons import Reason
 from rljob_api.status import (
     AttemptStatus,
@@ -32,7 +32,6 @@ from .observed import Observed, Pod
 from .time_use import seen
 
 FAILURES_KEPT = 5
-SETTING_UP = (TrainPhase.CONVERT, TrainPhase.PREPARE, TrainPhase.LOAD)
 TOLD = (*SETTING_UP, TrainPhase.WAIT)
 """Phases of which it is news what they are busy with."""
 
@@ -54,7 +53,7 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
             "attempt": attempt,
             "trainer": _trainer(job, before, observed, decision),
             "rollout": _rollout(job, before, observed, decision),
-            "progress": _progress(job, before.progress, observed, now),
+            "progress": _progress(job, before.progress, observed, attempt, now),
             "checkpoint": _checkpoint(before.checkpoint, observed.progress),
             "failures": _failures(before.failures, decision.failures),
             "completion_time": _completion(before, observed, decision, now),
@@ -92,7 +91,7 @@ def _attempt(before: Status, progress: Progress | None, decision: Decision) -> A
             "exactness": resumed.exactness,
         }
         return attempt.model_copy(update=found)
-    if not attempt.has_begun and progress.phase not in SETTING_UP:
+    if not attempt.has_begun and _looked(progress):
         return attempt.model_copy(update={"from_step": 0})
     return attempt
 
@@ -132,14 +131,28 @@ def _replacements(before: list[Replacement], new: tuple[Replacement, ...]) -> li
     return [by_index[index] for index in sorted(by_index)]
 
 
-def _progress(job: RLJob, before: ProgressStatus, observed: Observed, now: float) -> ProgressStatus:
+def _progress(
+    job: RLJob, before: ProgressStatus, observed: Observed, attempt: AttemptStatus | None, now: float
+) -> ProgressStatus:
     new = _heard(before, observed.progress) if observed.progress else _not_heard(job, before)
-    if not any(not pod.ended for pod in observed.role(RoleName.TRAINER)):
+    if _past(observed, attempt):
         done = new.phase if new.phase == TrainPhase.DONE else ""
         new = new.model_copy(update={"phase": done, "detail": "", "estimated_remaining_seconds": None})
     if new == before or observed.progress is None:
         return new
     return new.model_copy(update={"last_updated_time": times.to_text(now)})
+
+
+def _past(observed: Observed, attempt: AttemptStatus | None) -> bool:
+    """Whether who told of the phase does not run any more."""
+    told = observed.progress
+    if (
+        told is not None
+        and attempt is not None
+        and (told.attempt < attempt.number or observed.converted(told))
+    ):
+        return True
+    return all(pod.ended for pod in observed.role(RoleName.TRAINER))
 
 
 def _heard(before: ProgressStatus, progress: Progress) -> ProgressStatus:
@@ -175,8 +188,11 @@ def _checkpoint(before: CheckpointStatus, progress: Progress | None) -> Checkpoi
 
 
 def _looked(progress: Progress) -> bool:
-    """Whether the attempt has looked for a checkpoint to go on from."""
-    return progress.resumed is not None or progress.phase not in SETTING_UP
+    """Whether the attempt has looked for a checkpoint to go on from.
+
+    One that waits may wait for its first servers, which it must know before it can say how it goes on.
+    """
+    return progress.resumed is not None or progress.phase not in (*SETTING_UP, TrainPhase.WAIT)
 
 
 def _failures(before: list[Failure], new: tuple[Failure, ...]) -> list[Failure]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from builders import NOW, a_job, a_progress, a_rollout, a_status, a_trainer, complete, seen
+from rljob_api.progress import TrainPhase
 from rljob_operator import times
 from rljob_operator.decide import Decision, Goal, decide
 from rljob_operator.decide.unheard import PATIENCE_SECONDS
@@ -49,9 +50,10 @@ def test_nothing_is_done_about_it() -> None:
         after(LONG, attempt=7),
         after(LONG, a_trainer(terminating=True)),
         after(LONG, a_trainer(**complete())),
+        after(LONG, phase=TrainPhase.CONVERT),
         seen(a_trainer(), a_rollout()),
     ],
-    ids=["heard lately", "of another attempt", "told to go", "ended", "never heard yet"],
+    ids=["heard lately", "of another attempt", "told to go", "ended", "only converted", "never heard yet"],
 )
 def test_nothing_is_said_when_nothing_is_to_be_heard(observed: Observed) -> None:
     assert message(observed) == ""

@@ -106,7 +106,7 @@ def test_a_job_converts_while_a_trainer_of_its_attempt_does_and_says_how_far() -
     converting = told(seen(a_trainer(initializing="convert", **waiting), progress=far))
     assert (converting.phase, converting.progress.detail) == (Phase.CONVERTING, "3.1 GB of 16.4 GB")
     after = told(seen(a_trainer(), progress=far))
-    assert after.phase is Phase.STARTING
+    assert (after.phase, after.progress.phase, after.progress.detail) == (Phase.STARTING, "", "")
     of_before = told(seen(a_trainer(initializing="convert", **waiting)), job=a_job(a_status(2)))
     assert of_before.phase is Phase.STARTING
 
@@ -197,6 +197,25 @@ def test_a_checkpoint_stays_known_while_the_next_attempt_has_not_looked() -> Non
     later = told(seen(a_trainer()), job=a_job(first))
     assert later.checkpoint.latest == facts
     assert condition(later, ConditionType.CHECKPOINT_READY).status == "True"
+
+
+@pytest.mark.parametrize("phase", [TrainPhase.LOAD, TrainPhase.WAIT])
+def test_an_attempt_that_waits_for_its_first_servers_has_not_lost_what_was_there(phase: TrainPhase) -> None:
+    before = told(seen(a_trainer(), progress=a_progress(11, checkpoint=a_checkpoint(11), checkpoint_count=3)))
+    restarted = a_job(before.model_copy(update={"attempt": an_attempt(2)}))
+    now = told(seen(a_trainer(attempt=2), progress=a_progress(0, attempt=2, phase=phase)), job=restarted)
+    assert now.attempt is not None
+    assert (now.progress.step, now.attempt.from_step) == (11, None)
+    assert (now.checkpoint.latest, now.checkpoint.count) == (a_checkpoint(11), 3)
+    assert condition(now, ConditionType.CHECKPOINT_READY).status == "True"
+
+
+def test_what_an_attempt_did_last_is_not_what_the_next_one_does() -> None:
+    saving = a_progress(7, phase=TrainPhase.SAVE)
+    first = told(seen(a_trainer(), progress=saving))
+    again = told(seen(a_trainer(attempt=2), progress=saving), job=a_job(a_status(2)))
+    assert (first.progress.phase, first.progress.step) == ("Save", 7)
+    assert (again.progress.phase, again.progress.step) == ("", 7)
 
 
 def test_a_checkpoint_that_was_passed_over_is_named() -> None:

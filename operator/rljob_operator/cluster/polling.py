@@ -11,11 +11,10 @@ from typing import NoReturn
 
 import aiohttp
 
-from rljob_api.progress import Progress, TrainPhase
+from rljob_api.progress import SETTING_UP, Progress, TrainPhase
 
 from .. import names
 from ..queue import Key
-from ..status import SETTING_UP
 from .told import read_progress
 
 TIMEOUT_SECONDS = 3.0

@@ -6,15 +6,13 @@ The parent of the ranks found it and ended them; a node whose ranks only waited 
 from __future__ import annotations
 
 from rljob_api.job import RLJob
-from rljob_api.progress import Ending, Hang, TrainPhase
+from rljob_api.progress import SETTING_UP, Ending, Hang
 from rljob_api.reasons import Reason
 from rljob_api.status import HungStep
 
 from ..observed import Pod
 from .verdict import first_to_end, lacks_volume
 from .verdict import sentence as sentence_of
-
-SETTING_UP = (TrainPhase.CONVERT, TrainPhase.PREPARE, TrainPhase.LOAD)
 
 
 def cause_of(broken: list[Pod]) -> Pod:

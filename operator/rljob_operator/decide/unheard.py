@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 
 from .. import times
-from ..observed import Observed, Pod, PodPhase
+from ..observed import Observed
 
 PATIENCE_SECONDS = 120
 """More than clocks of two machines differ, and than any phase is without a sign of life in good health."""
@@ -20,7 +19,7 @@ PATIENCE_SECONDS = 120
 
 def unheard(job: RLJob, observed: Observed, now: float) -> str:
     """Since when, and what to look at; empty if something was heard lately, or nothing was to be heard."""
-    heard, leader = _heard(job, observed), _leader(job, observed)
+    heard, leader = _heard(job, observed), observed.leader(job.attempt_number)
     if heard is None or leader is None or now < heard.at + PATIENCE_SECONDS:
         return ""
     return (
@@ -33,7 +32,7 @@ def unheard(job: RLJob, observed: Observed, now: float) -> str:
 def until_unheard(job: RLJob, observed: Observed, now: float) -> float | None:
     """When patience ends if nothing is heard until then."""
     heard = _heard(job, observed)
-    if heard is None or _leader(job, observed) is None:
+    if heard is None or observed.leader(job.attempt_number) is None:
         return None
     due = heard.at + PATIENCE_SECONDS
     return due if due > now else None
@@ -49,9 +48,12 @@ class _Heard:
 
 
 def _heard(job: RLJob, observed: Observed) -> _Heard | None:
-    """None until the attempt has told something. An operator that began since then has waited only so long itself."""
+    """None until the attempt has told something. An operator that began since then has waited only so long itself.
+
+    A conversion that is over has told all that it had to tell, and its pod's ranks nothing yet.
+    """
     progress, attempt = observed.progress, job.attempt
-    if attempt is None:
+    if attempt is None or (progress is not None and observed.converted(progress)):
         return None
     if progress is not None and progress.attempt == attempt.number:
         return _Heard(progress.heartbeat, progress.phase.value)
@@ -59,11 +61,3 @@ def _heard(job: RLJob, observed: Observed) -> _Heard | None:
     if not attempt.has_begun or told is None or not told.last_updated_time:
         return None
     return _Heard(max(observed.listening_since, times.to_seconds(told.last_updated_time)), told.phase)
-
-
-def _leader(job: RLJob, observed: Observed) -> Pod | None:
-    """Rank 0's pod, while it runs."""
-    leaders = (
-        pod for pod in observed.role(RoleName.TRAINER) if (pod.attempt, pod.index) == (job.attempt_number, 0)
-    )
-    return next((pod for pod in leaders if pod.phase is PodPhase.RUNNING and not pod.terminating), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rljob_api.progress import Hang, TrainPhase
+from rljob_api.progress import SETTING_UP, Hang, TrainPhase
 
 from .late import all_wait, late, where
 from .limits import Limits
@@ -22,8 +22,6 @@ MEANING = {
     TrainPhase.EXPORT: "the volume takes nothing",
 }
 """What it most likely means that this phase is silent, unless the late rank's process tells otherwise."""
-
-SETTING_UP = (TrainPhase.CONVERT, TrainPhase.PREPARE, TrainPhase.LOAD)
 
 
 def hang(silence: Silence, stacks: Mapping[int, Stack]) -> Hang:
