@@ -141,6 +141,21 @@ def test_the_board_says_what_was_resumed(tmp_path: Path) -> None:
     )
 
 
+def test_numbers_of_before_a_resume_stay_until_the_step_that_has_its_own(tmp_path: Path) -> None:
+    """A job that begins with another's checkpoint may not have all of its numbers."""
+    save(a_run(tmp_path), 2, metrics={"reward": 0.5, "kl": 0.1, "val:accuracy": 0.7})
+    run = a_run(tmp_path, 2)
+    from rljob_trainer.checkpoint.directory import open_storage
+
+    board = ProgressBoard(run)
+    board.resume(plan_resume(open_storage(run), run, layout(), VERSIONS))
+    assert board.progress().metrics == {"reward": 0.5, "kl": 0.1, "accuracy": 0.7}
+    board.finish_step(3, {"step_seconds": 1.0})
+    assert board.progress().metrics == {"step_seconds": 1.0, "accuracy": 0.7}
+    board.evaluated({"val:accuracy": 0.8})
+    assert board.progress().metrics == {"step_seconds": 1.0, "accuracy": 0.8}
+
+
 def test_the_board_says_what_turned_out_damaged(tmp_path: Path) -> None:
     now = [5.0]
     board = ProgressBoard(a_run(tmp_path), clock=lambda: now[0])

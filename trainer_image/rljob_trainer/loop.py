@@ -24,12 +24,10 @@ from rljob_trainer.checkpoint.team import AbsentRankError, SaveError
 from rljob_trainer.distributed import Ranks
 from rljob_trainer.leader import Leader, Metrics
 from rljob_trainer.losses import grpo_loss, mismatch
+from rljob_trainer.metrics import HELD_OUT
 from rljob_trainer.preempt import Preemption
 from rljob_trainer.progress import ProgressBoard
 from rljob_trainer.rollout.protocol import Sync
-
-HELD_OUT = "val:"
-"""What the names of metrics begin with that an evaluation gives."""
 
 
 @dataclass
@@ -129,8 +127,7 @@ class Loop:
         self.state = self.state.model_copy(
             update={"metrics": self.state.metrics | metrics, "best": self.state.best | best}
         )
-        told = {name.removeprefix(HELD_OUT): value for name, value in metrics.items()}
-        self.board.update(told)
+        self.board.evaluated(metrics)
 
     def save(self) -> None:
         """A checkpoint every `savePeriod` steps and after the last; one that failed is tried again soon."""

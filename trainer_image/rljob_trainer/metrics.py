@@ -18,6 +18,9 @@ from rljob_api.run import Run
 from rljob_trainer.checkpoint.durable import dispensable
 from rljob_trainer.errors import Mistake
 
+HELD_OUT = "val:"
+"""What the names of metrics begin with that an evaluation gives."""
+
 
 class BoardCollector(Collector):
     """A progress board in Prometheus' terms, made anew for each scrape."""

@@ -25,7 +25,7 @@ from rljob_api.run import Run
 from rljob_api.status import CheckpointFacts
 from rljob_trainer.errors import Mistake
 from rljob_trainer.ledger import Ledger
-from rljob_trainer.metrics import BoardCollector
+from rljob_trainer.metrics import HELD_OUT, BoardCollector
 from rljob_trainer.stall.pulse import Pulse
 from rljob_trainer.trend import Trend
 
@@ -65,6 +65,7 @@ class ProgressBoard:
         self._seconds: dict[TrainPhase, float] = {}
         self._steps: deque[float] = deque(maxlen=STEP_WINDOW)
         self._trend = Trend()
+        self._evaluated: dict[str, float] = {}
         self._broken: Callable[[], list[BrokenReplica]] = list
         self._reader: ReadsBack | None = None
         self._now = Progress(
@@ -122,9 +123,10 @@ class ProgressBoard:
     def resume(self, plan: ResumePlan) -> None:
         """What the attempt goes on from."""
         self._ledger.repeat_until(plan.furthest or 0)
+        self._evaluated = _held_out(plan.loop.metrics)
         self._set(
             step=plan.step,
-            metrics=plan.loop.metrics,
+            metrics=self._evaluated | _of_steps(plan.loop.metrics),
             resumed=plan.resumed,
             skipped_checkpoints=list(plan.skipped),
             checkpoint=plan.checkpoint,
@@ -180,13 +182,14 @@ class ProgressBoard:
             self._steps.append(metrics["step_seconds"])
             left = (self._now.total_steps - step) * median(self._steps)
             self._ledger.finish_step(step, self._clock())
-            told = self._now.metrics | metrics | self._trend.add(step, metrics.get("reward"))
+            told = self._evaluated | metrics | self._trend.add(step, metrics.get("reward"))
             self._set(step=step, metrics=told, estimated_remaining_seconds=left)
 
-    def update(self, metrics: dict[str, float]) -> None:
-        """Metrics that do not come with every step; they stay until they come again."""
+    def evaluated(self, metrics: dict[str, float]) -> None:
+        """`val:*` do not come with every step: they stay until they come again."""
         with self._lock:
-            self._set(metrics=self._now.metrics | metrics)
+            self._evaluated = _held_out(metrics)
+            self._set(metrics=self._now.metrics | self._evaluated)
 
     def progress(self) -> Progress:
         """All of it, now."""
@@ -224,6 +227,17 @@ class ProgressBoard:
         """Seconds spent in each phase so far, without the one that is under way."""
         with self._lock:
             return dict(self._seconds)
+
+
+def _held_out(metrics: dict[str, float]) -> dict[str, float]:
+    """Without what tells them from those of steps."""
+    return {
+        name.removeprefix(HELD_OUT): value for name, value in metrics.items() if name.startswith(HELD_OUT)
+    }
+
+
+def _of_steps(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith(HELD_OUT)}
 
 
 def _bound(board: ProgressBoard, host: str, port: int) -> ThreadingHTTPServer:
