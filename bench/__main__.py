@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import sys
 from contextlib import suppress
 
 from bench import SCRATCH
-from bench.result import RESULTS, Result, write
+from bench.result import RESULTS, Result, watch_others, write
 from bench.table import write_table
 
 NAMES = [
@@ -60,11 +59,11 @@ def measured(name: str) -> bool:
 
 
 def measure(name: str) -> None:
-    load = os.getloadavg()[0]
+    others = watch_others()
     shutil.rmtree(SCRATCH / name, ignore_errors=True)
     (SCRATCH / name).mkdir(parents=True)
     result: Result = importlib.import_module(f"bench.{name}").measure(SCRATCH / name)
-    write(result, load)
+    write(result, others())
     write_table(RESULTS, NAMES + ON_REQUEST)
     for check in result.checks:
         word = "reached" if check.met else "MISSED"

@@ -122,9 +122,10 @@ def _wait_for_fleet(field: Field) -> None:
 async def _lags(field: Field) -> list[float]:
     """Pods become ready, one after the other; each time until the status says so."""
     kubelet, heard = Kubelet(field.api, field.namespace), dict[str, float]()
-    sent = dict[str, float]()
+    sent, hears = dict[str, float](), asyncio.Event()
     async with field.session() as session, asyncio.timeout(300):
-        listening = asyncio.create_task(_hear(session, field, heard))
+        listening = asyncio.create_task(_hear(session, field, heard, hears))
+        await hears.wait()
         for number in range(CHANGES):
             job = f"job-{number * max(1, FLEET // CHANGES)}"
             await asyncio.to_thread(kubelet.place, f"{job}-trainer-0-1")
@@ -137,9 +138,15 @@ async def _lags(field: Field) -> list[float]:
     return [heard[job] - sent[job] for job in sent]
 
 
-async def _hear(session: aiohttp.ClientSession, field: Field, heard: dict[str, float]) -> None:
-    path, rest = field.url(JOBS.path(field.namespace)), b""
-    async with session.get(path, params={"watch": "1"}, timeout=aiohttp.ClientTimeout(total=None)) as stream:
+async def _hear(
+    session: aiohttp.ClientSession, field: Field, heard: dict[str, float], hears: asyncio.Event
+) -> None:
+    """Of what changes from now on: jobs as they are would keep its ears, and the machine, busy for two seconds."""
+    jobs, rest = JOBS.path(field.namespace), b""
+    now = field.api.get(f"{jobs}?limit=1").body["metadata"]["resourceVersion"]
+    params, forever = {"watch": "1", "resourceVersion": now}, aiohttp.ClientTimeout(total=None)
+    async with session.get(field.url(jobs), params=params, timeout=forever) as stream:
+        hears.set()
         async for chunk in stream.content.iter_any():
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:

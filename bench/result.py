@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -57,12 +58,39 @@ def within(what: str, value: float, limit: float) -> Check:
     return Check(what, round(value, 4), f"within ±{limit:g}", abs(value) <= limit)
 
 
-def write(result: Result, load_before: float, folder: Path = RESULTS) -> Path:
-    """`<name>.json`, with the machine and the versions it was measured on, and how busy others kept it."""
+@dataclass(frozen=True)
+class Others:
+    """How busy others kept the machine."""
+
+    load_before: float
+    stolen_percent: float
+    """Of the processors' time meanwhile: what a host gave to its other guests while this one wanted it."""
+
+
+def watch_others() -> Callable[[], Others]:
+    """From now on; what it gives tells of them."""
+    load, (stolen, total) = os.getloadavg()[0], _processor_time()
+
+    def told() -> Others:
+        now_stolen, now_total = _processor_time()
+        share = (now_stolen - stolen) / max(1, now_total - total)
+        return Others(round(load, 2), round(100 * share, 1))
+
+    return told
+
+
+def _processor_time() -> tuple[int, int]:
+    """Stolen, and all of it. In ticks, as proc(5) lists them."""
+    ticks = [int(text) for text in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return ticks[7], sum(ticks)
+
+
+def write(result: Result, others: Others, folder: Path = RESULTS) -> Path:
+    """`<name>.json`, with the machine and the versions it was measured on."""
     facts = asdict(result) | {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
-        "machine": machine() | {"load_before": round(load_before, 2)},
+        "machine": machine() | asdict(others),
         "versions": versions(),
     }
     path = folder / f"{result.name}.json"

@@ -42,12 +42,17 @@ def _section(result: Manifest) -> str:
     machine = result["machine"]
     where = (
         f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB,"
-        f" load {machine['load_before']} before; {result['time'][:10]}{_commit(result)};"
+        f" load {machine['load_before']} before{_stolen(machine)}; {result['time'][:10]}{_commit(result)};"
         f" {', '.join(f'{name} {version}' for name, version in result['versions'].items())}"
     )
     seconds = [f"- {name}: {median(values):.3g} s" for name, values in result["seconds"].items() if values]
     facts = [f"- {name.replace('_', ' ')}: {_text(value)}" for name, value in result["facts"].items()]
     return "\n".join([f"\n## {result['name']}\n", result["comment"], "", *seconds, *facts, f"\n{where}"])
+
+
+def _stolen(machine: Manifest) -> str:
+    """Results of long ago do not say."""
+    return f", {machine['stolen_percent']} % stolen" if "stolen_percent" in machine else ""
 
 
 def _commit(result: Manifest) -> str:

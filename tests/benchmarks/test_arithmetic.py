@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from bench.result import Check, Result, at_least, at_most, within, write
+from bench.result import Check, Others, Result, at_least, at_most, within, write
 from bench.rounds import ratio, take_turns
 from bench.table import write_table
 
@@ -40,10 +40,11 @@ def test_a_target_is_reached_on_its_edge() -> None:
 
 def test_the_table_shows_a_missed_target(tmp_path: Path) -> None:
     checks = [Check("save over its floor", 1.7, "≤ 1.5", met=False)]
-    write(Result("save", checks, {"save": [1.0, 2.0, 9.0]}, {"checkpoint_mb": 300}), 0.0, tmp_path)
+    write(Result("save", checks, {"save": [1.0, 2.0, 9.0]}, {"checkpoint_mb": 300}), Others(0.5, 2.5), tmp_path)
     write_table(tmp_path, ["save"])
     table = (tmp_path / "README.md").read_text()
     assert "| save | save over its floor | 1.7 | ≤ 1.5 | **no** |" in table
     assert "- save: 2 s" in table
     assert "- checkpoint mb: 300" in table
+    assert "load 0.5 before, 2.5 % stolen" in table
     assert f"commit {json.loads((tmp_path / 'save.json').read_text())['commit']}" in table
