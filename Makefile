@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOB ?= examples/addition-cpu.yaml
 SIZE ?= 1
+IMAGES ?=
 # For `test-gpu`, on a machine without megatron-core: a folder with its unpacked wheel, as CONTRIBUTING.md says.
 MEGATRON ?=
 # Much of what tests do is wait for processes that they started.
@@ -59,8 +60,8 @@ test: setup ## All tests that need no GPU
 	$(BIN)/python -m pytest -m "not gpu" --numprocesses $(TEST_PROCESSES)
 
 .PHONY: cluster
-cluster: setup ## Start a real Kubernetes cluster on this machine (SIZE=0, 1 or 2 real nodes); needs root
-	@PYTHONPATH=tests $(BIN)/python -m kube up $(SIZE)
+cluster: setup ## Start a real Kubernetes cluster on this machine (SIZE=0, 1 or 2 real nodes; IMAGES=yes: with ours); needs root
+	@PYTHONPATH=tests $(BIN)/python -m kube up $(SIZE) $(if $(IMAGES),images)
 
 .PHONY: cluster-down
 cluster-down: setup ## Remove that cluster and all that it left

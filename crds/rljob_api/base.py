@@ -101,6 +101,11 @@ ShortText = Annotated[str, Field(min_length=1, max_length=1024)]
 """An item of a list of texts. The bound keeps rules over such lists within the API server's cost budget."""
 
 
+def shortened(text: str, limit: int) -> str:
+    """At most so many characters; an ellipsis ends what was cut."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def _refuse_repeated_names(items: list[Any]) -> list[Any]:
     seen: set[str] = set()
     for item in items:

@@ -132,6 +132,9 @@ class Checkpoint(Spec):
     """What a restart need not draw again."""
 
 
+ABSOLUTE_PATH = r"^/.*[^/]$"
+
+
 class InitialCheckpoint(Spec):
     """A checkpoint that another job wrote, for this one to go on from until it has one of its own.
 
@@ -146,7 +149,7 @@ class InitialCheckpoint(Spec):
     """Which of that job's checkpoints; absent means the newest."""
     claim_name: DnsSubdomain | None = None
     """Claim of that job; absent means the one that was made for it, `<rljobName>-storage`."""
-    path: str | None = Field(None, pattern=r"^/.*[^/]$", max_length=1024)
+    path: str | None = Field(None, pattern=ABSOLUTE_PATH, max_length=1024)
     """Instead of a job: the checkpoint's directory as the trainers see it, for example on a volume of
     `trainer.template`."""
 

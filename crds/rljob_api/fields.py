@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .base import Manifest
+from .checkpoint import ABSOLUTE_PATH
 from .schema import spec_schema, status_schema
 
 
@@ -122,6 +123,8 @@ def _kind(schema: Manifest) -> str:  # noqa: PLR0911 - one line per type
             return f"a map from names to values, each {_kind(items)}"
         case {"type": "object"}:
             return "a section with fields of its own"
+        case {"type": "string", "pattern": pattern} if pattern == ABSOLUTE_PATH:
+            return "an absolute path, without a slash at its end"
         case {"type": "string"}:
             return f"a text{_length(schema)}"
         case {"type": "integer"}:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from pydantic import Field
 
 from .base import KeyReference, Spec
@@ -11,6 +14,23 @@ BUILTIN_ADDITION = "builtin:addition"
 BUILTIN_ADDITION_MOE = "builtin:addition-moe"
 """The same with four experts a layer, a tiny Qwen3-MoE."""
 BUILTIN_MODELS = (BUILTIN_ADDITION, BUILTIN_ADDITION_MOE)
+
+
+CONFIG = "config.json"
+
+
+def why_no_model(directory: Path) -> str:
+    """What is wrong with a Hugging Face directory, to follow its name; empty if its configuration names a model."""
+    try:
+        config = json.loads((directory / CONFIG).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return f"has no {CONFIG}" if directory.is_dir() else "is not a directory"
+    except PermissionError:
+        return f"has a {CONFIG} that may not be read"
+    except ValueError:
+        return f"has a {CONFIG} that is not JSON"
+    named = isinstance(config, dict) and isinstance(config.get("model_type"), str)
+    return "" if named else f"has a {CONFIG} that names no model_type"
 
 
 class Model(Spec):

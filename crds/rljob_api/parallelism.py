@@ -88,8 +88,8 @@ class BackendOptions(Spec):
     enabled: bool = True
     """Whether this block may choose the backend when `spec.backend` is absent."""
     distributed_timeout_minutes: int | None = Field(None, ge=1, le=1440)
-    """Longest wait of a collective, in minutes. Absent: the default of torch.distributed (10 with NCCL, 30 with gloo)
-    in the group of all ranks, and in the groups that Megatron makes its own, which is 30."""
+    """Longest wait of a collective, in minutes. Absent: the default of torch.distributed, 10 with NCCL and 30 with
+    gloo."""
     check_for_nan_in_grad: bool = True
     """Fail the step when a gradient is NaN or infinite, before it reaches the weights."""
     micro_batch_tokens: int = Field(8192, ge=1, le=16_777_216)
@@ -128,6 +128,9 @@ class Recompute(StrEnum):
 class Megatron(BackendOptions):
     """The `megatron` backend: megatron-core."""
 
+    distributed_timeout_minutes: int | None = Field(None, ge=1, le=1440)
+    """Longest wait of a collective, in minutes. Absent: the default of torch.distributed (10 with NCCL, 30 with gloo)
+    in the group of all ranks, and in the groups that Megatron makes its own, which is 30."""
     logging_level: int | None = Field(None, ge=0, le=50)
     """What Megatron's own loggers let through, in Python's numbers: 10 debug, 20 info, 30 warning, 40 error. Absent:
     what the trainer's log lets through, which is info."""

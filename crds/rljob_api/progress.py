@@ -8,11 +8,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from .base import Record
+from .base import Record, shortened
 from .goodput import Seconds, Use
 from .status import CheckpointFacts, Exactness
 
-Told = Annotated[str, AfterValidator(lambda text: text[:1024])]
+Told = Annotated[str, AfterValidator(lambda text: shortened(text, 1024))]
 """A text of a pod's, in which any image may run: the rest of a longer one is cut off."""
 
 MOST_METRICS = 256
@@ -56,6 +56,7 @@ USES = {
     TrainPhase.SYNC: Use.SYNCING,
     TrainPhase.SAVE: Use.SAVING,
     TrainPhase.EXPORT: Use.SAVING,
+    TrainPhase.DONE: Use.RESTARTING,
 }
 """What the time of a phase goes into; the others are what training is for."""
 
@@ -189,6 +190,8 @@ EXIT_STALLED = 4
 """No rank showed a sign of life for longer than `spec.stall` allows."""
 EXIT_VOLUME_UNUSABLE = 5
 """A volume is full or failing: the next attempt may find room."""
+EXIT_KILLED = 137
+"""By SIGKILL (128 + 9): nobody was left to say anything, so the end of the log is no reason."""
 EXIT_PREEMPTED = 143
 """SIGTERM was obeyed (128 + 15), saved or not: the last words tell."""
 EXIT_CODES = {

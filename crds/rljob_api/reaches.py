@@ -19,13 +19,18 @@ class Reach(NamedTuple):
     argument: str
 
 
+MESH = "torch.distributed.device_mesh:init_device_mesh"
 GROUP = "torch.distributed:init_process_group"
 ADAMW = "torch.optim:AdamW"
 MODEL = "megatron.core.transformer.transformer_config:TransformerConfig"
 OPTIMIZER = "megatron.core.optimizer:OptimizerConfig"
 BUFFERS = "megatron.core.distributed:DistributedDataParallelConfig"
 GROUPS = "megatron.core.parallel_state:initialize_model_parallel"
-SCHEDULE = "megatron.core.pipeline_parallel.schedules:forward_backward_no_pipelining"
+SCHEDULES = [
+    f"megatron.core.pipeline_parallel.schedules:forward_backward_{how}"
+    for how in ("no_pipelining", "pipelining_without_interleaving", "pipelining_with_interleaving")
+]
+"""Without pipeline ranks, with them, and with virtual stages."""
 WRITE = "megatron.core.dist_checkpointing:save"
 READ = "megatron.core.dist_checkpointing:load"
 SAVE = "megatron.core.dist_checkpointing.strategies.fully_parallel:FullyParallelSaveStrategyWrapper"
@@ -36,6 +41,7 @@ VLLM = "vllm.engine.arg_utils:EngineArgs"
 SAMPLING = "vllm:SamplingParams"
 
 REACHES: list[Reach] = [
+    Reach("parallelism.tensor", MESH, "mesh_shape"),
     Reach("parallelism.tensor", GROUPS, "tensor_model_parallel_size"),
     Reach("parallelism.pipeline", GROUPS, "pipeline_model_parallel_size"),
     Reach("parallelism.virtualPipeline", GROUPS, "virtual_pipeline_model_parallel_size"),
@@ -43,7 +49,7 @@ REACHES: list[Reach] = [
     Reach("parallelism.expert", GROUPS, "expert_model_parallel_size"),
     Reach("parallelism.expertTensor", GROUPS, "expert_tensor_parallel_size"),
     Reach("parallelism.sequence", MODEL, "sequence_parallel"),
-    Reach("megatron.microBatchTokens", SCHEDULE, "num_microbatches"),
+    *[Reach("megatron.microBatchTokens", schedule, "num_microbatches") for schedule in SCHEDULES],
     Reach("megatron.attentionDropout", MODEL, "attention_dropout"),
     Reach("megatron.recompute", MODEL, "recompute_granularity"),
     Reach("megatron.overlapGradReduce", BUFFERS, "overlap_grad_reduce"),
@@ -85,6 +91,7 @@ REACHES: list[Reach] = [
     Reach("rollout.vllm.gpuMemoryUtilization", VLLM, "gpu_memory_utilization"),
     Reach("rollout.vllm.enforceEager", VLLM, "enforce_eager"),
     Reach("rollout.vllm.maxNumSeqs", VLLM, "max_num_seqs"),
+    Reach("algorithm.grpo.learningRate", ADAMW, "lr"),
     Reach("algorithm.sampling.temperature", SAMPLING, "temperature"),
     Reach("algorithm.sampling.topP", SAMPLING, "top_p"),
     Reach("algorithm.sampling.maxNewTokens", SAMPLING, "max_tokens"),

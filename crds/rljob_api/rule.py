@@ -83,6 +83,6 @@ class BrokenRulesError(ValueError):
         self.spec = spec
 
 
-def sentences(broken: Iterable[Rule]) -> str:
+def sentences(broken: Iterable[Rule | EditRule]) -> str:
     """What is to be changed; empty if nothing is broken."""
     return "; ".join(f"spec.{rule.path}: {rule.message}" for rule in broken)

@@ -160,7 +160,7 @@ class RoleStatus(Record):
 
 
 class Replacement(Record):
-    """What became of one rollout replica so far; absent for one that never failed."""
+    """What became of one rollout replica so far; absent for one that was never replaced."""
 
     index: int
     """Which replica, from 0."""
@@ -183,8 +183,10 @@ class RolloutStatus(RoleStatus):
     """Finished steps in the weights that they answer with."""
     transport: str = ""
     """What `weightSync.transport` came to."""
+    present: list[int] = []
+    """Replicas that have a pod which was not told to go, by index: one that has none later was taken by others."""
     replacements: list[Replacement] = []
-    """Replicas that failed, by index."""
+    """Replicas that failed or were taken, by index."""
 
 
 class Metric(Record):
@@ -264,7 +266,7 @@ class Failure(Record):
     node: int | None = None
     """The trainer pod, if it died without a word and has several ranks: nobody knows which of them was first."""
     attempt: int
-    """Number of the attempt."""
+    """Number of the attempt that ran then."""
     exit_code: int | None = None
     """Of its process; absent if nobody saw it end."""
     message: str = ""

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 UNBROKEN = 10_000
 """Characters of a line that goes to a program or a file: who searches for a sentence finds it in one piece."""
@@ -22,7 +22,13 @@ class Output(StrEnum):
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text for people, json for programs.")]
 
 
-def console() -> Console:
-    """For screens: as wide as the terminal, and unbroken where there is none, but for one told by COLUMNS."""
-    terminal = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console() if terminal else Console(width=UNBROKEN)
+def show(what: RenderableType) -> None:
+    """On a screen as wide as the terminal; where there is none, but for one told by COLUMNS, in unbroken lines that end
+    where their text does."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        Console().print(what)
+        return
+    unbroken = Console(width=UNBROKEN)
+    with unbroken.capture() as shown:
+        unbroken.print(what)
+    print("\n".join(line.rstrip() for line in shown.get().splitlines()))

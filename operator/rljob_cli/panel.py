@@ -95,7 +95,8 @@ def checkpoint_line(status: Status, now: float) -> str:
     latest = status.checkpoint.latest
     if latest is None:
         return "none yet"
-    unproved = "damaged" if latest.damaged else "not read back yet"
+    not_read = "not read back" if status.phase in (Phase.COMPLETE, Phase.FAILED) else "not read back yet"
+    unproved = "damaged" if latest.damaged else not_read
     proof = "verified" if latest.verified else unproved
     age = duration(max(0.0, now - times.to_seconds(latest.time)))
     facts = f"step {latest.step}, {age} ago, {size(latest.bytes)}, {proof}"

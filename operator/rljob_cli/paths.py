@@ -9,6 +9,7 @@ from stat import S_ISDIR, S_ISREG
 
 from rljob_api.data import Dataset
 from rljob_api.job import JobSpec
+from rljob_api.model import why_no_model
 
 from .document import Document
 from .errors import Problem
@@ -33,8 +34,10 @@ def _missing_model(document: Document, spec: JobSpec, folder: Path) -> Problem |
     if not spec.model.is_directory or _mounted(spec, spec.model.source):
         return None
     path = _place(folder, spec.model.source)
-    missing = f"no directory {path}. Name one that holds a Hugging Face checkpoint, or an id of the hub."
-    message = _trouble(path, S_ISDIR, missing)
+    wanted = "Name one that holds a Hugging Face checkpoint, or an id of the hub."
+    message = _trouble(path, S_ISDIR, f"no directory {path}. {wanted}")
+    if not message and (why := why_no_model(path)):
+        message = f"{path} {why}. {wanted}"
     return document.problem(("spec", "model", "source"), message) if message else None
 
 

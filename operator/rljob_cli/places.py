@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from rljob_api.job import RLJob
 from rljob_api.status import Status
 from rljob_operator.cluster.workdir import WorkDir, WorkDirError
 from rljob_trainer.checkpoint.directory import JOB_FILE, Directory
@@ -68,6 +69,23 @@ def find_storage(job: str | None) -> Directory:
         if found:
             return Directory(found[0])
     raise UserMistake(f"nothing was trained yet in {_listed(_places(job))}; {_choices()}")
+
+
+def refuse_absent_initial(job: RLJob, place: Path) -> None:
+    """A job in that work directory which begins with a checkpoint of another, of which there is none: the pods would
+    find it out later. One that has its own needs no other. Raises `UserMistake`."""
+    other = job.spec.initial_checkpoint and job.spec.initial_checkpoint.rljob_name
+    if not other or _has_checkpoints(place) or _has_checkpoints(place.parent / other):
+        return
+    there = sorted(beside.name for beside in place.parent.glob("*") if _has_checkpoints(beside))
+    known = f"there are those of {', '.join(there)}" if there else "nor of any other job"
+    raise UserMistake(
+        f"spec.initialCheckpoint.rljobName: no checkpoint of `{other}` is in {place.parent}; {known}"
+    )
+
+
+def _has_checkpoints(place: Path) -> bool:
+    return bool(Directory(WorkDir(place).storage).steps())
 
 
 def _places(job: str | None) -> list[Path]:

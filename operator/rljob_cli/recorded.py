@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from rljob_api.samples import STEP_FILE
+import logging
+
 from rljob_trainer.checkpoint.directory import Directory
 
 from .difference import Curves, Samples
 from .errors import UserMistake
-from .samples import read
+from .samples import kept_steps, read
 
 
 def recorded(storage: Directory, steps: range) -> tuple[Samples, Curves]:
@@ -17,6 +18,13 @@ def recorded(storage: Directory, steps: range) -> tuple[Samples, Curves]:
         for name, curve in _curves(storage).items()
     }
     return _samples(storage, steps), curves
+
+
+def refuse_what_never_ran(storage: Directory, step: int) -> None:
+    """Raises `UserMistake` for a step after the newest, whose samples are always kept."""
+    newest = max(kept_steps(storage.samples), default=0)
+    if step > newest:
+        raise UserMistake(f"step {step} was never done: the job has come to step {newest}")
 
 
 def refuse_what_cannot_be_fed(storage: Directory, steps: range) -> None:
@@ -47,14 +55,14 @@ def doubts_of_the_first_steps(storage: Directory, again: Directory, lasting: lis
 
 
 def _samples(storage: Directory, steps: range) -> Samples:
-    files = storage.samples.iterdir() if storage.samples.is_dir() else []
-    named = {int(match[1]): file for file in files if (match := STEP_FILE.fullmatch(file.name))}
-    return {step: read(named[step]) for step in steps if step in named}
+    kept = kept_steps(storage.samples)
+    return {step: read(kept[step]) for step in steps if step in kept}
 
 
 def _curves(storage: Directory) -> Curves:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # an attempt that did steps again is no trouble
     events = EventAccumulator(str(storage.tensorboard))
     events.Reload()
     names = events.Tags()["scalars"]

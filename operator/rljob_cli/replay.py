@@ -27,6 +27,7 @@ from rljob_operator.reconcile import Pass
 from rljob_operator.settings import Settings
 from rljob_operator.status_reading import condition
 from rljob_trainer.checkpoint.directory import Directory
+from rljob_trainer.checkpoint.verify import verify
 
 from .difference import Difference, first_difference
 from .display import Display, JsonLines, PlainLines
@@ -34,7 +35,12 @@ from .errors import UserMistake
 from .load import load_job
 from .output import Output, OutputOption
 from .places import StoredJob, find_storage, read_status
-from .recorded import doubts_of_the_first_steps, recorded, refuse_what_cannot_be_fed
+from .recorded import (
+    doubts_of_the_first_steps,
+    recorded,
+    refuse_what_cannot_be_fed,
+    refuse_what_never_ran,
+)
 from .run import run_job
 
 REPLAYS = "replay"
@@ -66,6 +72,7 @@ def replay(
     """
     storage = find_storage(job)
     spec, folder = _job(storage, file)
+    refuse_what_never_ran(storage, step)
     begin = _begin(storage, spec, step)
     steps = range(begin + 1, step + 1)
     if not draw:
@@ -85,7 +92,10 @@ def replay(
 def _job(storage: Directory, file: Path | None) -> tuple[RLJob, Path]:
     """The job, and the folder that relative paths in it start at. Raises `UserMistake`."""
     if file is not None:
-        return load_job(file), file.resolve().parent
+        job, name = load_job(file), storage.owner.name
+        if job.metadata.name != name:
+            raise UserMistake(f"{file} is of the job {job.metadata.name}, and {storage.root} of {name}")
+        return job, file.resolve().parent
     work_dir = WorkDir(storage.root.parent)
     runs = sorted(work_dir.config.glob(f"*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime)
     if not runs:
@@ -95,14 +105,19 @@ def _job(storage: Directory, file: Path | None) -> tuple[RLJob, Path]:
 
 
 def _begin(storage: Directory, job: RLJob, step: int) -> int:
-    """The checkpoint to replay from; 0 for the model itself. Raises `UserMistake`."""
-    begin = max((one for one in storage.steps() if one < step), default=0)
-    if begin == 0 and job.spec.initial_checkpoint is not None:
+    """The newest whole checkpoint before it; 0 for the model itself. As a resume does, this names those that it passes
+    over, and leaves them where they are. Raises `UserMistake`."""
+    for begin in reversed([one for one in storage.steps() if one < step]):
+        problems = verify(storage.checkpoint(begin))
+        if not problems:
+            return begin
+        typer.echo(f"The checkpoint of step {begin} was passed over: {problems[0]}.", err=True)
+    if job.spec.initial_checkpoint is not None:
         raise UserMistake(
-            f"no checkpoint before step {step} is kept in {storage.checkpoints}, and the job did not begin with its "
-            "model: name a later step, or keep more by checkpoint.keepLatest"
+            f"no whole checkpoint before step {step} is kept in {storage.checkpoints}, and the job did not begin with "
+            "its model: name a later step, or keep more by checkpoint.keepLatest"
         )
-    return begin
+    return 0
 
 
 def again(job: RLJob, storage: Directory, begin: int) -> RLJob:

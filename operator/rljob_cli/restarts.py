@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from rljob_api.base import shortened
 from rljob_api.failure import RoleName
 from rljob_api.reasons import Reason
 from rljob_api.status import AttemptStatus, Exactness, Status
+from rljob_operator.happenings import WHY_ANOTHER
 
 EXACTNESS = {
     Exactness.EXACT: "exactly",
@@ -13,19 +15,6 @@ EXACTNESS = {
 }
 FAILED = (Reason.POD_FAILED, Reason.POD_FAILED_IGNORED, Reason.STALLED, Reason.VOLUME_UNUSABLE)
 """Reasons of an attempt whose cause is listed among the failures."""
-RESTARTS: dict[str, str] = {
-    Reason.RESUMED: "it had been suspended or stopped",
-    Reason.PREEMPTED: "the cluster took a trainer pod away, or told it to go",
-    Reason.PODS_GONE: "trainer pods were deleted",
-    Reason.POD_FAILED: "a trainer pod failed",
-    Reason.POD_FAILED_IGNORED: "a trainer pod failed",
-    Reason.STALLED: "no rank showed a sign of life",
-    Reason.VOLUME_UNUSABLE: "the volume was full or failing",
-    Reason.QUOTA_EXCEEDED: "the quota had no room",
-    Reason.UNSCHEDULABLE: "no node had room",
-    Reason.EXACTNESS_UNMET: "it could not go on as exactly as asked",
-}
-"""Why an attempt followed another, for people."""
 LONGEST_REASON = 240
 """Characters: all of it is in the status."""
 
@@ -45,16 +34,11 @@ def _why(status: Status, attempt: AttemptStatus) -> str:
     failed = [one for one in status.failures if one.attempt == attempt.number - 1]
     trainers = [one for one in failed if one.role == RoleName.TRAINER]
     if attempt.reason not in FAILED or not trainers:
-        return RESTARTS.get(attempt.reason, attempt.reason)
+        return WHY_ANOTHER.get(attempt.reason, attempt.reason)
     first = trainers[0]
     code = "" if first.exit_code is None else f" with exit code {first.exit_code}"
     said = f": {first.message}" if first.message else ""
-    return _in_short(f"{first.who} ended{code}{said}")
-
-
-def _in_short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"
+    return shortened(" ".join(f"{first.who} ended{code}{said}".split()), LONGEST_REASON)
 
 
 def resume_line(status: Status) -> str:

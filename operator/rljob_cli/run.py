@@ -28,7 +28,7 @@ from .display import Display, JsonLines, LiveDisplay, PlainLines
 from .errors import UserMistake
 from .load import load_job
 from .output import Output, OutputOption
-from .places import RUNS
+from .places import RUNS, refuse_absent_initial
 
 EXPORT = "export"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
@@ -50,6 +50,7 @@ def run(
     """
     job = load_job(file)
     place = work_dir or RUNS / job.metadata.name
+    refuse_absent_initial(job, place)
     code = run_job(job, file.resolve().parent, place, display(output), Settings())
     raise typer.Exit(code)
 
@@ -120,6 +121,8 @@ def closing_words(job: RLJob, last: Pass, work_dir: WorkDir, signals: list[int])
             return _stopped(last, f"killed by a second {signal.Signals(signals[-1]).name}, without saving")
         case _ if signals:
             return _stopped(last, f"stopped by {signal.Signals(signals[-1]).name}")
+        case Goal.SUSPENDED:
+            return "Nothing runs because spec.suspend is true; set it to false, and run the same command."
         case _:
             return last.status.message
 

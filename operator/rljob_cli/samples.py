@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from rljob_api.samples import STEP_FILE, SampleRecord
 
 from .errors import UserMistake
-from .output import Output, OutputOption
+from .output import Output, OutputOption, show
 from .places import StoredJob, find_storage
 
 
@@ -44,13 +44,12 @@ def samples(
             for record in chosen:
                 print(record.model_dump_json(by_alias=True, exclude={"drawn"}))
         case Output.TEXT:
-            Console().print(table(records, chosen))
+            show(table(records, chosen))
 
 
 def step_file(directory: Path, step: int | None) -> Path:
     """The samples of `step`, or of the newest step. Raises `UserMistake` that names the steps there are."""
-    files = directory.iterdir() if directory.is_dir() else []
-    kept = {int(match[1]): file for file in files if (match := STEP_FILE.fullmatch(file.name))}
+    kept = kept_steps(directory)
     if not kept:
         raise UserMistake(f"no samples in {directory} yet: they appear when the first step is finished")
     if step is None:
@@ -60,6 +59,12 @@ def step_file(directory: Path, step: int | None) -> Path:
             f"no samples of step {step}: steps {min(kept)} to {max(kept)} are kept in {directory}"
         )
     return kept[step]
+
+
+def kept_steps(directory: Path) -> dict[int, Path]:
+    """The file of each step that has one."""
+    files = directory.iterdir() if directory.is_dir() else []
+    return {int(match[1]): file for file in files if (match := STEP_FILE.fullmatch(file.name))}
 
 
 def read(path: Path) -> list[SampleRecord]:
@@ -89,12 +94,13 @@ def table(records: list[SampleRecord], chosen: list[SampleRecord]) -> Table:
     )
     if len(chosen) < len(records):
         title += f", {len(chosen)} shown"
-    result = Table(title=title, title_justify="left")
+    # Narrow: on 80 columns no heading is cut.
+    result = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("prompt", "completion", "answer"):
-        result.add_column(name, overflow="fold")  # all of it is shown
+        result.add_column(name, overflow="fold", min_width=len(name))  # all of it is shown
     for name in ("reward", "advantage", "tokens", "weights"):
-        result.add_column(name, justify="right")
-    result.add_column("ended by")
+        result.add_column(name, justify="right", no_wrap=True)
+    result.add_column("ended by", no_wrap=True)
     for record in chosen:
         result.add_row(*_cells(record))
     return result

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 
+from rljob_api.status import Phase, Status
+
 from .errors import UserMistake
-from .output import Output, OutputOption, console
+from .output import Output, OutputOption, show
 from .panel import panel
 from .places import Job, find_work_dir, read_status
+
+NOT_RUNNING = "Not running; the same `rljob run` goes on from the newest checkpoint."
 
 
 def status(job: Job = None, output: OutputOption = Output.TEXT) -> None:
@@ -21,4 +25,13 @@ def status(job: Job = None, output: OutputOption = Output.TEXT) -> None:
     if output is Output.JSON:
         print(known.model_dump_json(by_alias=True, indent=2))
     else:
-        console().print(panel(work_dir.path.name, known, None, time.time()))
+        shown = known if work_dir.is_run() else left(known)
+        show(panel(work_dir.path.name, shown, None, time.time()))
+
+
+def left(status: Status) -> Status:
+    """What nobody runs, or waits for any more: it was stopped, or killed before it could say so."""
+    if status.phase in (Phase.COMPLETE, Phase.FAILED):
+        return status
+    kept = status.message if status.phase is Phase.PENDING else ""  # it may ask for a choice
+    return status.model_copy(update={"message": f"{kept} {NOT_RUNNING}".lstrip()})

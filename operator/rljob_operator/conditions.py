@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rljob_api.base import shortened
 from rljob_api.exactness import unreachable
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
@@ -64,7 +65,7 @@ def _make(kind: ConditionType, holds: bool, reason: str, message: str = "") -> C
 def _accepted(job: RLJob, hindrance: Hindrance | None, broken_rules: str) -> Condition:
     """Not if it breaks a rule that came after it began, or if the cluster refuses what only a person can put right."""
     if broken_rules:
-        return _make(ConditionType.ACCEPTED, False, Reason.INVALID, broken_rules[:MESSAGE_LIMIT])
+        return _make(ConditionType.ACCEPTED, False, Reason.INVALID, shortened(broken_rules, MESSAGE_LIMIT))
     if hindrance is not None and hindrance.lasting:
         return _make(ConditionType.ACCEPTED, False, hindrance.reason, hindrance.message)
     return _make(ConditionType.ACCEPTED, True, Reason.VALID, job.spec.backend_choice)
@@ -78,6 +79,8 @@ def _pods_ready(job: RLJob, facts: Status, hindrance: Hindrance | None) -> Condi
     if hindrance is not None and not ready:
         return _make(ConditionType.PODS_READY, False, hindrance.reason, hindrance.message)
     message = f"trainers {facts.trainer.ready}, rollouts {facts.rollout.ready}"
+    if facts.completion_time:
+        message = "The job is over, and needs no pods."
     reason = Reason.ALL_READY if ready else Reason.SOME_NOT_READY
     return _make(ConditionType.PODS_READY, ready, reason, message)
 
@@ -99,14 +102,16 @@ def _checkpoint_ready(job: RLJob, facts: Status, observed: Observed) -> Conditio
     if latest is None:
         none = _worst(failed, skipped, []) or Reason.NONE_YET
         message = " ".join([f"No checkpoint {'is left' if skipped else 'was saved yet'}.", *failed, *skipped])
-        return _make(ConditionType.CHECKPOINT_READY, False, none, message[:MESSAGE_LIMIT])
+        return _make(ConditionType.CHECKPOINT_READY, False, none, shortened(message, MESSAGE_LIMIT))
     seconds = facts.checkpoint.save_seconds
     short = [*filter(None, [too_short(job.spec.checkpoint, seconds, _grace_of_trainers(observed))])]
     more = [*failed, *skipped, *short]
-    message = " ".join([f"step {latest.step}{'.' if more else ''}", *more])
+    message = " ".join([f"The newest checkpoint is step {latest.step}.", *more])
     whole = Reason.CHECKPOINT_PASSED_OVER if latest.damaged else Reason.WHOLE
     reason = _worst(failed, skipped, short) or whole
-    return _make(ConditionType.CHECKPOINT_READY, not latest.damaged, reason, message[:MESSAGE_LIMIT])
+    return _make(
+        ConditionType.CHECKPOINT_READY, not latest.damaged, reason, shortened(message, MESSAGE_LIMIT)
+    )
 
 
 def _grace_of_trainers(observed: Observed) -> int | None:

@@ -84,6 +84,23 @@ TELLINGS = (
 """The first that holds is told, under the condition's reason."""
 
 
+WHY_ANOTHER: dict[str, str] = {
+    Reason.RESUMED: "it had been suspended or stopped",
+    Reason.PREEMPTED: "the cluster took a trainer pod away, or told it to go",
+    Reason.PODS_GONE: "trainer pods were deleted",
+    Reason.POD_FAILED: "a trainer pod failed",
+    Reason.POD_FAILED_IGNORED: "a trainer pod failed",
+    Reason.STALLED: "no rank showed a sign of life",
+    Reason.VOLUME_UNUSABLE: "the volume was full or failing",
+    Reason.QUOTA_EXCEEDED: "the quota had no room",
+    Reason.UNSCHEDULABLE: "no node had room",
+    Reason.EXACTNESS_UNMET: "it could not go on as exactly as asked",
+}
+"""Why an attempt followed another, for people."""
+WITHOUT_MESSAGE: dict[str, str] = {Reason.ALL_STEPS_RAN: "All steps ran."}
+"""What is told of a condition that needs no message."""
+
+
 @dataclass(frozen=True)
 class Happening:
     type: Kind
@@ -115,7 +132,10 @@ def happenings(before: Status | None, after: Status) -> Iterator[Happening]:
 
 def _started(attempt: AttemptStatus) -> Happening:
     first = attempt.reason in (Reason.FIRST_ATTEMPT, Reason.RESUMED)
-    note = f"Attempt {attempt.number} starts: {attempt.reason}."
+    why = WHY_ANOTHER.get(attempt.reason, attempt.reason)
+    note = f"Attempt {attempt.number} starts" + (
+        "." if attempt.reason == Reason.FIRST_ATTEMPT else f": {why}."
+    )
     return Happening("Normal" if first else "Warning", Reason.ATTEMPT_STARTED, "Start", note)
 
 
@@ -128,4 +148,5 @@ def _failed(failure: Failure) -> Happening:
 def _moved(new: Condition) -> Iterator[Happening]:
     telling = next((one for one in TELLINGS if one.holds(new)), None)
     if telling is not None:
-        yield Happening(telling.kind, new.reason, telling.action, new.message or f"{new.type}: {new.reason}")
+        note = new.message or WITHOUT_MESSAGE.get(new.reason, f"{new.type}: {new.reason}")
+        yield Happening(telling.kind, new.reason, telling.action, note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from rljob_api.base import shortened
 from rljob_api.reasons import Reason
 from rljob_api.status import Condition, ConditionType, Status
 
@@ -16,7 +17,7 @@ def refused(before: Status, generation: int, error: ValidationError, now: float)
 
     Equal to `before` if the job says so already.
     """
-    message = _sentences(error)[:MESSAGE_LIMIT]
+    message = shortened(_sentences(error), MESSAGE_LIMIT)
     others = [one for one in before.conditions if one.type is not ConditionType.ACCEPTED]
     mistaken = Condition(type=ConditionType.ACCEPTED, status="False", reason=Reason.INVALID, message=message)
     return before.model_copy(

@@ -40,6 +40,7 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
     """The status after this pass. `observed` is what was decided by, but with what the cluster refused since."""
     before = job.status or Status()
     attempt = _attempt(before, observed.progress, decision)
+    completed = _completion(before, observed, decision, now)
     hindrance, broken = in_the_way(job, observed, decision, now), broken_since(job, decision)
     facts = before.model_copy(
         update={
@@ -51,12 +52,12 @@ def status(job: RLJob, observed: Observed, decision: Decision, now: float) -> St
             or _warning(job, decision),
             "backend": job.spec.chosen_backend.value,
             "attempt": attempt,
-            "trainer": _trainer(job, before, observed, decision),
-            "rollout": _rollout(job, before, observed, decision),
+            "trainer": _trainer(job, before, observed, decision, over=bool(completed)),
+            "rollout": _rollout(job, before, observed, decision, over=bool(completed)),
             "progress": _progress(job, before.progress, observed, attempt, now),
             "checkpoint": _checkpoint(before.checkpoint, observed.progress),
             "failures": _failures(before.failures, decision.failures),
-            "completion_time": _completion(before, observed, decision, now),
+            "completion_time": completed,
             **_clocks(before, observed.progress, decision, now),
             **_restarts(before, decision),
         }
@@ -96,23 +97,32 @@ def _attempt(before: Status, progress: Progress | None, decision: Decision) -> A
     return attempt
 
 
-def _trainer(job: RLJob, before: Status, observed: Observed, decision: Decision) -> RoleStatus:
+def _trainer(job: RLJob, before: Status, observed: Observed, decision: Decision, *, over: bool) -> RoleStatus:
     number = before.attempt.number if before.attempt else 0
     pods = [pod for pod in observed.role(RoleName.TRAINER) if pod.attempt == number]
     restarted = 1 if decision.ended else 0
-    return RoleStatus(**_counts(job.spec.trainer.num_nodes, pods, before.trainer.restarts + restarted))
+    wanted = 0 if over else job.spec.trainer.num_nodes
+    return RoleStatus(**_counts(wanted, pods, before.trainer.restarts + restarted))
 
 
-def _rollout(job: RLJob, before: Status, observed: Observed, decision: Decision) -> RolloutStatus:
-    progress = observed.progress
+def _rollout(
+    job: RLJob, before: Status, observed: Observed, decision: Decision, *, over: bool
+) -> RolloutStatus:
+    progress, wanted = observed.progress, 0 if over else job.spec.rollout.replicas
     restarts = before.rollout.restarts + len(decision.replacements)
     return RolloutStatus(
-        **_counts(job.spec.rollout.replicas, list(observed.role(RoleName.ROLLOUT)), restarts),
+        **_counts(wanted, list(observed.role(RoleName.ROLLOUT)), restarts),
         selector=names.selector(names.role_labels(job.metadata.name, RoleName.ROLLOUT)),
         weight_version=progress.weight_version if progress else before.rollout.weight_version,
         transport=(progress.transport if progress else "") or before.rollout.transport,
+        present=_present(observed, decision),
         replacements=_replacements(before.rollout.replacements, decision.replacements),
     )
+
+
+def _present(observed: Observed, decision: Decision) -> list[int]:
+    stay = [pod for pod in observed.role(RoleName.ROLLOUT) if pod not in decision.delete]
+    return sorted({pod.index for pod in stay if not pod.ended and not pod.terminating})
 
 
 def _counts(wanted: int, pods: list[Pod], restarts: int) -> dict[str, int | str]:

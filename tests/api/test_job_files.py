@@ -21,6 +21,9 @@ from rljob_cli.__main__ import command_line
 from rljob_cli.errors import InvalidJob, Problem
 from rljob_cli.load import load_job
 from rljob_cli.validate import problems_of
+from rljob_trainer.checkpoint.facts import changes, result_facts
+from rljob_trainer.errors import Mistake
+from rljob_trainer.model_source import checked_directory
 
 ROOT = Path(__file__).parents[2]
 GOOD = """\
@@ -106,6 +109,11 @@ def test_a_number_where_a_text_belongs_is_told_to_be_quoted(tmp_path: Path) -> N
     assert ' Put it in quotes: "0.7".' in line
 
 
+def test_a_path_that_must_be_absolute_is_said_to_be_one(tmp_path: Path) -> None:
+    (line,) = said(tmp_path, GOOD + "  initialCheckpoint: {path: ./warm}\n")
+    assert '"./warm" does not fit: it must be an absolute path, without a slash at its end.' in line
+
+
 def test_every_broken_rule_is_told_at_its_field(tmp_path: Path) -> None:
     text = GOOD + "  rollout:\n    minReplicas: 2\n  weightSync: {transport: nccl}\n"
     first, second = said(tmp_path, text)
@@ -162,6 +170,11 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     assert problems_of(binary)[0].message.startswith("not a text file in UTF-8")
 
 
+def test_the_job_for_spot_machines_learns_as_the_one_that_it_is_named_after() -> None:
+    spot, addition = (load_job(ROOT / "examples" / f"{name}.yaml").spec for name in ("spot", "addition-cpu"))
+    assert changes(result_facts(addition), spot) == []
+
+
 def test_a_date_is_a_text_and_a_null_is_an_absent_field(tmp_path: Path) -> None:
     text = GOOD.replace(
         '{source: "builtin:addition"}', '{source: "builtin:addition", revision: 2026-01-01}', 1
@@ -176,9 +189,38 @@ def test_local_paths_must_exist_and_start_at_the_file(tmp_path: Path) -> None:
     missing = problems_of(written(tmp_path, text))
     assert [problem.path for problem in missing] == ["spec.model.source", "spec.data.train.source"]
     assert str(tmp_path / "data.jsonl") in missing[1].message
-    (tmp_path / "model").mkdir()
+    a_model(tmp_path / "model", '{"model_type": "qwen3"}')
     (tmp_path / "data.jsonl").touch()
     assert problems_of(written(tmp_path, text)) == []
+
+
+def a_model(directory: Path, config: str | None) -> None:
+    """A directory with that configuration, if any."""
+    directory.mkdir()
+    if config is not None:
+        (directory / "config.json").write_text(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        (None, "has no config.json"),
+        ("{", "has a config.json that is not JSON"),
+        ("{}", "has a config.json that names no model_type"),
+        ("[]", "has a config.json that names no model_type"),
+    ],
+)
+def test_a_directory_that_holds_no_model_is_told_before_anything_starts(
+    tmp_path: Path, config: str | None, why: str
+) -> None:
+    """By the file, and by the pod that would read it."""
+    place = tmp_path / "model"
+    a_model(place, config)
+    text = GOOD.replace('model: {source: "builtin:addition"}', "model: {source: ./model}")
+    (problem,) = problems_of(written(tmp_path, text))
+    assert (problem.path, problem.message.split(". ")[0]) == ("spec.model.source", f"{place} {why}")
+    with pytest.raises(Mistake, match=f"^spec.model.source: '{place}' {why}. Give the directory of"):
+        checked_directory(str(place))
 
 
 def no_access(*_: object) -> bool:

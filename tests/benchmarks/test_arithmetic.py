@@ -40,7 +40,9 @@ def test_a_target_is_reached_on_its_edge() -> None:
 
 def test_the_table_shows_a_missed_target(tmp_path: Path) -> None:
     checks = [Check("save over its floor", 1.7, "≤ 1.5", met=False)]
-    write(Result("save", checks, {"save": [1.0, 2.0, 9.0]}, {"checkpoint_mb": 300}), Others(0.5, 2.5), tmp_path)
+    write(
+        Result("save", checks, {"save": [1.0, 2.0, 9.0]}, {"checkpoint_mb": 300}), Others(0.5, 2.5), tmp_path
+    )
     write_table(tmp_path, ["save"])
     table = (tmp_path / "README.md").read_text()
     assert "| save | save over its floor | 1.7 | ≤ 1.5 | **no** |" in table

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kube.__main__ import install_steps
 from rljob_chart.fields import leaves, values
 
 from .chart import CHART, ROOT, Refused, helm
@@ -52,6 +53,16 @@ def test_the_commands_that_a_page_shows_are_taken(line: str) -> None:
     assert "kind: Deployment" in helm(
         "template", name, ROOT / chart, *flags[: flags.index("--wait")] if "--wait" in flags else flags
     )
+
+
+def test_what_a_cluster_with_our_images_tells_to_type_is_taken() -> None:
+    images = {
+        "rljob-operator": "localhost/rljob-operator:0123",
+        "rljob-trainer": "localhost/rljob-trainer:4567",
+    }
+    (line,) = [line.strip() for line in install_steps(images).splitlines() if "helm install" in line]
+    test_the_commands_that_a_page_shows_are_taken(line)
+    assert all(image.rpartition(":")[0] in line for image in images.values())
 
 
 def test_every_value_that_is_named_in_a_page_exists() -> None:

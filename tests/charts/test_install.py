@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,10 @@ from api.jobs import job
 from kube.fixtures import CRDS, wait_until_established
 from kube.pods import eventually
 from rljob_api.crd import crd
+from rljob_cli.load import load_job
 from rljob_operator.cluster.rights import JOB_RIGHTS, Right
 
-from .chart import CHART, NAMESPACE, RELEASE, Refused, helm
+from .chart import CHART, NAMESPACE, RELEASE, ROOT, Refused, helm
 from .conftest import Blank
 
 CRD = f"{CRDS}/rljobs.rljob.io"
@@ -62,7 +64,8 @@ def test_an_install_serves_jobs_and_tells_what_to_do_next(cluster: Blank) -> Non
     wait_until_established(cluster.api)
     assert cluster.api.get(OPERATOR).body["spec"]["replicas"] == 2
     assert cluster.api.post(f"{JOBS}?fieldValidation=Strict&dryRun=All", job("a")).code == 201
-    assert "kubectl apply -f rljob.yaml" in notes
+    (example,) = re.findall(r"kubectl apply -f (\S+)", notes)
+    assert load_job(ROOT / example).metadata.name == "addition"
     assert f"kubectl -n {NAMESPACE} rollout status deployment/rl-rljob-operator" in notes
 
 

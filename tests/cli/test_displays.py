@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from builders import NOW, a_job
 from cli.a_status import generating, training
-from rljob_api.status import Condition, ConditionType, Status
+from rljob_api.status import Condition, ConditionType, Phase, Status
 from rljob_cli.__main__ import command_line
 from rljob_cli.display import Display, JsonLines, LiveDisplay, PlainLines
 from rljob_operator.cluster.workdir import WorkDir
@@ -57,7 +57,7 @@ def test_plain_lines_come_when_there_is_something_new_to_read(capsys: pytest.Cap
 def test_what_happened_is_told_once_in_a_sentence(
     display: Callable[[], Display], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = "step 2. The checkpoint of step 4 was passed over: its file is missing."
+    said = "The newest checkpoint is step 2. Step 4 was passed over: damaged."
     passed_over = Condition(
         type=ConditionType.CHECKPOINT_READY, status="True", reason="CheckpointPassedOver", message=said
     )
@@ -76,19 +76,19 @@ def test_the_live_display_leaves_the_last_panel_behind(capsys: pytest.CaptureFix
 
 
 @pytest.fixture
-def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkDir:
-    """A work directory under `runs/`, with a status and two logs."""
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkDir]:
+    """A work directory under `runs/` that is at work, with a status and two logs."""
     monkeypatch.chdir(tmp_path)
     work_dir = WorkDir(Path("runs/sums"))
     work_dir.open()
-    work_dir.close()
     (work_dir.path / "job.json").write_text("{}")
     work_dir.write_status(training())
     for number, (name, text) in enumerate({"trainer-0": "one\ntwo\nthree\n", "rollout-0": "up\n"}.items()):
         log = work_dir.logs / f"sums-{name}.log"
         log.write_text(text)
         os.utime(log, (NOW + number, NOW + number))
-    return work_dir
+    yield work_dir
+    work_dir.close()
 
 
 def rljob(*words: str) -> Result:
@@ -99,6 +99,13 @@ def test_status_is_the_panel_or_the_status_as_it_is(job: WorkDir) -> None:
     text = rljob("status", "sums").stdout
     assert "sums  Training  step 24/60 (40 %), about 1 h 2 min left" in text
     assert Status.model_validate_json(rljob("status", "-o", "json").stdout) == training()
+
+
+def test_a_job_that_nobody_runs_any_more_says_so_unless_it_is_over(job: WorkDir) -> None:
+    job.close()
+    assert "sums  Training  Not running; the same `rljob run` goes on" in rljob("status").stdout
+    job.write_status(training(phase=Phase.COMPLETE))
+    assert "Not running" not in rljob("status").stdout
 
 
 def test_where_there_is_no_terminal_no_sentence_is_broken_and_none_padded(

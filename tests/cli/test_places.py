@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from builders import a_job as an_rljob
+from builders import addition
+from cli.test_recorded import with_samples
 from rljob_api.job import RLJob
 from rljob_api.progress import EXIT_FAILED
 from rljob_api.run import RUN_FILE
 from rljob_cli import replay
 from rljob_cli.errors import UserMistake
-from rljob_cli.places import find_storage, find_work_dir, known_jobs
+from rljob_cli.places import find_storage, find_work_dir, known_jobs, refuse_absent_initial
 from rljob_operator.cluster.workdir import WorkDir
-from trainer.checkpoints import a_run
+from rljob_trainer.checkpoint.directory import open_storage
+from trainer.checkpoints import a_run, save
 
 
 @pytest.fixture(autouse=True)
@@ -53,8 +57,10 @@ def test_a_storage_is_found_by_itself_and_as_the_only_one_on_a_volume(here: Path
 
 
 def a_job_to_replay(folder: Path) -> Path:
-    """Its file lies in that folder; where a replay of its first step has its own things."""
-    work = a_job("sums")
+    """Its file lies in that folder; where a replay of its first step, the only one, has its own things."""
+    work = a_job("sums", trained=False)
+    open_storage(a_run(work / "storage"))
+    with_samples(work / "storage", range(1, 2))
     WorkDir(work).identify(an_rljob(), folder)
     config = work / "config" / "sums-run-1"
     config.mkdir(parents=True)
@@ -68,16 +74,51 @@ def test_a_replay_looks_for_the_jobs_files_where_the_job_did(
     folder = here / "jobs"
     folder.mkdir()
     a_job_to_replay(folder)
-    started: list[Path] = []
+    assert started_by(monkeypatch, step=1)[1] == folder
+
+
+def started_by(monkeypatch: pytest.MonkeyPatch, step: int) -> tuple[RLJob, Path]:
+    """What a replay of that step, drawn anew, would run, and where its relative paths start."""
+    started: list[tuple[RLJob, Path]] = []
 
     def fails(job: RLJob, folder: Path, *rest: object, **more: object) -> int:
-        started.append(folder)
+        started.append((job, folder))
         return EXIT_FAILED
 
     monkeypatch.setattr(replay, "run_job", fails)
     with pytest.raises(UserMistake, match="could not be done again"):
-        replay.replay("sums", step=1, draw=True)
-    assert started == [folder]
+        replay.replay("sums", step=step, draw=True)
+    return started[0]
+
+
+def test_a_replay_passes_over_a_damaged_checkpoint_and_says_so(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_job_to_replay(here)
+    storage = find_storage("sums")
+    save(a_run(storage.root), 2, 4)
+    with_samples(storage.root, range(1, 6))
+    (storage.checkpoint(4) / "state" / "rank_0.bin").write_bytes(b"weightt4")
+    initial = started_by(monkeypatch, step=5)[0].spec.initial_checkpoint
+    assert initial is not None
+    assert initial.path == str(storage.checkpoint(2).resolve())
+    told = "The checkpoint of step 4 was passed over: state/rank_0.bin does not match its checksum.\n"
+    assert capsys.readouterr().err == told
+    assert storage.checkpoint(4).is_dir(), "a replay only reads"
+
+
+def test_a_step_that_never_ran_is_not_begun(here: Path) -> None:
+    a_job_to_replay(here)
+    with pytest.raises(UserMistake, match="step 500 was never done: the job has come to step 1"):
+        replay.replay("sums", step=500, draw=True)
+
+
+def test_a_replay_by_the_file_of_another_job_is_not_begun(here: Path) -> None:
+    a_job_to_replay(here)
+    file = here / "other.yaml"
+    file.write_text(json.dumps(addition("other", 1)))
+    with pytest.raises(UserMistake, match=r"other.yaml is of the job other, and .*/storage of demo"):
+        replay.replay("sums", step=1, draw=True, file=file)
 
 
 def test_a_replay_takes_nothing_from_one_that_runs(here: Path) -> None:
@@ -121,6 +162,19 @@ def test_a_job_that_is_not_there_is_told_with_those_that_are() -> None:
         find_work_dir("sms")
     with pytest.raises(UserMistake, match="nothing was trained yet in sums, runs/sums; known here: sums"):
         find_storage("sums")
+
+
+@pytest.mark.parametrize("other", ["warn", "sums"], ids=["misspelt", "itself"])
+def test_a_job_that_begins_with_none_of_those_beside_it_is_not_begun(other: str) -> None:
+    (a_job("warm") / "storage" / "checkpoints" / "step_3").mkdir(parents=True)
+    job = an_rljob(initialCheckpoint={"rljobName": other})
+    with pytest.raises(UserMistake, match=f"no checkpoint of `{other}` is in runs; there are those of warm"):
+        refuse_absent_initial(job, Path("runs", "sums"))
+
+
+def test_a_job_that_has_checkpoints_needs_those_of_no_other() -> None:
+    (a_job("sums") / "storage" / "checkpoints" / "step_3").mkdir(parents=True)
+    refuse_absent_initial(an_rljob(initialCheckpoint={"rljobName": "gone"}), Path("runs", "sums"))
 
 
 def test_where_nothing_was_run_that_is_said() -> None:

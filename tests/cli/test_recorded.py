@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,22 @@ from builders import a_job
 from cli.test_difference import a_sample
 from rljob_api.samples import drawn, step_file
 from rljob_cli.errors import UserMistake
-from rljob_cli.recorded import doubts_of_the_first_steps, refuse_what_cannot_be_fed
+from rljob_cli.recorded import (
+    doubts_of_the_first_steps,
+    recorded,
+    refuse_what_cannot_be_fed,
+    refuse_what_never_ran,
+)
 from rljob_trainer.checkpoint.basis import Basis, write_basis
 from rljob_trainer.checkpoint.directory import Directory
+from rljob_trainer.event_file import EventFile
 from trainer.checkpoints import VERSIONS, layout
 
 
-def storage(folder: Path, kept: range, tokens: bytes = b"") -> Directory:
+def with_samples(folder: Path, kept: range, tokens: bytes = b"") -> Directory:
     """With a sample of each of these steps."""
     directory = Directory(folder)
-    directory.samples.mkdir()
+    directory.samples.mkdir(parents=True, exist_ok=True)
     for step in kept:
         line = a_sample(step=step, drawn=tokens).model_dump_json(by_alias=True)
         (directory.samples / step_file(step)).write_text(f"{line}\n")
@@ -27,15 +34,22 @@ def storage(folder: Path, kept: range, tokens: bytes = b"") -> Directory:
 
 
 def test_samples_of_every_step_since_the_checkpoint_can_be_fed(tmp_path: Path) -> None:
-    there = storage(tmp_path, range(3, 9), drawn([5, 6], [-0.5, -0.25]))
+    there = with_samples(tmp_path, range(3, 9), drawn([5, 6], [-0.5, -0.25]))
     refuse_what_cannot_be_fed(there, range(3, 6))
     with pytest.raises(UserMistake, match=r"steps 2 to 5, and those of step 2 are not in .* --draw$"):
         refuse_what_cannot_be_fed(there, range(2, 6))
 
 
+def test_a_step_that_never_ran_is_refused_with_how_far_the_job_came(tmp_path: Path) -> None:
+    there = with_samples(tmp_path, range(3, 9))
+    refuse_what_never_ran(there, 8)
+    with pytest.raises(UserMistake, match=r"^step 9 was never done: the job has come to step 8$"):
+        refuse_what_never_ran(there, 9)
+
+
 def test_samples_of_an_older_version_can_only_be_drawn_anew(tmp_path: Path) -> None:
     with pytest.raises(UserMistake, match=r"step 4 were written by an older version.* --draw$"):
-        refuse_what_cannot_be_fed(storage(tmp_path, range(3, 9)), range(4, 6))
+        refuse_what_cannot_be_fed(with_samples(tmp_path, range(3, 9)), range(4, 6))
 
 
 def test_what_the_first_steps_depended_on_is_compared_with_what_there_is_now(tmp_path: Path) -> None:
@@ -53,3 +67,17 @@ def test_what_the_first_steps_depended_on_is_compared_with_what_there_is_now(tmp
 def test_a_job_without_samples_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(UserMistake, match="those of step 1 are not in"):
         refuse_what_cannot_be_fed(Directory(tmp_path), range(1, 2))
+
+
+def test_of_steps_that_were_done_again_the_later_numbers_are_read_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    there = with_samples(tmp_path, range(1, 6))
+    there.tensorboard.mkdir()
+    for attempt, steps in enumerate((range(1, 5), range(3, 6)), start=1):
+        curves = EventFile(there.tensorboard, steps[0], clock=partial(float, attempt))
+        for step in steps:
+            curves.add(step, {"reward": attempt})
+        curves.flush()
+    assert recorded(there, range(1, 6))[1] == {"reward": {1: 1, 2: 1, 3: 2, 4: 2, 5: 2}}
+    assert caplog.messages == []

@@ -6,6 +6,7 @@ from textwrap import dedent
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from builders import NOW, a_status
 from cli.a_status import CHECKPOINT, generating, training
@@ -20,6 +21,7 @@ from rljob_api.status import (
     RolloutStatus,
     Status,
 )
+from rljob_cli.output import show
 from rljob_cli.panel import checkpoint_line, panel, phase_line, role_line, rollout_line
 from rljob_cli.restarts import restart_line, resume_line
 from rljob_cli.words import duration, size, summary
@@ -92,12 +94,20 @@ def test_a_phase_without_a_sign_of_life_is_pointed_out() -> None:
     assert phase_line(over, generating(75), NOW) == "", "nobody is expected to give one"
 
 
-@pytest.mark.parametrize(("damaged", "words"), [(False, "not read back yet"), (True, "damaged")])
-def test_a_checkpoint_that_was_not_verified_is_called_so(damaged: bool, words: str) -> None:
+@pytest.mark.parametrize(
+    ("phase", "damaged", "words"),
+    [
+        (Phase.TRAINING, False, "not read back yet"),
+        (Phase.COMPLETE, False, "not read back"),
+        (Phase.TRAINING, True, "damaged"),
+    ],
+)
+def test_a_checkpoint_that_was_not_verified_is_called_so(phase: Phase, damaged: bool, words: str) -> None:
     latest = training().checkpoint.latest
     assert latest
     facts = latest.model_copy(update={"verified": False, "damaged": damaged})
-    shown = checkpoint_line(training(checkpoint=CheckpointStatus(latest=facts, count=1)), NOW)
+    kept = CheckpointStatus(latest=facts, count=1)
+    shown = checkpoint_line(training(phase=phase, checkpoint=kept), NOW)
     assert f"3.0 MiB, {words}, RNG and optimizer included; 1 kept" in shown
 
 
@@ -195,3 +205,15 @@ def test_restarts_are_told_only_when_there_were_any() -> None:
 def test_weights_are_told_when_there_are_any() -> None:
     assert rollout_line(RolloutStatus(ready="0/1")) == "0/1 ready"
     assert rollout_line(RolloutStatus(ready="1/1", weight_version=412)) == "1/1 ready, weights v412"
+
+
+def test_where_there_is_no_screen_lines_are_unbroken_and_end_with_their_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    rows = Table(box=None, pad_edge=False, show_header=False)
+    long = "word " * 100 + "end"
+    rows.add_row("a", long)
+    rows.add_row("b", "short")
+    show(rows)
+    assert capsys.readouterr().out == f"a  {long}\nb  short\n"

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builders import a_job, a_status, true
-from rljob_api.status import ConditionType, Phase
+from rljob_api.status import CheckpointStatus, ConditionType, Phase, RolloutStatus
 from rljob_operator import names
 from rljob_operator.cluster.addresses import TooManyPodsError, addresses
 from rljob_operator.cluster.gpus import Gpus, gpus_of_this_machine
@@ -167,6 +168,43 @@ def test_identity_outlives_a_run_and_the_generation_rises_with_the_spec(work_dir
     assert [one.generation for one in (first, same, other)] == [1, 1, 2]
 
 
+OF_ANOTHER_MODEL: dict[str, Any] = {"model": {"source": "Qwen/Qwen3-8B"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            OF_ANOTHER_MODEL,
+            r"^spec\.model: the model of a job cannot change, its checkpoints are of this model: create",
+        ),
+        ({"backend": "megatron"}, r"^spec\.backend: the backend of a job cannot change, its checkpoints are"),
+    ],
+    ids=["model", "backend"],
+)
+def test_what_the_checkpoints_of_a_job_are_of_does_not_change(
+    work_dir: WorkDir, change: dict[str, Any], sentence: str
+) -> None:
+    work_dir.identify(a_job(), HERE)
+    work_dir.write_status(a_status(checkpoint=CheckpointStatus(count=1)))
+    for _ in range(2):
+        with pytest.raises(WorkDirError, match=sentence):
+            work_dir.identify(a_job(**change), HERE)
+    work_dir.identify(a_job(**change, resume={"policy": "Never"}), HERE)
+
+
+def test_a_job_without_a_checkpoint_may_become_one_of_another_model(work_dir: WorkDir) -> None:
+    work_dir.identify(a_job(), HERE)
+    work_dir.write_status(a_status())
+    assert work_dir.identify(a_job(**OF_ANOTHER_MODEL), HERE).metadata.generation == 2
+
+
+def test_a_cluster_forbids_more_changes_than_this_machine(work_dir: WorkDir) -> None:
+    work_dir.identify(a_job(), HERE)
+    work_dir.write_status(a_status(checkpoint=CheckpointStatus(count=1)))
+    work_dir.identify(a_job(trainer={"numProcPerNode": 2}, checkpoint={"storage": {"size": "1Gi"}}), HERE)
+
+
 def test_the_folder_of_the_jobs_file_is_remembered_while_it_is_there(
     work_dir: WorkDir, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -187,6 +225,14 @@ def test_a_complete_job_is_over_unless_its_spec_changed(work_dir: WorkDir) -> No
     assert longer is not None
     assert [one.type for one in same.conditions] == done
     assert [one.type for one in longer.conditions] == [ConditionType.SUSPENDED]
+
+
+def test_nobody_took_the_servers_of_a_run_that_was_killed(work_dir: WorkDir) -> None:
+    work_dir.identify(a_job(), HERE)
+    work_dir.write_status(a_status(rollout=RolloutStatus(present=[0])))
+    again = work_dir.identify(a_job(), HERE).status
+    assert again is not None
+    assert again.rollout.present == []
 
 
 def test_the_work_directory_of_another_job_is_refused(work_dir: WorkDir) -> None:

@@ -43,6 +43,7 @@ def test_a_killed_server_is_replaced_while_the_trainer_goes_on(toys: Toys) -> No
     toys.wait(lambda now: now.rollout.ready == "2/2", "both servers ready again")
     assert attempt(toys.status).number == 1
     assert (toys.pid("trainer-0-1"), toys.pid("rollout-1-0")) == (trainer, neighbour)
+    assert toys.status.failures[-1].message.startswith("it was ended by SIGKILL")
     assert toys.complete() == 0
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from builders import a_job
+from builders import JOB, a_job
 from cluster.toys import DEADLINE_SECONDS, Toys
 from pids import alive, parent
 from rljob_api.status import Phase
+from rljob_cli.status import status
 from rljob_operator.names import ROLLOUT_PORT
 from waiting import until
 
@@ -40,16 +41,24 @@ def test_a_signal_saves_and_stops_and_the_same_command_goes_on(
     assert toys.complete() == 0
 
 
-def test_a_second_signal_kills_without_waiting(toys: Toys) -> None:
+def test_a_second_signal_kills_without_waiting(toys: Toys, capsys: pytest.CaptureFixture[str]) -> None:
     toys.start_ready()
     toys.tell("trainer-0", "deaf")
     toys.send(signal.SIGINT)
     toys.wait(lambda now: now.phase is Phase.SUSPENDING, "suspending")
+    assert shown(toys, capsys).startswith(f"{JOB}  Suspending  Pods save and stop.")
     toys.send(signal.SIGINT)
     code, said = toys.end()
     assert code == 130
     assert "without saving" in said
     assert not any(alive(pid) for pid in toys.pids())
+    assert shown(toys, capsys).startswith(f"{JOB}  Suspending  Not running; the same `rljob run` goes on")
+
+
+def shown(toys: Toys, capsys: pytest.CaptureFixture[str]) -> str:
+    """By `rljob status`."""
+    status(str(toys.work_dir.path))
+    return capsys.readouterr().out
 
 
 def test_a_deaf_trainer_is_killed_when_its_grace_is_over(toys: Toys) -> None:
@@ -63,7 +72,9 @@ def test_a_deaf_trainer_is_killed_when_its_grace_is_over(toys: Toys) -> None:
 
 def test_a_job_that_is_suspended_in_its_file_starts_nothing(toys: Toys) -> None:
     toys.start(suspend=True)
-    assert toys.end()[0] == 0
+    code, said = toys.end()
+    assert code == 0
+    assert "set it to false" in said
     assert toys.status.phase is Phase.SUSPENDED
     assert toys.pids() == set()
 

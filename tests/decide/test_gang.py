@@ -22,7 +22,7 @@ from builders import (
     true,
 )
 from rljob_api.progress import EXIT_VOLUME_UNUSABLE, Ending
-from rljob_api.status import ConditionType, Phase, ProgressStatus, Status
+from rljob_api.status import Condition, ConditionType, Phase, ProgressStatus, Status
 from rljob_operator.decide import Decision, Ended, Goal, decide
 from rljob_operator.decide.verdict import first_to_end
 from rljob_operator.observed import Pod, PodPhase
@@ -177,6 +177,13 @@ def test_max_restarts(counted: int, goal: Goal) -> None:
     assert after(status, a_trainer(**failed(ago=1000))).goal is goal
 
 
+@pytest.mark.parametrize(("limit", "said"), [(0, "0 restarts"), (1, "1 restart"), (2, "2 restarts")])
+def test_a_job_that_fails_says_after_how_many_restarts(limit: int, said: str) -> None:
+    status = a_status(restarts_count_towards_max=limit)
+    decision = after(status, a_trainer(**failed()), failurePolicy={"maxRestarts": limit})
+    assert f"(after {said}; failurePolicy.maxRestarts is {limit})" in decision.message
+
+
 @pytest.mark.parametrize(
     ("rule", "goal", "ended"),
     [
@@ -299,6 +306,17 @@ def ended(index: int, ago: float = 0.0, **facts: Any) -> Pod:
 def test_suspended_means_that_nothing_runs() -> None:
     pods = (a_trainer(**failed(143)), a_rollout(phase=PodPhase.FAILED))
     assert decide(a_job(a_status(), suspend=True), seen(*pods), NOW).goal is Goal.SUSPENDED
+
+
+@pytest.mark.parametrize(
+    ("pod", "goal"), [(a_trainer(terminating=True), Goal.SUSPEND), (a_trainer(**failed(143)), Goal.SUSPENDED)]
+)
+def test_a_suspension_comes_to_its_end_though_the_job_is_resumed_meanwhile(pod: Pod, goal: Goal) -> None:
+    """What was told to go is no preemption."""
+    under_way = Condition(type=ConditionType.PROGRESSING, status="False", reason="Suspending")
+    decision = decide(a_job(a_status(conditions=[under_way])), seen(pod), NOW)
+    assert (decision.goal, decision.begin) == (goal, None)
+    assert decision.wake_at == (NOW if goal is Goal.SUSPENDED else None)
 
 
 def test_a_resumed_job_begins_an_attempt_that_follows_no_failure() -> None:

@@ -73,6 +73,23 @@ def test_a_pod_that_waits(reason: str, message: str, expected: str, step: str) -
     assert found.message.startswith("demo-trainer-0-1 waits: ")
 
 
+UNBOUND = "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims"
+
+
+def test_a_claim_is_given_half_a_minute_to_come() -> None:
+    new, old = (
+        seen(a_trainer(**stuck("Unschedulable", f"{UNBOUND}. not found", created_at=NOW - age)), a_rollout())
+        for age in (20, 30)
+    )
+    assert the_hindrance(new) is None
+    assert decide(a_job(a_status()), new, NOW).wake_at == NOW + 10
+    found = the_hindrance(old)
+    assert found is not None
+    assert found.message.startswith(f"demo-trainer-0-1 waits: {UNBOUND}. Create the claim")
+    none = stuck("Unschedulable", 'persistentvolumeclaim "x" not found', created_at=NOW)
+    assert the_hindrance(seen(a_trainer(**none))) is not None, "one that is not there will not come by itself"
+
+
 def test_pods_that_wait_for_the_same_are_counted() -> None:
     pods = [a_trainer(node, **stuck("Unschedulable", "no room")) for node in range(3)]
     found = the_hindrance(seen(*pods, a_rollout(**stuck("Unschedulable", "no room"))))

@@ -43,6 +43,13 @@ def test_its_successor_comes_when_the_pause_is_over(late: int, starts: list[str]
     assert decision.wake_at == (None if starts else NOW + 1)
 
 
+@pytest.mark.parametrize("left", [(), (a_rollout(terminating=True),)], ids=["gone", "told to go"])
+def test_a_server_that_somebody_deleted_is_counted_and_is_no_failure(left: tuple[Pod, ...]) -> None:
+    decision = after(*left, status=a_status(rollout=RolloutStatus(present=[0])))
+    assert decision.replacements == (Replacement(index=0, serial=1),)
+    assert (decision.start, decision.delete, decision.failures) == ((), (), ())
+
+
 def test_its_successor_waits_until_it_is_gone() -> None:
     decision = after(a_rollout(terminating=True), status=known(Replacement(index=0, serial=1)))
     assert (decision.start, decision.delete) == ((), ())

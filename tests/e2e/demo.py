@@ -6,6 +6,7 @@ they are the same, bit for bit, and so are samples and weights.
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from e2e.local_job import LocalJob
 from e2e.volume import differences
 from rljob_api.base import Manifest
 from rljob_api.progress import TrainPhase
-from rljob_api.status import AttemptStatus
+from rljob_api.status import AttemptStatus, Phase
 
 REPOSITORY = Path(__file__).parents[2]
 JOB = REPOSITORY / "examples" / "spot.yaml"
@@ -39,22 +40,35 @@ BLOWS: list[tuple[int, str, Blow]] = [
 
 
 def main() -> int:
-    """0 when nothing differs."""
-    with tempfile.TemporaryDirectory(prefix="rljob-demo-") as folder:
-        alone = begun(Path(folder) / "alone")
-        taken = begun(Path(folder) / "taken-away", start=False)
-        try:
-            say("the job of examples/spot.yaml, left alone")
-            finish(alone)
-            say("the same job, with its machines taken away")
-            taken.start()
-            for at, what, blow in BLOWS:
-                strike(taken, at, what, blow)
-            finish(taken)
-        finally:
-            alone.kill()
-            taken.kill()
-        return shown(alone, taken)
+    """0 when nothing differs; then only what was printed is left."""
+    folder = Path(tempfile.mkdtemp(prefix="rljob-demo-"))
+    alone = begun(folder / "alone")
+    taken = begun(folder / "taken-away", start=False)
+    try:
+        say("the job of examples/spot.yaml, left alone")
+        finish(alone)
+        say("the same job, with its machines taken away")
+        taken.start()
+        for at, what, blow in BLOWS:
+            strike(taken, at, what, blow)
+        finish(taken)
+    except AssertionError:
+        last = taken if taken.process else alone
+        sys.exit(f"demo-preemption: the job {stands(last)}; its logs stay in {last.folder}")
+    finally:
+        alone.kill()
+        taken.kill()
+    unequal = shown(alone, taken)
+    if not unequal:
+        shutil.rmtree(folder)
+    return unequal
+
+
+def stands(job: LocalJob) -> str:
+    status = job.status()
+    if status is None:
+        return "did not begin"
+    return f"is {status.phase}, step {status.progress.display}, and does not go on"
 
 
 def begun(folder: Path, *, start: bool = True) -> LocalJob:
@@ -72,7 +86,7 @@ def strike(job: LocalJob, at: int, what: str, blow: Blow) -> None:
     before, attempt = step(job), _attempt(job)
     began = time.monotonic()
     blow(job)
-    job.wait_for(lambda: step(job) > before, deadline=600)
+    job.wait_for(lambda: step(job) > before)
     now = _attempt(job)
     came = "training went on meanwhile"
     if now is not None and (attempt is None or now.number != attempt.number):
@@ -86,27 +100,26 @@ def _attempt(job: LocalJob) -> AttemptStatus | None:
 
 
 def _reach(job: LocalJob, at: int) -> None:
-    """Every tenth step is told on the way: starting vLLM takes a while."""
-    told = 0
-
-    def reached() -> bool:
-        nonlocal told
-        now = step(job)
-        if now // 10 > told // 10:
-            told = now
+    """Wait for that step, however long it takes as long as steps come. Every tenth is told on the way: starting vLLM
+    takes a while."""
+    while (before := step(job)) < at:
+        job.wait_for(lambda: step(job) > before)
+        if (now := step(job)) // 10 > max(before, 0) // 10:
             print(f"    step {now}", flush=True)
-        return now >= at
-
-    job.wait_for(reached, deadline=900)
 
 
 def finish(job: LocalJob) -> None:
     _reach(job, LAST - 1)
-    if job.finish(900) != 0:
-        sys.exit(f"the job failed:\n{job.words()}")
+    job.wait_for(lambda: is_complete(job))
+    job.finish()
     status = job.status()
     assert status is not None
     say(f"complete after {status.progress.step} steps, {status.restarts} restarts of the trainers")
+
+
+def is_complete(job: LocalJob) -> bool:
+    status = job.status()
+    return status is not None and status.phase == Phase.COMPLETE
 
 
 def shown(alone: LocalJob, taken: LocalJob) -> int:

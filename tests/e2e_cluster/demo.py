@@ -42,14 +42,9 @@ def main(job: str) -> int:
 
 def completes(name: str) -> bool:
     """Show the job until it ends; whether it is complete."""
-    watching = ["kubectl", "get", "rljobs", "--watch"]
-    say(*watching)
-    with subprocess.Popen(real(*watching), cwd=REPOSITORY) as shown:
-        waiting = real("kubectl", "rljob", "wait", name, "--timeout", WITHIN)
-        waited = subprocess.run(
-            waiting, stdout=subprocess.DEVNULL, check=False
-        )  # its lines would repeat the others
-        shown.terminate()
+    waiting = ["kubectl", "rljob", "wait", name, "--timeout", WITHIN]
+    say(*waiting)
+    waited = subprocess.run(real(*waiting), cwd=REPOSITORY, check=False)
     show("kubectl", "rljob", "status", name)
     return waited.returncode == 0
 

@@ -139,6 +139,8 @@ def test_a_cluster_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     def kube(*arguments: str) -> str:
         return run(sys.executable, "-m", "kube", *arguments)
 
+    with pytest.raises(Exception, match="kube: SIZE is 0, 1 or 2, not 3"):
+        kube("up", "3")
     assert "1 real node is up after" in kube("up")
     assert "1 real node is up already" in kube("up")
     with pytest.raises(Exception, match="a cluster with 1 real node is up; `make cluster-down` first"):
@@ -154,7 +156,7 @@ def test_a_cluster_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     own = own_namespaces(cluster.pid)
     assert "the cluster is down" in kube("down")
     eventually(lambda: traces(cluster.place, own) == {}, "nothing is left, once init has taken notice")
-    assert kube("down") == ""
+    assert kube("down") == "no cluster is up\n"
     monkeypatch.setenv("KUBECONFIG", "mine.yaml")
     assert "KUBECONFIG names a cluster already (mine.yaml)" in kube("up")
 

@@ -113,6 +113,12 @@ def test_files_that_only_this_machine_has_are_warned_of_and_the_job_is_created(
     )
 
 
+def test_a_namespace_that_is_not_there_is_named(kubectl: Kubectl, file: Path) -> None:
+    done = kubectl("submit", str(file), "--namespace", "nowhere")
+    told = "there is no namespace nowhere; create it, or name another one with -n\n"
+    assert (done.returncode, done.stderr) == (2, told)
+
+
 def test_submitting_twice_says_what_to_do(submitted: Kubectl, file: Path) -> None:
     done = submitted("submit", str(file))
     assert done.returncode == 2
@@ -217,6 +223,11 @@ def test_events_of_the_job_and_its_pods_come_in_order(submitted: Kubectl) -> Non
     assert shown.index("Reason01") < shown.index("Reason02")
     assert shown.count("[/bin/sh] it happened") == 2
     assert "stranger" not in shown
+    told = json.loads(submitted("events", submitted.name, "--output=json").stdout)
+    assert [(one["reason"], "managedFields" in one["metadata"]) for one in told] == [
+        ("Reason01", False),
+        ("Reason02", False),
+    ]
 
 
 def test_logs_before_any_pod_say_where_to_look(submitted: Kubectl) -> None:
@@ -265,8 +276,11 @@ def test_a_job_that_is_not_there_is_named_with_its_namespace(kubectl: Kubectl, c
 
 
 def test_without_a_cluster_the_next_step_is_told(kubectl: Kubectl, tmp_path: Path) -> None:
-    done = kubectl("status", "x", KUBECONFIG=str(tmp_path / "none"))
-    assert (done.returncode, "set KUBECONFIG, or check --context" in done.stderr) == (2, True)
+    nowhere = tmp_path / "none"
+    done = kubectl("status", "x", KUBECONFIG=str(nowhere))
+    advice = "set KUBECONFIG, or check --context"
+    told = f"no cluster to talk to: no kubeconfig was found at {nowhere}; {advice}\n"
+    assert (done.returncode, done.stderr) == (2, told)
 
 
 def test_a_server_that_does_not_answer_is_named(kubectl: Kubectl, tmp_path: Path) -> None:

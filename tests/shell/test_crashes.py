@@ -54,12 +54,48 @@ async def rollout_fails(world: World) -> None:
     await completes(world)
 
 
+async def rollout_is_deleted_by_force(world: World) -> None:
+    await serves(world)
+    world.nodes.vanish("demo-rollout-0-0")
+    await completes(world)
+    assert replaced(world) == 1
+
+
+async def rollout_is_evicted(world: World) -> None:
+    await serves(world)
+    world.nodes.evict("demo-rollout-0-0")
+    await completes(world)
+    assert replaced(world) == 1
+
+
+async def serves(world: World) -> None:
+    """And the status knows it."""
+    await trains(world)
+    await world.comes(lambda: world.jobs()["demo"]["status"]["rollout"].get("present") == [0])
+
+
+def replaced(world: World) -> int:
+    return int(world.jobs()["demo"]["status"]["rollout"]["restarts"])
+
+
 async def suspended_and_resumed(world: World) -> None:
     await trains(world)
     world.edit("demo", suspend=True)
     await world.comes(lambda: world.phases() == {"demo": "Suspended"})
     world.edit("demo", suspend=False)
     await completes(world)
+    assert replaced(world) == 0
+
+
+async def resumed_before_it_is_suspended(world: World) -> None:
+    """Its pods were told to go, and not preempted."""
+    await trains(world)
+    world.edit("demo", suspend=True)
+    await world.comes(lambda: world.phases() == {"demo": "Suspending"})
+    world.edit("demo", suspend=False)
+    await completes(world)
+    status = world.jobs()["demo"]["status"]
+    assert (status["restarts"], status["attempt"]["reason"]) == (0, "Resumed")
 
 
 async def laid_out_anew(world: World) -> None:
@@ -78,6 +114,7 @@ async def scaled(world: World) -> None:
     world.edit("demo", rollout={"replicas": 1})
     await world.comes(lambda: len(world.running()) == 3, Invariant.NOTHING_IS_LEFT)
     await completes(world)
+    assert replaced(world) == 0
 
 
 async def given_back_for_want_of_nodes(world: World) -> None:
@@ -150,7 +187,8 @@ async def deleted(world: World) -> None:
 
 SCENARIOS = [
     *(completes, trainer_fails, trainer_is_evicted, rollout_fails, scaled),
-    *(suspended_and_resumed, laid_out_anew),
+    *(rollout_is_deleted_by_force, rollout_is_evicted),
+    *(suspended_and_resumed, resumed_before_it_is_suspended, laid_out_anew),
     *(given_back_for_want_of_nodes, given_back_to_a_quota, over_its_deadline, over_for_long, deleted),
     *(token_is_deleted_before_a_server_fails, token_is_deleted_before_a_trainer_fails),
     *(token_is_deleted_before_there_are_nodes, over_its_deadline_on_a_silent_node),

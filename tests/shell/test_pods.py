@@ -56,6 +56,8 @@ def test_last_words_are_read_and_other_text_is_shown() -> None:
     assert (said.last_words, said.message, said.exit_code) == (words, "", 143)
     text = observed_pod(a_pod(terminated(1, "Traceback: no memory\n"), phase="Failed"))
     assert (text.last_words, text.message) == (None, "Traceback: no memory")
+    killed = observed_pod(a_pod(terminated(137, "the end of its log"), phase="Failed"))
+    assert (killed.reason, killed.message) == ("Error", "")
 
 
 def test_a_pod_that_a_kubelet_refused_ended_when_that_was_said() -> None:

@@ -168,7 +168,7 @@ def test_of_an_answer_without_end_no_more_is_read_than_an_answer_may_have() -> N
 
 def test_what_is_told_at_length_is_cut_short() -> None:
     told = a_progress(detail="x" * 10**6, metrics={f"{number}": 0.0 for number in range(1000)})
-    assert (len(told.detail), len(told.metrics)) == (1024, 256)
+    assert (len(told.detail), told.detail[-1], len(told.metrics)) == (1024, "…", 256)
 
 
 def metrics_with(line: str) -> str:

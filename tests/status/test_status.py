@@ -223,7 +223,7 @@ def test_a_checkpoint_that_was_passed_over_is_named() -> None:
     progress = a_progress(checkpoint=a_checkpoint(4), skipped_checkpoints=[damage])
     ready = condition(told(seen(a_trainer(), progress=progress)), ConditionType.CHECKPOINT_READY)
     assert (ready.status, ready.reason) == ("True", "CheckpointPassedOver")
-    assert ready.message == f"step 4. {damage}"
+    assert ready.message == f"The newest checkpoint is step 4. {damage}"
 
 
 def test_a_job_whose_only_checkpoint_was_passed_over_has_none() -> None:
@@ -237,15 +237,15 @@ def test_a_job_whose_only_checkpoint_was_passed_over_has_none() -> None:
 
 
 def test_a_save_that_failed_is_told_and_a_whole_one_ends_it() -> None:
-    full = "Saving a checkpoint failed: the volume at /v is full."
+    full, newest = "Saving a checkpoint failed: the volume at /v is full.", "The newest checkpoint is step 4."
     before, failing, after = (
         told(seen(a_trainer(), progress=a_progress(checkpoint=a_checkpoint(4), save_failure=failure)))
         for failure in ("", full, "")
     )
     ready = condition(failing, ConditionType.CHECKPOINT_READY)
-    assert (ready.status, ready.reason, ready.message) == ("True", "SaveFailed", f"step 4. {full}")
+    assert (ready.status, ready.reason, ready.message) == ("True", "SaveFailed", f"{newest} {full}")
     news = [(one.type, one.reason, one.note) for one in happenings(before, failing)]
-    assert news == [("Warning", "SaveFailed", f"step 4. {full}")]
+    assert news == [("Warning", "SaveFailed", f"{newest} {full}")]
     assert condition(after, ConditionType.CHECKPOINT_READY).reason == "Whole"
 
 
@@ -332,6 +332,14 @@ def test_a_job_whose_steps_all_ran_is_complete_once_its_last_trainer_ended() -> 
     kinds = (ConditionType.SUCCESS_CRITERIA_MET, ConditionType.COMPLETE)
     assert [condition(stopping, kind).status for kind in kinds] == ["True", "False"]
     assert [condition(ended, kind).status for kind in kinds] == ["True", "True"]
+    assert [one.note for one in happenings(stopping, ended)] == ["All steps ran."]
+
+
+def test_a_job_that_is_over_waits_for_no_pods_however_it_is_scaled() -> None:
+    scaled = a_job(told(seen(a_trainer(**failed()))), rollout={"replicas": 3})
+    over = told(seen(), Decision(Goal.COMPLETE, "AllStepsRan"), scaled)
+    assert (over.trainer.ready, over.rollout.ready) == ("0/0", "0/0")
+    assert condition(over, ConditionType.PODS_READY).message == "The job is over, and needs no pods."
 
 
 def begun(reason: str) -> Decision:
@@ -381,8 +389,15 @@ def test_a_refused_claim_is_for_somebody_to_put_right_even_for_want_of_quota() -
     assert condition(found, ConditionType.PODS_READY).status == "True"
 
 
-@pytest.mark.parametrize("reason", ["QuotaExceeded", "Unschedulable", "ExactnessUnmet"])
-def test_that_all_pods_were_given_back_is_an_event(reason: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        ("QuotaExceeded", "the quota had no room"),
+        ("Unschedulable", "no node had room"),
+        ("ExactnessUnmet", "it could not go on as exactly as asked"),
+    ],
+)
+def test_that_all_pods_were_given_back_is_an_event(reason: str, why: str) -> None:
     before = told(seen(a_trainer(**WAITS)))
     back = GivenBack(reason, times.to_text(NOW))
     after = told(seen(), Decision(Goal.WAIT, reason, "all given back", give_back=back), a_job(before))
@@ -390,7 +405,8 @@ def test_that_all_pods_were_given_back_is_an_event(reason: str) -> None:
     assert ("Warning", reason, "all given back") in news
     again = Decision(Goal.RUN, reason, begin=an_attempt(2, reason=reason))
     begins = told(seen(), again, a_job(after))
-    assert [one.reason for one in happenings(after, begins)] == ["AttemptStarted"]
+    (started,) = happenings(after, begins)
+    assert (started.reason, started.note) == ("AttemptStarted", f"Attempt 2 starts: {why}.")
 
 
 @pytest.mark.parametrize("reason", ["Stalled", "VolumeUnusable"])
@@ -446,6 +462,15 @@ def test_a_failure_is_told_by_role_rank_exit_code_and_last_line() -> None:
     assert sentence(job, a_rollout(**failed(137) | {"reason": "OOMKilled"})) == (
         "rollout 0 ended with exit code 137: OOMKilled"
     )
+    assert sentence(job, a_rollout(**failed(137) | {"reason": "Error"})) == (
+        "rollout 0 ended with exit code 137: it was ended by SIGKILL; the kernel does that when memory runs out"
+    )
+
+
+def test_a_server_failed_in_the_attempt_that_runs_whenever_it_started() -> None:
+    warm, old = a_rollout(attempt=1, **failed()), a_trainer(attempt=1, **failed())
+    job = a_job(a_status(2))
+    assert [failure(job, pod, NOW).attempt for pod in (warm, old)] == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -476,6 +501,17 @@ def test_a_pod_that_left_no_word_is_named_by_its_node_and_all_its_ranks(
 def test_a_pod_that_cannot_start_says_why() -> None:
     waiting = a_rollout(phase=PodPhase.PENDING, ready=False, message="needs 4 GPUs, and 2 are free")
     assert told(seen(a_trainer(), waiting)).message == "demo-rollout-0-0 waits: needs 4 GPUs, and 2 are free"
+
+
+def test_servers_that_were_told_to_go_or_ended_are_present_no_more() -> None:
+    here, surplus, going, dead = (
+        a_rollout(0),
+        a_rollout(1),
+        a_rollout(2, terminating=True),
+        a_rollout(3, **failed()),
+    )
+    found = told(seen(here, surplus, going, dead), replace(RUN, delete=(surplus,)))
+    assert found.rollout.present == [0]
 
 
 def test_ended_pods_are_not_counted() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import wait
@@ -113,7 +114,7 @@ class TrainingJob(SavingJob):
 
     def train(self, steps: int) -> None:
         for _ in range(steps):
-            self.loop.finish(make_batch(), {}, 1.0)
+            self.loop.finish(make_batch(), {"reward": 0.5, "loss": -0.25}, 1.0)
             self.loop.save()
             while (running := self.saver._running) is not None:
                 wait([running])
@@ -130,8 +131,11 @@ def test_a_volume_that_fills_while_a_job_trains_costs_no_step(
 ) -> None:
     job, ballast = TrainingJob(small.path / "job", background=background), small.path / "ballast"
     ballast.mkdir()
+    caplog.set_level(logging.INFO)
     job.train(3)
     assert (job.told, job.storage.steps()) == ("", [2])
+    steps = job.run.spec.algorithm.grpo.max_steps
+    assert caplog.messages[-1] == f"step 3/{steps}: reward 0.5, loss -0.25, 1.0 s"
     with_bytes(ballast, small, 0)
     job.train(4)
     assert "Saving a checkpoint failed: the volume at" in job.told

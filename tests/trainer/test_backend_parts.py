@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from transformers import Qwen3Config
 
 from rljob_api.parallelism import Decay, Scheduler
 from rljob_trainer.backend.dtensor.policy import Policy
+from rljob_trainer.backend.hf_files import read_config
 from rljob_trainer.backend.logprobs import selected_logprobs
 from rljob_trainer.backend.shares import plan_shares, share_of
+from rljob_trainer.errors import Mistake
 from rljob_trainer.schedule import learning_rate
 from trainer.tiny import make_batch
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"model_type": "none-such"}, "model type `none-such` but Transformers does not recognize"),
+        (
+            {"num_hidden_layers": 3},
+            "`num_hidden_layers` (3) must be equal to the number of `layer_types` (2)",
+        ),
+    ],
+    ids=["unknown", "unlike its own layers"],
+)
+def test_a_configuration_that_describes_no_model_is_told_in_a_sentence(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    config = Qwen3Config(num_hidden_layers=2).to_dict()
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(
+        Mistake, match=f"^spec.model.source: {tmp_path}/config.json does not describe a model: "
+    ) as error:
+        read_config(tmp_path)
+    assert told in str(error.value)
 
 
 def by_hand(logits: list[float], token: int, temperature: float, top_p: float) -> float:

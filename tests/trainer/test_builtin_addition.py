@@ -29,6 +29,7 @@ from rljob_trainer.builtin.addition.warm_start import (
     encode,
     warm_start,
 )
+from rljob_trainer.checkpoint.files import model_files
 
 SHORT = Recipe(hidden_size=32, intermediate_size=32, heads=1, key_value_heads=1, max_steps=4, check_period=2)
 SHORT = replace(SHORT, batch_size=8, accuracy_range=(0.0, 1.0))
@@ -99,6 +100,7 @@ def test_the_tokenizer_and_the_lessons_speak_the_same_tokens(model: Path) -> Non
 def test_the_model_loads_and_agrees_with_its_facts(model: Path) -> None:
     loaded = AutoModelForCausalLM.from_pretrained(model)
     facts = json.loads((model / COMPLETE).read_text())
+    assert model / COMPLETE not in model_files(model), "an export is another model"
     assert accuracy_at_temperature_1(loaded, pairs("test")) == pytest.approx(facts["held_out_accuracy"])
     assert loaded.config.eos_token_id == AutoTokenizer.from_pretrained(model).eos_token_id
 

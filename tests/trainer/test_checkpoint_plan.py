@@ -48,6 +48,7 @@ def test_steps_after_the_checkpoint_are_counted_as_lost(tmp_path: Path) -> None:
     assert again.exactness is Exactness.EXACT, "they come back identical"
 
 
+DATA = {"train": {"source": "builtin:addition"}}
 OTHER = VERSIONS.model_copy(update={"trainer_image": "rljob@sha256:b"})
 
 
@@ -172,6 +173,34 @@ def test_a_field_that_did_not_exist_then_had_its_default(tmp_path: Path) -> None
     assert facts.changes(then, run.spec) == []
     now = a_run(tmp_path, backend="megatron", parallelism={"context": 2}, trainer={"numProcPerNode": 2})
     assert facts.Change("parallelism.context", "1", "2") in facts.changes(then, now.spec)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "told"),
+    [
+        (
+            {"data": DATA | {"validation": {"source": "builtin:addition"}}},
+            {"data": DATA},
+            "spec.data.validation was there and is absent, which changes what prompts come next",
+        ),
+        (
+            {"reward": {"builtin": "exactMatch"}},
+            {"reward": {"python": {"module": "none_such", "function": "score"}}},
+            'spec.reward.builtin was "exactMatch" and is absent; spec.reward.python was absent and is there',
+        ),
+        (
+            {},
+            {"trainer": {"numProcPerNode": 2}},
+            "the number of trainer ranks was 1 and is 2",
+        ),
+    ],
+    ids=["a block went", "a block came", "what is no field"],
+)
+def test_what_differs_is_told_as_a_person_changed_it(
+    tmp_path: Path, then: dict[str, Any], now: dict[str, Any], told: str
+) -> None:
+    found = facts.changes(facts.result_facts(a_run(tmp_path, **then).spec), a_run(tmp_path, **now).spec)
+    assert "; ".join(change.told for change in found) == told
 
 
 def test_more_steps_change_results_when_the_learning_rate_decays(tmp_path: Path) -> None:

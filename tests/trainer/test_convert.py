@@ -65,6 +65,7 @@ def converted(folder: Path, model: Path) -> Path:
     """The only conversion that there is after a step that ended well."""
     step = convert(folder, model)
     assert step.end() == 0, step.said()
+    assert "Warning" not in step.said(), "libraries drown what is said"
     (entry,) = entries(folder / "cache")
     return entry
 
@@ -349,7 +350,10 @@ def test_a_layout_that_the_model_does_not_fit_is_refused_before_any_work(tmp_pat
     step = Step(tmp_path, conversion_run(tmp_path, make_model(tmp_path / "model"), 3, pipeline=3))
     with ended(step):
         assert (step.start().end(), step.words().ending) == (2, Ending.MISTAKE)
-    assert "spec.parallelism.pipeline: 3 does not divide the model's 2 layers" in step.words().message
+    assert (
+        "spec.parallelism.pipeline: 3 does not divide 2, the number of the model's layers"
+        in step.words().message
+    )
     assert entries(tmp_path / "cache") == []
 
 

@@ -5,6 +5,8 @@ That vLLM loads it too is seen in `test_weights_sync`, where there are servers.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,7 @@ def test_a_dtensor_checkpoint_is_exported_in_the_type_that_the_model_came_in(
     config.save_pretrained(tmp_path / "hf")
     save_model(a_run(tmp_path / "volume"), model, tmp_path / "hf")
     assert export(tmp_path / "volume", tmp_path / "out") == f"step 1 is in {tmp_path / 'out'}\n"
+    assert len({file.stat().st_mode for file in (tmp_path / "out").iterdir()}) == 1
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out").state_dict()
     expected = {name: tensor.to(getattr(torch, dtype)) for name, tensor in model.state_dict().items()}
     assert loaded.keys() == expected.keys()
@@ -69,7 +72,11 @@ def test_a_megatron_checkpoint_of_any_layout_is_exported(
     model = make_model(tmp_path / "model", kind, tied=tied)
     args = (layout, model, tmp_path / "volume")
     weights = run_ranks(tensor * pipeline * data, save_megatron, *args)[0]
-    run_ranks(1, export, tmp_path / "volume", tmp_path / "out")  # there Megatron is imported already
+    words = ["checkpoint", "export", str(tmp_path / "volume"), "--to", str(tmp_path / "out")]
+    said = subprocess.run(
+        [sys.executable, "-m", "rljob_cli", *words], capture_output=True, text=True, check=True
+    )
+    assert (said.stdout, said.stderr) == (f"step 1 is in {tmp_path / 'out'}\n", "")
     loaded = dict(AutoModelForCausalLM.from_pretrained(tmp_path / "out").named_parameters())
     assert loaded.keys() == weights.keys()
     assert all(torch.equal(loaded[name], weights[name]) for name in weights)

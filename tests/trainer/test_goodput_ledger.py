@@ -50,6 +50,11 @@ def test_a_step_counts_once_it_is_finished() -> None:
     assert spent == Seconds(productive=8, syncing=2, in_hand=5)
 
 
+def test_nothing_is_in_hand_once_all_steps_ran() -> None:
+    spent = played(*STEP, (TrainPhase.TRAIN, 3, 1), (TrainPhase.DONE, 2, 0))
+    assert spent == Seconds(productive=8, restarting=2)
+
+
 def test_steps_that_had_been_finished_before_are_repetitions() -> None:
     steps = [(*STEP, (TrainPhase.TRAIN, 3.0, number)) for number in (11, 12, 13)]
     spent = played(*(phase for step in steps for phase in step), repeats_until=12)

@@ -268,9 +268,12 @@ def accepted_by_older_rules(spec: JobSpec) -> JobSpec:
 def test_layouts_and_models_that_do_not_fit_are_refused_with_the_numbers(tmp_path: Path) -> None:
     model = make_model(tmp_path, "qwen3", tied=True)
     (layers,) = run_ranks(1, build, make_spec(1, 3, 1), model)
-    assert layers == "spec.parallelism.pipeline: 3 does not divide the model's 2 layers; choose one of 1, 2"
+    assert (
+        layers
+        == "spec.parallelism.pipeline: 3 does not divide 2, the number of the model's layers; choose one of 1, 2"
+    )
     (heads,) = run_ranks(1, build, make_spec(4, 1, 1), model)
-    assert "spec.parallelism.tensor: 4 does not divide the model's 2 key-value heads" in heads
+    assert "spec.parallelism.tensor: 4 does not divide 2, the number of the model's key-value heads" in heads
     (top_p,) = run_ranks(1, build, accepted_by_older_rules(make_spec(1, 1, 1)), model)
     assert top_p.startswith("spec.algorithm.sampling.topP: 0.9 needs the whole vocabulary")
     config = model / "config.json"

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from rljob_api.samples import SampleRecord
 from rljob_cli.errors import UserMistake
-from rljob_cli.samples import Order, ordered, read, step_file
+from rljob_cli.samples import Order, ordered, read, step_file, table
 from rljob_trainer.batch import Prompt, Sample, collate
 from rljob_trainer.samples import steps_kept, write_samples
 
@@ -133,6 +134,18 @@ def test_the_command_prints_a_table_with_the_text_as_written(tmp_path: Path) -> 
     printed = run(str(tmp_path), "--step", "1")
     assert "step 1: 2 samples, mean reward 0.500" in printed
     assert "[bold]1+1=" in printed
+
+
+def test_on_80_columns_no_heading_is_cut(tmp_path: Path) -> None:
+    console = Console(width=80)
+    record = SampleRecord.model_validate_json(write(tmp_path, 1).read_text().splitlines()[0])
+    long = record.model_copy(update={"prompt": "in words " * 30, "text": "9" * 99, "finish_reason": "length"})
+    with console.capture() as shown:
+        console.print(table([long], [long]))
+    (headings,) = [line for line in shown.get().splitlines() if "prompt" in line]
+    named = ["prompt", "completion", "answer", "reward", "advantage", "tokens", "weights", "ended", "by"]
+    assert headings.split() == named
+    assert shown.get().count("9") >= 99, "all of it is shown"
 
 
 def test_the_command_prints_json_lines(tmp_path: Path) -> None:

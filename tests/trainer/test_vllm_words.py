@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from rljob_api.progress import Ending
-from rljob_trainer.weights.vllm_words import ENGINE_LOGGER, LastWordsOfTheEngine, keep_last_words
+from rljob_trainer.weights.vllm_words import (
+    ENGINE_LOGGER,
+    RELOAD_LOGGER,
+    SERVER_LOGGER,
+    LastWordsOfTheEngine,
+    keep_last_words,
+    leave_out_false_alarms,
+)
 from rljob_trainer.words import MAX_BYTES, TERMINATION_LOG_ENV, read_last_words
 
 
@@ -84,3 +91,38 @@ def test_outside_a_pod_nothing_listens(engine: logging.Logger, monkeypatch: pyte
     monkeypatch.delenv(TERMINATION_LOG_ENV, raising=False)
     keep_last_words()
     assert not any(isinstance(handler, LastWordsOfTheEngine) for handler in engine.handlers)
+
+
+@pytest.fixture
+def no_false_alarms() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in (SERVER_LOGGER, RELOAD_LOGGER)]
+    before = [list(logger.filters) for logger in loggers]
+    leave_out_false_alarms()
+    yield
+    for logger, filters in zip(loggers, before, strict=True):
+        logger.filters[:] = filters
+
+
+class EngineDeadError(Exception):
+    """Called as vLLM's own, which takes seconds to import."""
+
+
+@pytest.mark.parametrize(("error", "told"), [(EngineDeadError(), 0), (ValueError("unforeseen"), 1)])
+def test_that_the_server_ended_its_engine_is_no_error(
+    no_false_alarms: None, caplog: pytest.LogCaptureFixture, error: Exception, told: int
+) -> None:
+    try:
+        raise error
+    except Exception:
+        logging.getLogger(SERVER_LOGGER).exception("AsyncLLM output_handler failed.")
+    assert len(caplog.records) == told
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"), [("Llama3RotaryEmbedding", 0), ("ParallelLMHead", 0), ("RMSNorm", 1)]
+)
+def test_a_layer_that_has_no_weights_lacks_none(
+    no_false_alarms: None, caplog: pytest.LogCaptureFixture, layer: str, told: int
+) -> None:
+    logging.getLogger(RELOAD_LOGGER).warning("%s: Failed to load weights", layer)
+    assert len(caplog.records) == told

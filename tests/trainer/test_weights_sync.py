@@ -151,6 +151,8 @@ def test_after_a_push_logprobs_equal_those_of_transformers(world: World) -> None
     samples = world.draw(some_prompts(6))
     assert [(s.prompt.index, s.number) for s in samples] == [(p, n) for p in range(6) for n in range(4)]
     assert largest_difference(world.model, samples) < 1e-4
+    said = (world.work / "server-0.log").read_text()
+    assert [line for line in said.splitlines() if "HTTP/" in line or "Failed to load weights" in line] == []
 
 
 def test_weights_that_were_not_pushed_are_noticed(world: World) -> None:

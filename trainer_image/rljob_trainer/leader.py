@@ -6,6 +6,7 @@ what was answered is kept.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -107,13 +108,16 @@ class Leader:
         return metrics
 
     def finished(self, step: int, metrics: Metrics) -> None:
-        """A step is done: the next attempt will know of it, and the curves go on."""
+        """A step is done: the next attempt will know of it, the curves go on, and the log has a line of it."""
         with self.board.phase(TrainPhase.SAVE, "curves"):
             self._check_fence()
             with dispensable(f"Noting that step {step} is done"):
                 self.notes.finished(step)
             with dispensable(f"Writing the curves of step {step}"):
                 self.log.write(step, metrics)
+        told = [metrics[name] for name in ("reward", "loss", "step_seconds")]
+        last = self.spec.algorithm.grpo.max_steps
+        logging.info("step %d/%d: reward %.4g, loss %.4g, %.1f s", step, last, *told)
 
     def saved(self, step: int) -> int | None:
         """A checkpoint of this step is whole. How many there are, if the volume tells."""

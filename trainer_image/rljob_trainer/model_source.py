@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rljob_api.model import BUILTIN_ADDITION, BUILTIN_MODELS, Model
+from rljob_api.model import BUILTIN_ADDITION, BUILTIN_MODELS, Model, why_no_model
 from rljob_api.run import Run
 from rljob_trainer.checkpoint.durable import storage_errors
 from rljob_trainer.errors import Mistake
@@ -29,8 +29,7 @@ def whole_model(run: Run, tell: Callable[[str], None]) -> Path:
 def checked_directory(source: str) -> Path:
     """The directory of a path source. Raises `Mistake` if no model is there."""
     path = Path(source).expanduser().absolute()
-    if not (path / "config.json").is_file():
-        problem = "is not a directory" if not path.is_dir() else "has no config.json"
+    if problem := why_no_model(path):
         raise Mistake(
             f"spec.model.source: {source!r} {problem}. Give the directory of a Hugging Face checkpoint, an id such as"
             f" Qwen/Qwen3-8B, or {BUILTIN_ADDITION}."

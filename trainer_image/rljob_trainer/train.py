@@ -21,6 +21,7 @@ from rljob_api.progress import (
 )
 from rljob_api.run import Run
 from rljob_trainer.backend.build import build_backend
+from rljob_trainer.backend.hf_files import read_config
 from rljob_trainer.backend.layout import layout_of
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.checkpoint.architecture import refuse_other_architecture
@@ -217,11 +218,11 @@ def _fleet(run: Run, board: ProgressBoard) -> Fleet:
 
 
 def _inputs(run: Run, model: Path) -> Inputs:
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoTokenizer
 
     trust = run.spec.model.trust_remote_code
+    config = read_config(model, trust_remote_code=trust)
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust)
-    config = AutoConfig.from_pretrained(model, trust_remote_code=trust)
     train, validation = load_data(run.spec, tokenizer, getattr(config, "max_position_embeddings", None))
     if run.recorded:
         validation = None  # what is answered in an evaluation is not kept

@@ -37,10 +37,17 @@ def _connect_from_inside(error: ConfigException) -> str:
     try:
         config.load_incluster_config()
     except ConfigException:
-        reason = str(error).rstrip(".")
-        raise UserMistake(f"no cluster to talk to: {reason}; set KUBECONFIG, or check --context") from error
+        raise UserMistake(
+            f"no cluster to talk to: {_reason(error)}; set KUBECONFIG, or check --context"
+        ) from error
     _keep_alive()
     return ACCOUNT_NAMESPACE.read_text().strip()
+
+
+def _reason(error: ConfigException) -> str:
+    if "No configuration found" in str(error):  # which the library calls an invalid file
+        return f"no kubeconfig was found at {config.KUBE_CONFIG_DEFAULT_LOCATION}"
+    return str(error).rstrip(".")
 
 
 def _keep_alive() -> None:

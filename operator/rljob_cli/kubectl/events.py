@@ -11,7 +11,7 @@ from rich.text import Text
 from rljob_api.base import Manifest
 from rljob_operator import times
 
-from ..output import Output, OutputOption, console
+from ..output import Output, OutputOption, show
 from ..words import duration
 from .jobs import Jobs, event_time
 from .options import Context, Name, Namespace
@@ -29,9 +29,11 @@ def events(
     if not found:
         jobs.get(job)  # those of a job that is gone are shown, but one that never was is a mistake
     if output is Output.JSON:
+        for event in found:
+            event["metadata"].pop("managedFields", None)  # kubectl does not show them either
         print(json.dumps(found, indent=2))
     else:
-        console().print(table(found, time.time()) if found else f"no events of {job} are kept any more")
+        show(table(found, time.time()) if found else f"no events of {job} are kept any more")
 
 
 def table(found: list[Manifest], now: float) -> Table:

@@ -10,6 +10,8 @@ import urllib3
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
+from rljob_api.base import Manifest
+
 from ..errors import UserMistake
 
 
@@ -39,12 +41,8 @@ def told(name: str, namespace: str) -> Iterator[None]:
 def sentence(name: str, namespace: str, refusal: ApiException) -> str:
     message = _message(refusal)
     match refusal.status:
-        case 404 if _is_absent(refusal):
-            return f"there is no `{name}` in namespace {namespace}; see `kubectl get rljobs -A`"
         case 404:
-            return (
-                "this cluster does not know RLJobs: install the chart first (`helm install`, see the README)"
-            )
+            return _absence(name, namespace, refusal)
         case 409:
             return (
                 f"`{name}` is already there in namespace {namespace}; "
@@ -60,6 +58,14 @@ def sentence(name: str, namespace: str, refusal: ApiException) -> str:
             return f"the API server answered {refusal.status}: {message}"
 
 
+def _absence(name: str, namespace: str, refusal: ApiException) -> str:
+    if _kind(refusal) == "namespaces":
+        return f"there is no namespace {namespace}; create it, or name another one with -n"
+    if _is_absent(refusal):
+        return f"there is no `{name}` in namespace {namespace}; see `kubectl get rljobs -A`"
+    return "this cluster does not know RLJobs: install the chart first (`helm install`, see the README)"
+
+
 def _is_absent(refusal: ApiException) -> bool:
     """Whether the object is missing, and not its kind."""
     message = _message(refusal)
@@ -70,10 +76,24 @@ def _is_absent(refusal: ApiException) -> bool:
 def _message(refusal: ApiException) -> str:
     """The sentence of the API server's Status object, else the line that came; a proxy's page is none."""
     try:
-        return str(json.loads(refusal.body or "")["message"])
-    except (ValueError, KeyError, TypeError):
+        return str(_status(refusal)["message"])
+    except KeyError:
         line = str(refusal.body or "").strip()
         return line if line and "\n" not in line else str(refusal.reason).replace("\n", ": ")
+
+
+def _kind(refusal: ApiException) -> str:
+    """Of what the refusal is about; only who makes something in a namespace is told that there is none."""
+    return str((_status(refusal).get("details") or {}).get("kind"))
+
+
+def _status(refusal: ApiException) -> Manifest:
+    """The API server's Status object; empty if something else came."""
+    try:
+        found = json.loads(refusal.body or "")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:

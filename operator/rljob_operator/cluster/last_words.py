@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rljob_api.progress import LastWords
+from rljob_api.progress import EXIT_COMPLETE, EXIT_KILLED, LastWords
 
 from .container import Container
 from .told import read_last_words
@@ -20,7 +20,7 @@ def last_words(container: Container, exit_code: int) -> tuple[LastWords | None, 
     text = _head(container.termination_log)
     if text:
         return read_last_words(text)
-    return None, tail(container.log) if exit_code else ""
+    return None, "" if exit_code in (EXIT_COMPLETE, EXIT_KILLED) else tail(container.log)
 
 
 def tail(log: Path) -> str:

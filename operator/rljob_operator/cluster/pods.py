@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rljob_api.base import Manifest
 from rljob_api.failure import RoleName
+from rljob_api.progress import EXIT_KILLED
 
 from .. import names, times
 from ..observed import Pod, PodPhase
@@ -22,6 +23,7 @@ def observed_pod(manifest: Manifest) -> Pod:
     ended = _terminated(status)
     words, text = read_last_words(ended.get("message", ""))
     reason, message = _explanation(status, ended)
+    said = text if ended.get("exitCode") != EXIT_KILLED else ""  # else it is the end of its log
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
@@ -37,7 +39,7 @@ def observed_pod(manifest: Manifest) -> Pod:
         ended_in=_ended_in(status),
         exit_code=ended.get("exitCode"),
         last_words=words,
-        message=text or message,
+        message=said or message,
         reason=reason,
         node=manifest.get("spec", {}).get("nodeName", ""),
         disrupted=_condition(status, "DisruptionTarget").get("status") == "True",

@@ -1,6 +1,6 @@
 """The work directory of a local job: everything that outlives `rljob run`, so that the same command goes on from there.
 
-job.json        uid, generation, folder of file  status.json     the RLJob status
+job.json        uid, generation, spec, folder    status.json     the RLJob status
 storage/        the claim: checkpoints, export   config/         ConfigMaps and Secrets, a directory each
 logs/           a file per pod                   pods/           termination messages
 lock            the process that runs the job now
@@ -9,7 +9,6 @@ lock            the process that runs the job now
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -19,12 +18,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rljob_api.job import RLJob
+from rljob_api.checkpoint import ResumePolicy
+from rljob_api.job import ACCEPTED, JobSpec, RLJob
 from rljob_api.reasons import Reason
+from rljob_api.rules import broken_edit_rules, sentences
 from rljob_api.status import Condition, ConditionType, Replacement, Status
 
 FOLDERS = ("storage", "config", "logs", "pods")
 LOCK = "lock"
+OF_CHECKPOINTS = ("model", "backend")
+"""What of a spec its checkpoints belong to."""
 
 
 class WorkDirError(Exception):
@@ -47,6 +50,17 @@ class WorkDir:
             self._lock = self._take_lock()
         except OSError as error:
             raise self.unusable(error) from error
+
+    def is_run(self) -> bool:
+        """Whether a process runs the job there now."""
+        try:
+            with (self.path / LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            pass
+        return False
 
     def clear(self) -> None:
         """Remove all that is there but the lock, which must be ours. Raises `WorkDirError`."""
@@ -76,23 +90,23 @@ class WorkDir:
 
     def identify(self, job: RLJob, folder: Path) -> RLJob:
         """The job with its uid, its generation (rises when the spec changed) and its last status; its relative paths
-        start at `folder`."""
-        digest = hashlib.sha256(job.spec.model_dump_json().encode()).hexdigest()
-        known = self._known()
+        start at `folder`. Raises `WorkDirError` for a change that its checkpoints forbid."""
+        spec = json.loads(job.spec.model_dump_json(by_alias=True))
+        known, status = self._known(), self.read_status()
         self._refuse_other(job, known)
-        changed = known.get("spec") not in (None, digest)
+        _refuse_edit(known.get("spec"), job.spec, status)
+        changed = known.get("spec") not in (None, spec)
         identity = {
             "name": job.metadata.name,
             "uid": known.get("uid") or str(uuid.uuid4()),
             "generation": known.get("generation", 1) + changed,
-            "spec": digest,
+            "spec": spec,
             "folder": str(folder.resolve()),
         }
         write(self._identity, json.dumps(identity, indent=2))
         metadata = job.metadata.model_copy(
             update={"uid": identity["uid"], "generation": identity["generation"]}
         )
-        status = self.read_status()
         return job.model_copy(
             update={"metadata": metadata, "status": reopened(status, changed) if status else None}
         )
@@ -148,6 +162,17 @@ class WorkDir:
         return lock
 
 
+def _refuse_edit(old: object, new: JobSpec, status: Status | None) -> None:
+    """By the rules that an API server asks too, as far as they are about checkpoints, and not about a cluster. Older
+    versions did not note a spec, but its digest."""
+    kept = status is not None and status.checkpoint.count > 0 and new.resume.policy is not ResumePolicy.NEVER
+    if not kept or not isinstance(old, dict):
+        return
+    before = JobSpec.model_validate_json(json.dumps(old), context=ACCEPTED)
+    if broken := [rule for rule in broken_edit_rules(before, new) if rule.path in OF_CHECKPOINTS]:
+        raise WorkDirError(sentences(broken))
+
+
 def _why_unread(error: ValueError) -> str:
     """A status is written whole or not at all: what is JSON, and does not fit, is no damage, but has newer words."""
     strange = error.errors() if isinstance(error, ValidationError) else []
@@ -162,8 +187,10 @@ def _why_unread(error: ValueError) -> str:
 def reopened(status: Status, changed: bool) -> Status:
     """What a new run starts from: a job that failed goes on as after a suspension, its restarts forgiven.
 
-    So does a complete one whose spec has changed since. One that waited for a choice looks again.
+    So does a complete one whose spec has changed since. One that waited for a choice looks again. Nobody took the
+    servers of a run that was killed: they ended with it.
     """
+    status = status.model_copy(update={"rollout": status.rollout.model_copy(update={"present": []})})
     if status.attempt is not None:
         # As if the job had been edited: whatever was in the way may be gone.
         status = status.model_copy(update={"attempt": status.attempt.model_copy(update={"generation": 0})})

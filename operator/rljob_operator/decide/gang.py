@@ -24,7 +24,7 @@ from .finish import fail, to_stop
 from .placement import give_back
 from .placement import pause as pause_before_retry
 from .silence import waiting
-from .verdict import Verdict, failure, first_to_end, is_mistake, is_unmet, verdict, words
+from .verdict import Verdict, failure, first_to_end, is_mistake, is_unmet, many, verdict, words
 
 KEPT_ATTEMPTS = 2
 """Attempts before the present one whose trainer pods stay, so that their logs can be read."""
@@ -177,7 +177,7 @@ def _judge(job: RLJob, attempt: AttemptStatus, observed: Observed, cause: Pod, n
         return fail(observed, found.reason, stall.sentence(job, cause), failure(job, cause, now))
     counted = job.status.restarts_count_towards_max if job.status else 0
     if found is Verdict.COUNTED and counted >= policy.max_restarts:
-        spent = f"(after {counted} restarts; failurePolicy.maxRestarts is {policy.max_restarts})"
+        spent = f"(after {many(counted, 'restart')}; failurePolicy.maxRestarts is {policy.max_restarts})"
         message = f"{stall.sentence(job, cause)} {spent}"
         return fail(observed, Reason.MAX_RESTARTS_EXCEEDED, message, failure(job, cause, now))
     return _after_pause(job, attempt, cause, found, now)

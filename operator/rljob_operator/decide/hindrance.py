@@ -12,7 +12,7 @@ from rljob_api.reasons import Reason
 
 from ..observed import Observed, Pod, PodPhase, Refusal
 from .decision import Decision, Goal
-from .slow_start import explanation, slow
+from .slow_start import claim_may_come, explanation, slow, waits_for_claim
 
 IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 VOLUME = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
@@ -90,6 +90,7 @@ def hindrance(job: RLJob, observed: Observed, now: float) -> Hindrance | None:
         return _refused(observed.refusal)
     waiting = [pod for pod in observed.pods if pod.phase is PodPhase.PENDING and not pod.terminating]
     stuck = [pod for pod in waiting if pod.message or pod.reason in IMAGE | CONTAINER]
+    stuck = [pod for pod in stuck if not claim_may_come(pod, now)]
     if stuck:
         return _stuck(stuck)
     late = slow(observed, now)
@@ -133,7 +134,10 @@ def _stuck(pods: list[Pod]) -> Hindrance:
     alike = [pod for pod in pods if pod.role is first.role and pod.reason == first.reason]
     who = first.name if len(alike) == 1 else f"{len(alike)} {first.role.value} pods"
     verb = "waits" if len(alike) == 1 else "wait"
-    return _with_next_step(reason, f"{who} {verb}: {first.message or first.reason}")
+    said = first.message or first.reason
+    if reason is Reason.CLAIM_NOT_READY:
+        said, _, _ = said.partition(". ")  # the scheduler goes on about whom it could preempt
+    return _with_next_step(reason, f"{who} {verb}: {said}")
 
 
 def _why_stuck(pod: Pod) -> Reason:
@@ -146,7 +150,7 @@ def _why_stuck(pod: Pod) -> Reason:
         return Reason.VOLUME_NOT_MOUNTED
     if pod.reason in CONTAINER:
         return Reason.CONTAINER_CANNOT_START
-    if "persistentvolumeclaim" in pod.message.lower():
+    if waits_for_claim(pod):
         return Reason.CLAIM_NOT_READY
     return Reason.UNSCHEDULABLE if unplaced(pod) else Reason.POD_WAITS
 

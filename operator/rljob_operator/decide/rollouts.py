@@ -1,6 +1,7 @@
 """The rollout servers: each replica is one slot that always gets a pod again, whatever the trainers do.
 
 A replica that failed is deleted and counted in one pass; its successor comes when the pod is gone and the pause over.
+One that somebody else deleted is known by what the status noted of it: its pod may be gone without a trace.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .decision import Decision, Goal, PodStart, also
 from .finish import fail
 from .placement import short_of_room
 from .silence import waiting
-from .verdict import Verdict, failure, sentence, verdict
+from .verdict import Verdict, failure, many, sentence, verdict
 
 NOTHING = Decision(Goal.RUN, "")
 
@@ -52,6 +53,8 @@ def _by_index(observed: Observed) -> dict[int, list[Pod]]:
 
 
 def _slot(job: RLJob, observed: Observed, index: int, pods: list[Pod], now: float) -> Decision:
+    if _is_taken(job, index, pods):
+        return Decision(Goal.RUN, "", replacements=(_next(job, index, now, 0),))
     if not pods:
         return _fill(job, index, now)
     present = names.rollout_pod(job.metadata.name, index, replacement(job, index).serial)
@@ -65,6 +68,12 @@ def _slot(job: RLJob, observed: Observed, index: int, pods: list[Pod], now: floa
         if report := _given_up(observed, pod):
             return _replace_broken(job, observed, pod, report, now)
     return NOTHING
+
+
+def _is_taken(job: RLJob, index: int, pods: list[Pod]) -> bool:
+    """Its pod was deleted, and not by us: what we delete is noted as gone before it is."""
+    known = job.status.rollout.present if job.status else []
+    return index in known and all(pod.terminating for pod in pods)
 
 
 def _fill(job: RLJob, index: int, now: float) -> Decision:
@@ -87,7 +96,7 @@ def _replace(job: RLJob, observed: Observed, pod: Pod, now: float) -> Decision:
         return Decision(Goal.RUN, "", delete=(pod,), replacements=(_next(job, pod.index, now, 0),))
     in_a_row = _failures_in_a_row(job, pod.index)
     if found is Verdict.COUNTED and in_a_row > policy.max_restarts:
-        spent = f"({in_a_row} failures in a row; failurePolicy.maxRestarts is {policy.max_restarts})"
+        spent = f"({many(in_a_row, 'failure')} in a row; failurePolicy.maxRestarts is {policy.max_restarts})"
         message = f"{sentence(job, pod)} {spent}"
         return fail(observed, Reason.MAX_RESTARTS_EXCEEDED, message, failure(job, pod, now))
     return Decision(
@@ -114,9 +123,7 @@ def _replace_broken(job: RLJob, observed: Observed, pod: Pod, report: BrokenRepl
     policy = job.spec.failure_policy
     noted = failure(job, pod, now).model_copy(update={"message": report.reason})
     if in_a_row > policy.max_restarts:
-        message = (
-            f"rollout {pod.index} was given up by the trainer {in_a_row} times in a row: {report.reason}"
-        )
+        message = f"rollout {pod.index} was given up by the trainer {many(in_a_row, 'time')} in a row: {report.reason}"
         return fail(observed, Reason.MAX_RESTARTS_EXCEEDED, message, noted)
     return Decision(
         Goal.RUN, "", delete=(pod,), failures=(noted,), replacements=(_next(job, pod.index, now, in_a_row),)

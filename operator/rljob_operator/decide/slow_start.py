@@ -1,6 +1,7 @@
 """Pods that have a node and do not run, without a word of why, neither in their status nor in their Events.
 
 A large image takes minutes. The message names all that the job mounts, as something of it may be what is waited for.
+A claim is made beside the pods that mount it, and bound within seconds: they are given the same patience.
 """
 
 from __future__ import annotations
@@ -10,19 +11,29 @@ from collections.abc import Iterator
 from rljob_api.job import RLJob
 from rljob_api.roles import Role
 
-from ..observed import Observed, Pod
+from ..observed import Observed, Pod, PodPhase
 
 PATIENCE_SECONDS = 30
 
 
 def slow(observed: Observed, now: float) -> list[Pod]:
     """Those that have been at it for longer than patience allows."""
-    return [pod for due, pod in _starting(observed) if due <= now]
+    return [pod for pod in observed.pods if pod.silent and _patience_ends(pod) <= now]
 
 
 def until_slow(observed: Observed, now: float) -> float | None:
-    """When the next pod runs out of patience."""
-    return min((due for due, _ in _starting(observed) if due > now), default=None)
+    """When patience with the next pod ends."""
+    waiting = (pod for pod in observed.pods if pod.silent or waits_for_claim(pod))
+    return min((due for pod in waiting if (due := _patience_ends(pod)) > now), default=None)
+
+
+def waits_for_claim(pod: Pod) -> bool:
+    return pod.phase is PodPhase.PENDING and "persistentvolumeclaim" in pod.message.lower()
+
+
+def claim_may_come(pod: Pod, now: float) -> bool:
+    """It is there, not bound, and not waited for long yet; of one that is not there nobody says that it is unbound."""
+    return waits_for_claim(pod) and "unbound" in pod.message and now < _patience_ends(pod)
 
 
 def explanation(job: RLJob, pod: Pod) -> str:
@@ -34,10 +45,8 @@ def explanation(job: RLJob, pod: Pod) -> str:
     )
 
 
-def _starting(observed: Observed) -> Iterator[tuple[float, Pod]]:
-    for pod in observed.pods:
-        if pod.silent and pod.created_at is not None:
-            yield pod.created_at + PATIENCE_SECONDS, pod
+def _patience_ends(pod: Pod) -> float:
+    return (pod.created_at or 0.0) + PATIENCE_SECONDS
 
 
 def _needed(job: RLJob) -> Iterator[str]:

@@ -15,7 +15,7 @@ from rljob_api.failure import (
     RoleName,
 )
 from rljob_api.job import RLJob
-from rljob_api.progress import EXIT_MISTAKE, EXIT_PREEMPTED, Ending
+from rljob_api.progress import EXIT_KILLED, EXIT_MISTAKE, EXIT_PREEMPTED, Ending
 from rljob_api.reasons import Reason
 from rljob_api.status import Failure
 
@@ -78,13 +78,13 @@ def first_to_end(pods: list[Pod]) -> Pod:
 
 
 def failure(job: RLJob, pod: Pod, now: float) -> Failure:
-    """The pod's end as the status lists it."""
+    """The pod's end as the status lists it. A server may have started in an attempt before the one it failed in."""
     ranks = _ranks(job, pod)
     return Failure(
         role=pod.role.value,
         rank=ranks[0],
         node=pod.index if len(ranks) > 1 else None,
-        attempt=pod.attempt,
+        attempt=pod.attempt if pod.role is RoleName.TRAINER else job.attempt_number,
         exit_code=pod.exit_code,
         message=words(pod),
         time=times.to_text(pod.finished_at or now),
@@ -102,12 +102,21 @@ def sentence(job: RLJob, pod: Pod) -> str:
     return f"{_who(job, pod)} ended {code}" + (f": {said}" if said else "")
 
 
+def many(number: int, thing: str) -> str:
+    """`1 restart`, `2 restarts`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def words(pod: Pod) -> str:
     """The pod's own explanation before that of the machine that ran it, of which, if it is a log, the last line."""
     if pod.last_words and pod.last_words.message:
         return pod.last_words.message[:MESSAGE_LIMIT]
     lines = [line.strip() for line in pod.message.splitlines() if line.strip()]
-    return lines[-1][:MESSAGE_LIMIT] if lines else pod.reason
+    if lines:
+        return lines[-1][:MESSAGE_LIMIT]
+    if pod.exit_code == EXIT_KILLED and pod.reason in ("", "Error"):
+        return "it was ended by SIGKILL; the kernel does that when memory runs out"
+    return pod.reason
 
 
 def _who(job: RLJob, pod: Pod) -> str:

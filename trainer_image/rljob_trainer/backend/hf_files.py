@@ -10,33 +10,42 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch import distributed as dist
 
+from rljob_api.base import shortened
 from rljob_trainer.checkpoint.durable import room_for, sync_files
+from rljob_trainer.checkpoint.files import model_files
 from rljob_trainer.distributed import from_first
+from rljob_trainer.errors import Mistake
 
-WEIGHT_SUFFIXES = (
-    ".safetensors",
-    ".safetensors.index.json",
-    ".bin",
-    ".bin.index.json",
-    ".pt",
-    ".pth",
-    ".gguf",
-)
 MAX_SHARD_SIZE = "5GB"
 CONFIG = "config.json"
+MOST_TOLD = 300
+"""Characters of what transformers says of a configuration."""
 NO_ROOM = (
     "Free some space, enlarge the volume, or write to another one with `rljob checkpoint export --to`; checkpoints are"
     " not touched."
 )
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+def read_config(source: Path, *, trust_remote_code: bool = False) -> Any:
+    """The configuration of the Hugging Face directory `source`. Raises `Mistake` if no model follows from it."""
+    from huggingface_hub.errors import StrictDataclassError
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except (ValueError, KeyError, TypeError, StrictDataclassError) as error:
+        told = shortened(" ".join(str(error).split()), MOST_TOLD)
+        raise Mistake(f"spec.model.source: {source / CONFIG} does not describe a model: {told}") from error
 
 
 def write_hf_model(
@@ -71,7 +80,15 @@ def write_directory(weights: dict[str, Tensor], config: str, companions: list[Pa
         for file in companions:
             shutil.copyfile(file, directory / file.name)
         (directory / CONFIG).write_text(config)
+        _let_read(directory)
         sync_files(directory)
+
+
+def _let_read(directory: Path) -> None:
+    """Give the weights, which safetensors leaves to their owner alone, the rights of the other files."""
+    for file in directory.glob("*.safetensors"):
+        with suppress(PermissionError):  # some volumes keep rights of their own
+            file.chmod((directory / CONFIG).stat().st_mode)
 
 
 @contextmanager
@@ -87,8 +104,7 @@ def _os_errors(directory: Path) -> Iterator[None]:
 
 
 def _companions(source: Path) -> list[Path]:
-    files = (path for path in sorted(source.iterdir()) if path.is_file() and path.name != CONFIG)
-    return [path for path in files if not path.name.endswith(WEIGHT_SUFFIXES)]
+    return [path for path in model_files(source) if path.name != CONFIG]
 
 
 def _config(source: Path, dtype: torch.dtype) -> str:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 from rljob_api.base import Manifest
 from rljob_api.job import JobSpec
@@ -21,7 +23,9 @@ GROWING = ("algorithm.", "dtensor.", "megatron.", "parallelism.", "rollout.vllm.
 """Sections in which a later version may have new fields."""
 ORDER = ("data.", "algorithm.grpo.seed", "algorithm.grpo.promptsPerStep")
 """What decides which prompts a step asks. Validation too: what it asks is left out of training."""
-ABSENT = "absent"
+DERIVED = {"trainer.worldSize": "the number of trainer ranks"}
+"""Facts that are no field of a spec, in words."""
+NOTHING, ABSENT, THERE = "null", "absent", "there"
 Facts = dict[str, str]
 """Dotted path in the spec → value as JSON."""
 
@@ -111,7 +115,7 @@ class Change:
     path: str
     """In the spec."""
     was: str
-    """As JSON, or `absent`."""
+    """As JSON, or `absent`; of a block `there`."""
     now: str
 
     @property
@@ -122,16 +126,31 @@ class Change:
     @property
     def told(self) -> str:
         more = ", which changes what prompts come next" if self.of_order else ""
-        return f"spec.{self.path} was {self.was} and is {self.now}{more}"
+        what = DERIVED.get(self.path, f"spec.{self.path}")
+        return f"{what} was {self.was} and is {self.now}{more}"
+
+    def of_block(self, optional: Iterable[str]) -> Self:
+        """That of the `optional` block that it came or went with; this one, if there is none."""
+        block = next((path for path in optional if self.path.startswith(f"{path}.")), None)
+        if block is None:
+            return self
+        was, now = (value if value == ABSENT else THERE for value in (self.was, self.now))
+        return replace(self, path=block, was=was, now=now)
 
 
 def changes(then: Facts, spec: JobSpec) -> list[Change]:
-    """What is another now, by path. A field that did not exist then had its default."""
+    """What is another now, by path. A field that did not exist then had its default, and a block that came or went is
+    one change."""
     now, was = result_facts(spec), _defaults(spec) | then
-    pairs = (
-        (path, was.get(path, ABSENT), now.get(path, ABSENT)) for path in sorted(then.keys() | now.keys())
-    )
-    return [Change(path, before, after) for path, before, after in pairs if before != after]
+    pairs = ((path, _told(was, path), _told(now, path)) for path in sorted(then.keys() | now.keys()))
+    found = [Change(path, before, after) for path, before, after in pairs if before != after]
+    empty = [path for path, value in [*was.items(), *now.items()] if value == NOTHING]
+    return list(dict.fromkeys(change.of_block(empty) for change in found))
+
+
+def _told(facts: Facts, path: str) -> str:
+    value = facts.get(path, NOTHING)
+    return ABSENT if value == NOTHING else value
 
 
 def _defaults(spec: JobSpec) -> Facts:

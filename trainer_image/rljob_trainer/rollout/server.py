@@ -35,6 +35,7 @@ def arguments(run: Run, model: str, host: str) -> list[str]:
         *("-m", "vllm.entrypoints.openai.api_server"),
         *("--model", model, "--served-model-name", MODEL, "--load-format", "dummy"),
         *("--host", host, "--port", str(run.rollout_port)),
+        "--disable-uvicorn-access-log",  # a line a completion: nobody would find anything else in a job's logs
         *("--generation-config", "vllm", "--logprobs-mode", "processed_logprobs"),
         *("--seed", str(spec.algorithm.grpo.seed)),
         *("--max-num-seqs", str(rollout.vllm.max_num_seqs)),

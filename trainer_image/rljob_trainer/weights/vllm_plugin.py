@@ -1,9 +1,9 @@
-"""The entry point that every vLLM process loads: our weight-transfer engine, and last words."""
+"""The entry point that every vLLM process loads: our weight-transfer engine, last words, and no false alarms."""
 
 from __future__ import annotations
 
 from rljob_trainer.memory import keep_freed_memory
-from rljob_trainer.weights.vllm_words import keep_last_words
+from rljob_trainer.weights.vllm_words import keep_last_words, leave_out_false_alarms
 
 ENGINE = "rljob"
 """What `--weight-transfer-config` calls it."""
@@ -13,6 +13,7 @@ def register() -> None:
     """Called by vLLM, possibly more than once in a process."""
     keep_freed_memory()
     keep_last_words()
+    leave_out_false_alarms()
     from vllm.distributed.weight_transfer.factory import WeightTransferEngineFactory
 
     if ENGINE not in WeightTransferEngineFactory._registry:

@@ -13,12 +13,12 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
 from rljob_api.job import JobSpec
+from rljob_trainer.backend.dtensor import ARCHITECTURES
 from rljob_trainer.backend.dtensor.load import fill
 from rljob_trainer.backend.dtensor.policy import Policy
 from rljob_trainer.backend.dtensor.tensor_parallel import cut, refuse_uneven
+from rljob_trainer.backend.hf_files import read_config
 from rljob_trainer.errors import Mistake
-
-ARCHITECTURES = ("llama", "qwen2", "qwen3")
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ def build_policy(source: Path, mesh: DeviceMesh, options: ModelOptions, group: P
 def _empty(source: Path, options: ModelOptions) -> Any:
     """Shapes without memory. Attention dropout needs the eager kernel: the fused ones draw from the RNG in ways of
     their own."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(source, trust_remote_code=options.trust_remote_code)
+    config = read_config(source, trust_remote_code=options.trust_remote_code)
     if config.model_type not in ARCHITECTURES:
         raise Mistake(
             f"spec.model.source: the dtensor backend does not know the architecture {config.model_type!r}; it trains"

@@ -13,7 +13,7 @@ import warnings
 # Imported here once, to leave out its warnings about Transformer Engine and Apex, which are for GPUs.
 with warnings.catch_warnings():
     warnings.filterwarnings(
-        "ignore", message="Transformer Engine and Apex are not installed", category=UserWarning
+        "ignore", message="(Transformer Engine and )?Apex (is|are) not installed", category=UserWarning
     )
     import megatron.core.dist_checkpointing.strategies.fully_parallel
     import megatron.core.distributed

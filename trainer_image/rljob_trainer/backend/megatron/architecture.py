@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 
+from rljob_trainer.backend import dtensor
+from rljob_trainer.backend.hf_files import read_config
 from rljob_trainer.errors import Mistake
 
 
@@ -96,13 +97,13 @@ class Architecture:
 
 def read_architecture(model: Path) -> Architecture:
     """Raises `Mistake` for a model that this backend has no mapping for."""
-    config = AutoConfig.from_pretrained(model)
+    config = read_config(model)
     traits = ARCHITECTURES.get(config.model_type)
     if traits is None:
         known = ", ".join(sorted(ARCHITECTURES))
         raise Mistake(
             f"spec.model.source: the megatron backend has no mapping for model type {config.model_type!r} "
-            f"(it knows {known}); use backend: dtensor"
+            f"(it knows {known}); {_way_on(config)}"
         )
     _refuse_variants(config)
     heads, positions = config.num_attention_heads, config.rope_parameters
@@ -159,7 +160,11 @@ def _refuse_variants(config: Any) -> None:
         (one_expert, "two or more experts a token when their weights sum to one"),
     ):
         if unknown:
-            raise Mistake(f"spec.model.source: the megatron backend knows {what}; use backend: dtensor")
+            raise Mistake(f"spec.model.source: the megatron backend knows {what}; {_way_on(config)}")
+
+
+def _way_on(config: Any) -> str:
+    return "use backend: dtensor" if config.model_type in dtensor.ARCHITECTURES else "choose another model"
 
 
 def _rope_type(positions: Mapping[str, Any]) -> str:

@@ -33,10 +33,11 @@ def refuse_uneven(architecture: Architecture, parallelism: Parallelism) -> None:
         )
     for share in _shares(architecture, parallelism):
         if share.count % share.ranks:
-            allowed = ", ".join(str(n) for n in range(1, share.count + 1) if share.count % n == 0 and n <= 64)
+            allowed = [str(n) for n in range(1, share.count + 1) if share.count % n == 0 and n <= 64]
+            choice = f"choose one of {', '.join(allowed)}" if len(allowed) > 1 else "set it to 1"
             raise Mistake(
-                f"spec.parallelism.{share.field}: {share.ranks} does not divide the model's {share.count} "
-                f"{share.what}; choose one of {allowed}"
+                f"spec.parallelism.{share.field}: {share.ranks} does not divide {share.count}, the number of the "
+                f"model's {share.what}; {choice}"
             )
 
 
@@ -48,13 +49,13 @@ def _shares(architecture: Architecture, parallelism: Parallelism) -> list[Share]
             "virtualPipeline",
             parallelism.virtual_pipeline,
             architecture.layers // parallelism.pipeline,
-            "layers of a pipeline rank",
+            "layers on a pipeline rank",
         ),
     ]
     if experts := architecture.experts:
         return [
             *shares,
             Share("expert", parallelism.expert, experts.count, "experts"),
-            Share("expertTensor", parallelism.expert_tensor, experts.hidden, "columns of an expert"),
+            Share("expertTensor", parallelism.expert_tensor, experts.hidden, "columns in an expert"),
         ]
     return [*shares, Share("tensor", parallelism.tensor, architecture.mlp_hidden, "MLP columns")]

@@ -62,6 +62,7 @@ def transformer_config(
         gradient_accumulation_fusion=False,
         masked_softmax_fusion=False,
         bias_dropout_fusion=False,
+        cuda_graph_scope=[],  # what the default comes to, which warns that it is deprecated
         bias_activation_fusion=False,
         apply_rope_fusion=False,
         persist_layer_norm=False,

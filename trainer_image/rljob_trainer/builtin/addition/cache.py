@@ -2,7 +2,7 @@
 
 CACHE/addition-KEY/config.json, tokenizer…   the skeleton: enough for vLLM to start (weights are pushed later)
 CACHE/addition-KEY/model.safetensors         appears whole
-CACHE/addition-KEY/warm_start.json           written last: from now on the model is complete
+CACHE/addition-KEY/.warm_start.json          written last: from now on the model is complete
 CACHE/addition-KEY.lock                      held by whoever trains; the kernel frees it if the holder dies
 """
 
@@ -20,7 +20,8 @@ from rljob_trainer.locks import locked
 from .recipe import Recipe, cache_key, model_config
 from .tokenizer import make_tokenizer
 
-COMPLETE = "warm_start.json"
+COMPLETE = ".warm_start.json"
+"""No file of the model: checkpoints and exports leave out what is hidden."""
 WAITING = "waiting for another process that makes builtin:addition"
 
 
