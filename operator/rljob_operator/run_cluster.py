@@ -7,7 +7,6 @@ was true before the leader before it wrote last.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Iterator
@@ -42,6 +41,7 @@ from .reconcile import Pass, reconcile
 from .refusal import newly_refused, refused
 from .settings import Settings
 from .watch import Scope, Sink, Watch
+from .within import within
 
 POLL_SECONDS = 5.0
 SWEEP_AFTER_SECONDS = 2.0
@@ -196,8 +196,7 @@ class Term:
     async def _sweeps(self) -> NoReturn:
         """After each list of jobs that kopf made, what it did not show is gone. Of one that shows none nobody hears."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._listed.wait(), SWEEP_EVERY_SECONDS)
+            if await within(self._listed, SWEEP_EVERY_SECONDS):
                 await asyncio.sleep(SWEEP_AFTER_SECONDS)
             self._listed.clear()
             try:

@@ -119,7 +119,8 @@ async def heard_of(answer: Answer) -> tuple[Progress | None, list[str]]:
         Polling(answers, lambda: [(key, "uid", ADDRESS)], lambda *_: None, 0.1).run()
     )
     with rank_0(noting):
-        await asyncio.wait_for(asked.wait(), 60)
+        async with asyncio.timeout(60):
+            await asked.wait()
         polling.cancel()
         await asyncio.gather(polling, return_exceptions=True)
     return answers.get(key, "uid"), paths

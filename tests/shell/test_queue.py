@@ -18,7 +18,8 @@ A, B = ("here", "a"), ("here", "b")
 async def comes(queue: Queue, seconds: float = 1000.0) -> Key | None:
     """The next job within so much time, else None."""
     try:
-        return await asyncio.wait_for(queue.get(), seconds)
+        async with asyncio.timeout(seconds):
+            return await queue.get()
     except TimeoutError:
         return None
 

@@ -19,6 +19,7 @@ from rljob_api.base import Manifest
 from .. import names
 from ..observed import Pod
 from ..queue import Key
+from ..within import within
 from .client import ApiError, Client
 from .resources import EVENTS
 
@@ -100,7 +101,7 @@ class EventReading:
             key, first = min(waiting, key=lambda found: found[1].due, default=(None, None))
             if key is not None and first is not None and first.due <= _now():
                 return key, first
-            await _within(self._more, first.due - _now() if first else None)
+            await within(self._more, first.due - _now() if first else None)
 
     async def _look(self, key: Key, silence: Silence) -> bool:
         """Whether it says something else than before."""
@@ -149,12 +150,3 @@ def _first_of_each_role(pods: list[Pod]) -> Iterator[Pod]:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def _within(event: asyncio.Event, seconds: float | None) -> None:
-    """Until it is set, or so many seconds have passed."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return

@@ -93,7 +93,10 @@ class KubernetesCluster:
             log.warning(
                 "the %s %s is missing and is made again", manifest["kind"], manifest["metadata"]["name"]
             )
-        return await self._heeded(key, in_lanes(self._make_one, gone))
+        refusal = await self._heeded(key, in_lanes(self._make_one, gone))
+        if refusal is None:  # and `apply`, which comes before, was refused nothing either
+            self._refusals.pop(key, None)
+        return refusal
 
     async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
         key, known = key_of(job), self._children.pods
@@ -151,7 +154,6 @@ class KubernetesCluster:
             await making
         except RefusedError as refused:
             return self._note(key, refused)
-        self._refusals.pop(key, None)
         return None
 
     async def _make(self, job: RLJob, wanted: list[Manifest]) -> None:
