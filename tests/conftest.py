@@ -26,9 +26,11 @@ LONGEST = {"clusters": ("e2e_cluster", "images", "kube", "kubectl"), "jobs": ("e
 process: two clusters, or whole jobs beside a cluster and others, would keep two cores from getting anywhere."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Programs that tests start hear Ctrl-C, also where a shell started pytest in the background, deaf to it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Told(config))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,6 +54,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
             return next(rows, nodeid.partition("::")[0])
 
     return Together(config, log)
+
+
+class Told:
+    """A failure is told when it happens, and a test that took long: a run that is cut off tells nothing at its end."""
+
+    LONG_SECONDS = 60.0
+    LINES = 40
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if terminal is None or not (report.failed or report.duration > self.LONG_SECONDS):
+            return
+        terminal.write(f"\n{report.outcome} after {report.duration:.0f} s ({report.when}): {report.nodeid}\n")
+        if report.failed:
+            terminal.write_line("\n".join(report.longreprtext.splitlines()[-self.LINES :]))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
