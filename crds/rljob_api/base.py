@@ -106,6 +106,11 @@ def shortened(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
+def many(number: int, thing: str) -> str:
+    """`1 restart`, `2 restarts`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def _refuse_repeated_names(items: list[Any]) -> list[Any]:
     seen: set[str] = set()
     for item in items:

@@ -12,7 +12,10 @@ from .base import Record, shortened
 from .goodput import Seconds, Use
 from .status import CheckpointFacts, Exactness
 
-Told = Annotated[str, AfterValidator(lambda text: shortened(text, 1024))]
+MESSAGE_LIMIT = 1024
+"""Characters of a message that other programs can make as long as they like."""
+
+Told = Annotated[str, AfterValidator(lambda text: shortened(text, MESSAGE_LIMIT))]
 """A text of a pod's, in which any image may run: the rest of a longer one is cut off."""
 
 MOST_METRICS = 256

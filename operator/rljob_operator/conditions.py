@@ -6,6 +6,7 @@ from rljob_api.base import shortened
 from rljob_api.exactness import unreachable
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
+from rljob_api.progress import MESSAGE_LIMIT
 from rljob_api.reasons import Reason
 from rljob_api.status import Condition, ConditionType, Exactness, Status
 
@@ -15,9 +16,6 @@ from .decide.hindrance import Hindrance
 from .grace import too_short
 from .observed import Observed
 from .status_reading import condition
-
-MESSAGE_LIMIT = 1024
-"""Characters of a message that other programs can make as long as they like."""
 
 
 def conditions(

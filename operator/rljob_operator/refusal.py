@@ -5,10 +5,11 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from rljob_api.base import shortened
+from rljob_api.progress import MESSAGE_LIMIT
 from rljob_api.reasons import Reason
 from rljob_api.status import Condition, ConditionType, Status
 
-from .conditions import MESSAGE_LIMIT, dated
+from .conditions import dated
 from .status_reading import condition
 
 

@@ -78,10 +78,15 @@ def replaced(world: World) -> int:
     return int(world.jobs()["demo"]["status"]["rollout"]["restarts"])
 
 
-async def suspended_and_resumed(world: World) -> None:
+async def suspended(world: World, phase: str = "Suspended") -> None:
+    """While it trained, and as far as `phase`."""
     await trains(world)
     world.edit("demo", suspend=True)
-    await world.comes(lambda: world.phases() == {"demo": "Suspended"})
+    await world.comes(lambda: world.phases() == {"demo": phase})
+
+
+async def suspended_and_resumed(world: World) -> None:
+    await suspended(world)
     world.edit("demo", suspend=False)
     await completes(world)
     assert replaced(world) == 0
@@ -89,9 +94,7 @@ async def suspended_and_resumed(world: World) -> None:
 
 async def resumed_before_it_is_suspended(world: World) -> None:
     """Its pods were told to go, and not preempted."""
-    await trains(world)
-    world.edit("demo", suspend=True)
-    await world.comes(lambda: world.phases() == {"demo": "Suspending"})
+    await suspended(world, "Suspending")
     world.edit("demo", suspend=False)
     await completes(world)
     status = world.jobs()["demo"]["status"]
@@ -100,9 +103,7 @@ async def resumed_before_it_is_suspended(world: World) -> None:
 
 async def laid_out_anew(world: World) -> None:
     """While it is suspended, which is when a layout may change."""
-    await trains(world)
-    world.edit("demo", suspend=True)
-    await world.comes(lambda: world.phases() == {"demo": "Suspended"})
+    await suspended(world)
     world.edit("demo", suspend=False, trainer={"numNodes": 1}, rollout={"replicas": 2, "minReplicas": 1})
     await completes(world)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+from rljob_api.base import many
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.reasons import Reason
@@ -24,7 +25,7 @@ from .finish import fail, to_stop
 from .placement import give_back
 from .placement import pause as pause_before_retry
 from .silence import waiting
-from .verdict import Verdict, failure, first_to_end, is_mistake, is_unmet, many, verdict, words
+from .verdict import Verdict, failure, first_to_end, is_mistake, is_unmet, verdict, words
 
 KEPT_ATTEMPTS = 2
 """Attempts before the present one whose trainer pods stay, so that their logs can be read."""

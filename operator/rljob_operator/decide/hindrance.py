@@ -89,9 +89,8 @@ def hindrance(job: RLJob, observed: Observed, now: float) -> Hindrance | None:
     if observed.refusal is not None:
         return _refused(observed.refusal)
     waiting = [pod for pod in observed.pods if pod.phase is PodPhase.PENDING and not pod.terminating]
-    stuck = [pod for pod in waiting if pod.message or pod.reason in IMAGE | CONTAINER]
-    stuck = [pod for pod in stuck if not claim_may_come(pod, now)]
-    if stuck:
+    told = [pod for pod in waiting if pod.message or pod.reason in IMAGE | CONTAINER]
+    if stuck := [pod for pod in told if not claim_may_come(pod, now)]:
         return _stuck(stuck)
     late = slow(observed, now)
     return Hindrance(Reason.SLOW_START, explanation(job, late[0])) if late else None

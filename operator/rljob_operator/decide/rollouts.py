@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
+from rljob_api.base import many
 from rljob_api.failure import RoleName
 from rljob_api.job import RLJob
 from rljob_api.progress import BrokenReplica
@@ -22,7 +23,7 @@ from .decision import Decision, Goal, PodStart, also
 from .finish import fail
 from .placement import short_of_room
 from .silence import waiting
-from .verdict import Verdict, failure, many, sentence, verdict
+from .verdict import Verdict, failure, sentence, verdict
 
 NOTHING = Decision(Goal.RUN, "")
 

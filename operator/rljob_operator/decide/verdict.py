@@ -6,6 +6,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import assert_never
 
+from rljob_api.base import shortened
 from rljob_api.failure import (
     ExitCodeOperator,
     FailureAction,
@@ -15,14 +16,12 @@ from rljob_api.failure import (
     RoleName,
 )
 from rljob_api.job import RLJob
-from rljob_api.progress import EXIT_KILLED, EXIT_MISTAKE, EXIT_PREEMPTED, Ending
+from rljob_api.progress import EXIT_KILLED, EXIT_MISTAKE, EXIT_PREEMPTED, MESSAGE_LIMIT, Ending
 from rljob_api.reasons import Reason
 from rljob_api.status import Failure
 
 from .. import times
 from ..observed import Pod
-
-MESSAGE_LIMIT = 1024
 
 
 class Verdict(Enum):
@@ -102,18 +101,13 @@ def sentence(job: RLJob, pod: Pod) -> str:
     return f"{_who(job, pod)} ended {code}" + (f": {said}" if said else "")
 
 
-def many(number: int, thing: str) -> str:
-    """`1 restart`, `2 restarts`."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
 def words(pod: Pod) -> str:
     """The pod's own explanation before that of the machine that ran it, of which, if it is a log, the last line."""
     if pod.last_words and pod.last_words.message:
-        return pod.last_words.message[:MESSAGE_LIMIT]
+        return pod.last_words.message
     lines = [line.strip() for line in pod.message.splitlines() if line.strip()]
     if lines:
-        return lines[-1][:MESSAGE_LIMIT]
+        return shortened(lines[-1], MESSAGE_LIMIT)
     if pod.exit_code == EXIT_KILLED and pod.reason in ("", "Error"):
         return "it was ended by SIGKILL; the kernel does that when memory runs out"
     return pod.reason

@@ -20,13 +20,13 @@ from torch import Tensor
 from torch import distributed as dist
 
 from rljob_api.base import shortened
+from rljob_api.model import CONFIG
 from rljob_trainer.checkpoint.durable import room_for, sync_files
 from rljob_trainer.checkpoint.files import model_files
 from rljob_trainer.distributed import from_first
 from rljob_trainer.errors import Mistake
 
 MAX_SHARD_SIZE = "5GB"
-CONFIG = "config.json"
 MOST_TOLD = 300
 """Characters of what transformers says of a configuration."""
 NO_ROOM = (

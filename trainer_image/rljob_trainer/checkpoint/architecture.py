@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from rljob_api.base import Manifest
+from rljob_api.model import CONFIG
 from rljob_trainer.errors import Mistake
 
 from .files import MODEL_FILES
@@ -20,7 +21,7 @@ SIZES = (
 
 def refuse_other_architecture(checkpoint: Path | None, model: Path) -> None:
     """Raises `Mistake` if weights of `checkpoint` do not fit into the Hugging Face directory `model`."""
-    if checkpoint is None or not (checkpoint / MODEL_FILES / "config.json").exists():
+    if checkpoint is None or not (checkpoint / MODEL_FILES / CONFIG).exists():
         return
     then, now = _sizes(checkpoint / MODEL_FILES), _sizes(model)
     differing = [name for name in SIZES if then.get(name) != now.get(name)]
@@ -33,5 +34,5 @@ def refuse_other_architecture(checkpoint: Path | None, model: Path) -> None:
 
 
 def _sizes(directory: Path) -> Manifest:
-    config: Manifest = json.loads((directory / "config.json").read_text())
+    config: Manifest = json.loads((directory / CONFIG).read_text())
     return config

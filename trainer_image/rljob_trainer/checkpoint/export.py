@@ -14,8 +14,9 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from rljob_api.base import Manifest
+from rljob_api.model import CONFIG
 from rljob_api.parallelism import BackendName
-from rljob_trainer.backend.hf_files import CONFIG, write_directory
+from rljob_trainer.backend.hf_files import write_directory
 from rljob_trainer.errors import Mistake
 
 from .directory import STATE
@@ -63,7 +64,7 @@ def _weights(checkpoint: Path, config: Manifest) -> dict[str, torch.Tensor]:
 def _refuse(checkpoint: Path, target: Path) -> None:
     if problems := verify(checkpoint):
         raise Mistake(f"{checkpoint} is not whole: {problems[0]}. Export another step.")
-    if not (checkpoint / MODEL_FILES / "config.json").exists():
+    if not (checkpoint / MODEL_FILES / CONFIG).exists():
         raise Mistake(f"{checkpoint} has no {MODEL_FILES}/config.json, so nobody knows the model's shape.")
     if target.exists():
         raise Mistake(f"{target} exists already; name a directory that does not.")

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from rljob_api.model import BUILTIN_MODELS, Model
+from rljob_api.model import BUILTIN_MODELS, CONFIG, Model
 from rljob_trainer.checkpoint.durable import write_durably
 from rljob_trainer.checkpoint.verify import sha256_of
 
@@ -44,7 +44,7 @@ def _content(directory: Path, memory: Path) -> str:
     note = memory / f"{hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]}.json"
     known = _remembered(note)
     files = sorted(directory.glob("*.safetensors*"))
-    facts = {file.name: _facts(file) for file in (directory / "config.json", *files)}
+    facts = {file.name: _facts(file) for file in (directory / CONFIG, *files)}
     unknown = [name for name, now in facts.items() if known.get(name, [None])[0] != now]
     with ThreadPoolExecutor(THREADS) as pool:
         digests = dict(zip(unknown, pool.map(sha256_of, (directory / name for name in unknown)), strict=True))
