@@ -21,6 +21,17 @@ def age_order(pid: int) -> tuple[int, int]:
     return int(_after_its_name(pid)[STARTED]), pid
 
 
+def children(pid: int) -> list[int]:
+    """Those that it started and that are there, whichever of its threads did."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def same_image(pid: int, other: int) -> bool:
+    """Whether one was forked from the other and has executed no program since, whatever it calls itself."""
+    return Path(f"/proc/{pid}/auxv").read_bytes() == Path(f"/proc/{other}/auxv").read_bytes()
+
+
 def all_pids() -> list[int]:
     """Of this machine, as it was a moment ago."""
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]

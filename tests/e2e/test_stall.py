@@ -11,12 +11,13 @@ import pytest
 
 from e2e.kills import has_trained, step
 from e2e.local_job import LocalJob, addition
+from pids import children
 from rljob_api.progress import TrainPhase
 from rljob_api.reasons import Reason
 from rljob_api.status import ConditionType, Phase, Status
 from rljob_operator.status_reading import condition
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = pytest.mark.timeout(2400)
 
 STEPS = 30
 """Most are left when the engine hangs, however late that is done."""
@@ -89,7 +90,9 @@ def hang_in_a_collective(job: LocalJob) -> None:
 def hang_in_the_engine(job: LocalJob) -> None:
     """The process that serves HTTP is well, and says so."""
     job.wait_for(lambda: in_phase(job, TrainPhase.GENERATE))
-    for pid in children(job.servers()[1]):
+    processes = children(job.servers()[1])
+    assert processes
+    for pid in processes:
         os.kill(pid, signal.SIGSTOP)
     job.wait_for(lambda: told(job).rollout.restarts == 1)
     assert attempt(job) == 3, "trainers keep their state"
@@ -102,17 +105,6 @@ HOW_IT_IS_FOUND = (
     "it takes connections, and has answered nothing for 30 s",
 )
 """The second if it stops just before it is asked."""
-
-
-def children(pid: int) -> list[int]:
-    """The processes that vLLM's server started: its engine."""
-    found = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
-    assert found
-    return found
 
 
 def progressing(job: LocalJob) -> tuple[str, str] | None:

@@ -14,6 +14,7 @@ import pytest
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from pids import children, same_image
 from rljob_api.algorithm import Sampling
 from rljob_api.run import Run
 from rljob_api.weights import Transport
@@ -41,7 +42,7 @@ from trainer.vllm_server import (
     some_prompts,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 @dataclass
@@ -138,6 +139,12 @@ def test_vllm_loads_an_exported_checkpoint_by_itself(world: World) -> None:
     for server in world.fleet.look():
         answer = world.fleet.run(server.client.post("/v1/completions", request, "answering"), nothing)
         assert largest_difference(exported, samples_of(answer.body, prompt, 0)) < 1e-4
+
+
+def test_engines_are_forked_from_their_servers(world: World) -> None:
+    """Spawned, they would import everything again: vLLM asks for that on CPU."""
+    for process in world.servers.processes.values():
+        assert any(same_image(child, process.pid) for child in children(process.pid))
 
 
 def test_servers_tell_what_their_workers_compute_with(world: World) -> None:
