@@ -52,12 +52,19 @@ run: setup ## Train the example job on this machine (JOB=path for another)
 	$(BIN)/rljob run $(JOB)
 
 .PHONY: test
-test: setup ## All tests that need no GPU
+test: setup images-for-tests ## The tests that need no GPU, but for the slowest
+	$(BIN)/python -m pytest -m "not gpu and not slow" --numprocesses $(TEST_PROCESSES) --reruns 1
+
+.PHONY: test-slow
+test-slow: setup images-for-tests ## Those that take minutes each, beside a quicker one in `test` of the same guarantee
+	$(BIN)/python -m pytest -m "slow and not gpu" --numprocesses 2
+
+.PHONY: images-for-tests
+images-for-tests: setup
 	@# Ahead of pytest, because the first build takes minutes and tests have a time limit each.
 	@PYTHONPATH=tests $(BIN)/python -m kube.programs || true
 	@PYTHONPATH=tests $(BIN)/python -m kube.packages || true
 	@PYTHONPATH=tests $(BIN)/python -m images || true
-	$(BIN)/python -m pytest -m "not gpu" --numprocesses $(TEST_PROCESSES)
 
 .PHONY: cluster
 cluster: setup ## Start a real Kubernetes cluster on this machine (SIZE=0, 1 or 2 real nodes; IMAGES=yes: with ours); needs root

@@ -57,7 +57,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 
 class Told:
-    """A failure is told when it happens, and a test that took long: a run that is cut off tells nothing at its end."""
+    """A failure is told when it happens, also one before a second try, and a test that took long: a run that is cut off
+    tells nothing at its end."""
 
     LONG_SECONDS = 60.0
     LINES = 40
@@ -67,10 +68,11 @@ class Told:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
-        if terminal is None or not (report.failed or report.duration > self.LONG_SECONDS):
+        fails = report.outcome in ("failed", "rerun")
+        if terminal is None or not (fails or report.duration > self.LONG_SECONDS):
             return
         terminal.write(f"\n{report.outcome} after {report.duration:.0f} s ({report.when}): {report.nodeid}\n")
-        if report.failed:
+        if fails:
             terminal.write_line("\n".join(report.longreprtext.splitlines()[-self.LINES :]))
 
 

@@ -47,7 +47,7 @@ def _unpack(target: Path) -> None:
 
 
 def _run(*command: str, folder: Path) -> None:
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
     if ended.returncode:
         raise Unavailable(
             f"no promtool here, and `{' '.join(command)}` failed: {ended.stderr.strip()[-500:]}"
@@ -113,5 +113,5 @@ def scraping(configs: list[Manifest], folder: Path, before: Command | None = Non
     flags = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
     address = f"--web.listen-address={server.url.removeprefix('http://')}"
     with running([*server.before, prometheus("prometheus"), *flags, address], log) as process:
-        wait_until(server.is_ready, "Prometheus is ready", 120, process, log)
+        wait_until(server.is_ready, "Prometheus is ready", 300, process, log)
         yield server

@@ -30,7 +30,7 @@ def _module() -> Path:
     if shutil.which("go") is None:
         raise Unavailable(f"no Go here to get {MODULE} with")
     command = ["go", "mod", "download", "-json", MODULE]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     answer = json.loads(ended.stdout or "{}")
     if "Dir" not in answer:
         raise Unavailable(f"{MODULE} cannot be had: {answer.get('Error') or ended.stderr.strip()}")

@@ -71,7 +71,7 @@ def checkov(folder: Path) -> set[Finding]:
         "--directory",
         str(folder),
     ]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if not ended.stdout.startswith("{"):
         raise Unavailable(f"no checkov here: {ended.stderr.strip()[-500:]}")
     failed = json.loads(ended.stdout)["results"]["failed_checks"]

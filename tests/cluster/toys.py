@@ -23,7 +23,7 @@ from rljob_operator.cluster.addresses import addresses
 from rljob_operator.cluster.workdir import WorkDir
 from waiting import until
 
-DEADLINE_SECONDS = 120.0
+DEADLINE_SECONDS = 600.0
 QUICK = {"backoffSeconds": {"initial": 0, "max": 0}}
 
 

@@ -15,7 +15,7 @@ from e2e.local_job import LocalJob, addition
 from rljob_api.progress import TrainPhase
 from rljob_api.status import Phase
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = pytest.mark.timeout(2400)
 
 STEPS = 16
 KILLS = [
@@ -43,6 +43,7 @@ def begin(jobs: list[LocalJob], folder: Path, parallelism: dict[str, int], **che
         dtensor=None,
         megatron={"attentionDropout": 0.1},
         parallelism=parallelism,
+        rollout={"replicas": 1, "vllm": {"maxModelLen": 64}},
         checkpoint=checkpoint,
         **({"model": {"source": EXPERTS}} if "expert" in parallelism else {}),
     )
@@ -52,8 +53,12 @@ def begin(jobs: list[LocalJob], folder: Path, parallelism: dict[str, int], **che
 
 @pytest.mark.parametrize(
     ("parallelism", "kills"),
-    [({"tensor": 2}, KILLS), ({"pipeline": 2}, KILLS[::2]), ({"expert": 2}, KILLS[1::2])],
-    ids=["tensor", "pipeline", "expert"],
+    [
+        pytest.param({"tensor": 2}, KILLS[1::2], id="tensor"),
+        pytest.param({"pipeline": 2}, KILLS[::2], id="pipeline"),
+        pytest.param({"tensor": 2}, KILLS, id="tensor-in-each-phase", marks=pytest.mark.slow),
+        pytest.param({"expert": 2}, KILLS, id="expert", marks=pytest.mark.slow),
+    ],
 )
 def test_kills_change_nothing(
     tmp_path: Path,

@@ -11,7 +11,7 @@ import pytest
 from e2e.local_job import LocalJob, addition
 from rljob_api.status import Phase
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = pytest.mark.timeout(2400)
 
 Start = Callable[..., LocalJob]
 

@@ -22,7 +22,7 @@ LONG_SECONDS = 45
 MANY = 100
 """Packets that have to be lost before the network heals."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +42,7 @@ def test_training_goes_on_without_a_server_that_is_cut_off(job: Job) -> None:
         job.goes_on(what="steps go on with the other")
 
 
+@pytest.mark.slow
 def test_a_trainer_that_is_cut_off_waits_and_goes_on(job: Job) -> None:
     servers = job.containers("rollout")
     with trouble(CUT_OFF, job.in_network_of(job.trainer())) as lost:
@@ -51,6 +52,7 @@ def test_a_trainer_that_is_cut_off_waits_and_goes_on(job: Job) -> None:
     assert job.containers("rollout") == servers
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_half_of_the_packets_are_lost(job: Job) -> None:
     with trouble(HALF_IS_LOST, job.in_network_of(job.trainer())) as lost:
         job.wait_for(lambda: lost() > MANY, "packets were lost")

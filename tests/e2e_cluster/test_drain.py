@@ -8,10 +8,10 @@ import pytest
 
 from .job import TRAINERS_NODE, Job
 
-DRAIN = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s"]
+DRAIN = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=1200s"]
 DRY_RUN = {"deleteOptions": {"dryRun": ["All"]}}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture
@@ -52,6 +52,7 @@ def test_a_trainer_pod_deleted_by_force_starts_again_from_its_checkpoint(job: Jo
     assert set(job.nodes("rollout")) == servers
 
 
+@pytest.mark.slow
 def test_a_silent_node_is_named_and_the_trainer_gets_no_second_beside_it(job: Job) -> None:
     before, trainer = job.attempt(), job.trainer()
     node = job.nodes("trainer")[trainer]

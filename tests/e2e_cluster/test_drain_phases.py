@@ -26,15 +26,15 @@ HOLD = Path(__file__).with_name("hold.py")
 RANKS = 2
 PHASES = [
     TrainPhase.GENERATE,
-    TrainPhase.REWARD,
-    TrainPhase.TRAIN,
-    TrainPhase.SYNC,
-    TrainPhase.EVALUATE,
     TrainPhase.SAVE,
+    *(
+        pytest.param(phase, marks=pytest.mark.slow)
+        for phase in (TrainPhase.REWARD, TrainPhase.TRAIN, TrainPhase.SYNC, TrainPhase.EVALUATE)
+    ),
 ]
 """Those in which something can be lost. A drain before training is in `test_other_jobs.py`."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -74,7 +74,7 @@ def drained_while(job: Job, phase: TrainPhase) -> Iterator[int]:
 def trainers_of(job: Job) -> list[str]:
     """Servers stay, so that the next phase need not wait for them."""
     selector = f"--pod-selector={GROUP}/name={job.name},{GROUP}/role=trainer"
-    return [selector, "--delete-emptydir-data", "--timeout=300s"]
+    return [selector, "--delete-emptydir-data", "--timeout=1200s"]
 
 
 def ranks_of(pod: str) -> list[int]:

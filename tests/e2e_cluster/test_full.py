@@ -17,7 +17,7 @@ CHUNK = bytes(1 << 20)
 PAUSE_S = 0.01
 UNUSABLE = ["--field-selector=reason=VolumeUnusable", "--output=name"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_a_full_volume_costs_no_step(job: Job) -> None:

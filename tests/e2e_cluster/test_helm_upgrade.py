@@ -27,7 +27,7 @@ NEW_RULE = Rule(
     "self.rollout.replicas < 2",
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_an_upgrade_with_a_new_default_and_a_new_rule_writes_no_pod(

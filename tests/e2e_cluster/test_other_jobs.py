@@ -21,7 +21,7 @@ from .test_drain_phases import drained_while, trainers_of
 
 STEPS = 12
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture

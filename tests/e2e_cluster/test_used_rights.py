@@ -24,7 +24,7 @@ NO_IMAGE = "localhost/there-is-none:1"
 Used = tuple[str, str, str]
 """Group, resource, verb."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 def idle(cluster: Cluster, name: str, **spec: object) -> Job:

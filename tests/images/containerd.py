@@ -61,7 +61,7 @@ def containerd(root: Path) -> Iterator[Containerd]:
         log = folder / "log"
         with running(["containerd", "--config", folder / "config.toml"], log) as process:
             found = Containerd(folder / "socket")
-            wait_until(found.answers, "containerd answers", 120, process, log)
+            wait_until(found.answers, "containerd answers", 300, process, log)
             yield found
             process.terminate()
             process.wait()

@@ -74,7 +74,7 @@ class Api:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, context=self.tls, timeout=120) as response:
+            with urllib.request.urlopen(request, context=self.tls, timeout=300) as response:
                 return Answer(response.status, _json(response.read()))
         except urllib.error.HTTPError as refusal:
             with refusal:

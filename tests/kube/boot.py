@@ -117,7 +117,7 @@ def _start_node(machine: Machine, network: NodeNetwork) -> None:
     node.write_files()
     name = f"containerd-{network.name}"
     containerd = machine.start(name, node.containerd())
-    wait_until(lambda: _answers(node), "containerd answers", 120, containerd, machine.log(name))
+    wait_until(lambda: _answers(node), "containerd answers", 300, containerd, machine.log(name))
     for archive in write_small_images(node.folder):
         run(*node.ctr("images", "import", archive))
     machine.start(f"kubelet-{network.name}", node.kubelet(machine.programs["kubelet"]))
@@ -133,7 +133,7 @@ def _start_services(machine: Machine, nodes: list[NodeNetwork]) -> None:
     machine.start("storage", [python, *storage])
     policies: Command = ["-m", "kube.enforcer", folder / "network-policies.kubeconfig"]
     machine.start("network-policies", [python, *policies, *(each.name for each in nodes)])
-    wait_until(_has_dns, "CoreDNS answers", 120, dns, machine.log("coredns"))
+    wait_until(_has_dns, "CoreDNS answers", 300, dns, machine.log("coredns"))
 
 
 def _has_dns() -> bool:

@@ -20,7 +20,7 @@ from .identities import write_identities
 from .processes import Command, running, wait_until
 from .programs import programs
 
-READY_WITHIN_S = 120
+READY_WITHIN_S = 300
 SERVICE_RANGE = "10.96.0.0/16"
 AUDIT_POLICY = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": [{"level": "Metadata"}]}
 

@@ -16,7 +16,7 @@ from .programs import programs
 FAKE = {"kwok.x-k8s.io/node": "fake"}
 """Annotation and label of fake nodes; they have a taint of that name as well, which real pods do not tolerate."""
 NODES = "/api/v1/nodes"
-READY_WITHIN_S = 120
+READY_WITHIN_S = 300
 HEARTBEAT_S = 6
 
 

@@ -18,8 +18,8 @@ from .cluster import Cluster
 from .places import Place
 from .processes import DIE_WITH_PARENT, Failure, run
 
-STARTED_WITHIN_S = 180
-READY_WITHIN_S = 120
+STARTED_WITHIN_S = 300
+READY_WITHIN_S = 300
 
 
 @dataclass

@@ -18,7 +18,7 @@ from rljob_api.status import Phase, Status
 from rljob_operator import names
 from rljob_operator.cluster.addresses import addresses
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = pytest.mark.timeout(2400)
 
 MANY_STEPS = 5000
 """More than are taken: the test stops the job."""

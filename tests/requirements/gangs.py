@@ -25,7 +25,7 @@ from rljob_trainer.distributed import Ranks, join
 from trainer.checkpoints import a_run
 from trainer.ranks import context
 
-DEADLINE_SECONDS = 150.0
+DEADLINE_SECONDS = 600.0
 """Longer than any timeout that a test gives its ranks: what they say of it is waited for."""
 Act = Callable[[Run, Ranks], object]
 

@@ -32,7 +32,7 @@ from rljob_trainer.errors import Mistake
 from trainer.checkpoints import VERSIONS, FileBackend, a_saver, alone
 from trainer.test_megatron import make_model
 
-SHORT, LONG = timedelta(seconds=5), timedelta(seconds=60)
+SHORT, LONG = timedelta(seconds=5), timedelta(seconds=200)
 
 
 def size_of_default_group(_run: Run, _ranks: Ranks) -> int:

@@ -18,7 +18,7 @@ from mfusepy import FUSE, FuseOSError, Operations
 
 from storage.effects import NO_FAULT, Deed, Effect, Fault
 
-LIFETIME_SECONDS = 240
+LIFETIME_SECONDS = 900
 """It ends by itself then: whoever waits for it gets an error, and never waits for ever."""
 
 

@@ -24,7 +24,7 @@ from trainer.test_megatron import make_model
 
 ROOMS = [0, 1, 2, 4, 8, 16, 32, 64]
 """In pages; a save needs some more."""
-LONG = timedelta(seconds=60)
+LONG = timedelta(seconds=200)
 
 
 def save_with_less_and_less_in_the_way(run: Run, ranks: Ranks, *, model: Path, background: bool) -> str:

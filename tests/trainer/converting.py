@@ -26,7 +26,7 @@ from trainer.ranks import REPOSITORY, context, run_ranks
 from waiting import until
 
 SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "head_dim": 8, "vocab_size": 67}
-DEADLINE_SECONDS = 150.0
+DEADLINE_SECONDS = 600.0
 LOGGING_LEVEL = 35
 """Of Megatron's own loggers: one that nothing else sets."""
 

@@ -45,7 +45,7 @@ from trainer.tiny import policy_loss
 from waiting import until
 
 Toy = Callable[[Ranks, ProgressBoard, Run], None]
-DEADLINE_SECONDS = 150.0
+DEADLINE_SECONDS = 600.0
 PATIENCE_SECONDS = 60.0
 """For what a busy machine may be slow at, and nothing here waits for in vain."""
 PR_SET_CHILD_SUBREAPER = 36

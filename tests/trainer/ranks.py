@@ -29,7 +29,7 @@ T = TypeVar("T")
 Place = tuple[int, int, int, str]
 """Rank, world, port of the parent's store, backend."""
 
-DEADLINE_SECONDS = 240.0
+DEADLINE_SECONDS = 600.0
 """For all ranks together, unless a test says otherwise. A hang is told before pytest's own patience ends."""
 
 REPOSITORY = str(Path(__file__).parents[2])

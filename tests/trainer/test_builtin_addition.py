@@ -187,7 +187,6 @@ def test_orthogonal_brings_singular_values_near_one() -> None:
         assert 0.6 < values.min() <= values.max() < 1.3
 
 
-@pytest.mark.slow
 def test_the_warm_start_ends_where_it_promises_within_its_time(tmp_path: Path) -> None:
     start = time.process_time()
     directory = make_addition_model(tmp_path, quiet)

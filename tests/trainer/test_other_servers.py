@@ -15,7 +15,7 @@ from rljob_trainer.checkpoint.verify import read_manifest
 from trainer.answering import DEADLINE_SECONDS, PROMPTS, Job, Server, a_model, answering, job_beside
 from waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 EXACT = {"exactness": "Exact"}
 OTHER = "cpu AVX2"

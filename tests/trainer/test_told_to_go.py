@@ -20,7 +20,7 @@ from rljob_trainer.checkpoint.state import LoopState
 from trainer.answering import DEADLINE_SECONDS, GROUP, PROMPTS, Job, a_model, answering, job_beside
 from waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 HELD_OUT = 24
 """Prompts of an evaluation."""

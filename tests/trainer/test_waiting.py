@@ -11,7 +11,7 @@ from rljob_trainer.checkpoint.fence import Fence, take_fence
 from trainer.answering import DEADLINE_SECONDS, Server, a_model, job_beside
 from waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 
 def test_it_stops_once_a_newer_attempt_has_the_volume(tmp_path: Path) -> None:

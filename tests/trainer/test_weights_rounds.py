@@ -112,7 +112,7 @@ class Spread:
         store = TCPStore(self.meeting["host"], self.meeting["port"], is_master=False, wait_for_workers=False)
         place, world = self.meeting["rank_offset"] + rank, self.meeting["world_size"]
         return join(
-            store, place, world, wire="gloo", device=torch.device("cpu"), timeout=timedelta(seconds=60)
+            store, place, world, wire="gloo", device=torch.device("cpu"), timeout=timedelta(seconds=200)
         )
 
 
@@ -124,7 +124,7 @@ def test_every_rank_of_every_server_has_a_place_of_its_own_in_the_group(backgrou
     clients = [Spread(0), Spread(1)]
     servers = [Seen(cast("Any", client), "one", "", datetime.now(UTC)) for client in clients]
     rounds = Rounds(fleet(background), 10)
-    carrier = GroupCarrier("gloo", "127.0.0.1", RANKS_EACH, timedelta(seconds=60))
+    carrier = GroupCarrier("gloo", "127.0.0.1", RANKS_EACH, timedelta(seconds=200))
     carrier.connect(rounds, servers)
     assert [client.meeting["rank_offset"] for client in clients] == [1, 3]
     assert [client.meeting["world_size"] for client in clients] == [5, 5]

@@ -61,7 +61,7 @@ def pair() -> Iterator[tuple[Group, Group]]:
     """Both ends of a gloo group of two, in two threads."""
     store = open_store("127.0.0.1")
     other = TCPStore("127.0.0.1", store.port, is_master=False, wait_for_workers=False)
-    timeout = timedelta(seconds=60)
+    timeout = timedelta(seconds=200)
     with ThreadPoolExecutor() as pool:
         receiver = pool.submit(join, other, 1, 2, wire="gloo", device=CPU, timeout=timeout)
         sender = join(store, 0, 2, wire="gloo", device=CPU, timeout=timeout)

@@ -23,7 +23,7 @@ from trainer.vllm_server import (
     some_prompts,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.timeout(1800)
 
 A_CORE_EACH = [
     {"name": "VLLM_CPU_OMP_THREADS_BIND", "value": "0|1"},
