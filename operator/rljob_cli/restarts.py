@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from rljob_api.base import shortened
+from rljob_api.base import many, shortened
 from rljob_api.failure import RoleName
 from rljob_api.reasons import Reason
-from rljob_api.status import AttemptStatus, Exactness, Status
+from rljob_api.status import AttemptStatus, ConditionType, Exactness, Status
 from rljob_operator.happenings import WHY_ANOTHER
+from rljob_operator.status_reading import condition
 
 EXACTNESS = {
     Exactness.EXACT: "exactly",
@@ -42,12 +43,16 @@ def _why(status: Status, attempt: AttemptStatus) -> str:
 
 
 def resume_line(status: Status) -> str:
-    """What the present attempt went on from; empty for a job's first."""
+    """What the present attempt went on from, and why not exactly; empty for a job's first."""
     attempt = status.attempt
     if attempt is None or attempt.from_step is None or attempt.exactness is None:
         return ""
     lost = attempt.lost_steps
-    lost_steps = f", {lost} step{'s' if lost > 1 else ''} lost" if lost else ""
+    lost_steps = f", {many(lost, 'step')} lost" if lost else ""
+    told = condition(status, ConditionType.RESUME_EXACT)
+    inexact = told is not None and told.status == "False" and told.reason == attempt.exactness.value
+    if told and inexact and told.message:
+        return f"attempt {attempt.number}{lost_steps}: {shortened(told.message, LONGEST_REASON)}"
     return (
         f"attempt {attempt.number} from step {attempt.from_step}, {EXACTNESS[attempt.exactness]}{lost_steps}"
     )

@@ -14,6 +14,8 @@ from rljob_api.progress import Progress
 from rljob_api.status import (
     AttemptStatus,
     CheckpointStatus,
+    Condition,
+    ConditionType,
     Exactness,
     Failure,
     Phase,
@@ -172,6 +174,23 @@ def test_where_nobody_tells_at_once_the_phase_is_the_last_one_known() -> None:
 def test_a_resume_says_how_exact_it_was(exactness: Exactness | None, words: str) -> None:
     attempt = AttemptStatus(number=3, from_step=7, lost_steps=0, exactness=exactness)
     assert resume_line(training(attempt=attempt)) == words
+
+
+def test_a_resume_says_why_it_is_not_exact() -> None:
+    attempt = AttemptStatus(number=3, from_step=7, lost_steps=1, exactness=Exactness.LOSSLESS)
+    because = Condition(
+        type=ConditionType.RESUME_EXACT,
+        status="False",
+        reason="Lossless",
+        message="Went on from step 7; not bit for bit, because torch was 2.11 and is 2.12.",
+    )
+    of_another = because.model_copy(update={"reason": "BestEffort"})
+    assert resume_line(training(attempt=attempt, conditions=[because])) == (
+        f"attempt 3, 1 step lost: {because.message}"
+    )
+    assert resume_line(training(attempt=attempt, conditions=[of_another])) == (
+        "attempt 3 from step 7, not bit for bit, 1 step lost"
+    )
 
 
 @pytest.mark.parametrize(
