@@ -19,7 +19,7 @@ MEASURED: Facts = {
     RESTARTED: 1.0,
     POSTED: 1.0,
 }
-DAYS = 4.0
+DAYS = 1.5
 
 
 @pytest.fixture(scope="module")
