@@ -13,6 +13,7 @@ from typing import Any
 import builders
 from kube.api import Answer, Manifest
 from kube.cluster import Cluster
+from kube.pods import NOBODY
 from kube.processes import Command, Failure, run
 from kube.storage import VOLUMES
 from rljob_api.base import GROUP
@@ -45,6 +46,12 @@ def addition(name: str, max_steps: int, **changes: Any) -> Manifest:
     }
     return builders.addition(name, max_steps, **own | changes)
 
+
+UNPRIVILEGED: Manifest = {
+    "securityContext": NOBODY | {"seccompProfile": {"type": "RuntimeDefault"}},
+    "container": {"securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}},
+}
+"""Of a pod beside those of jobs: their namespace demands it."""
 
 PATIENT_REWARD: Manifest = {
     "apiVersion": "v1",

@@ -16,7 +16,7 @@ from charts.scraping import scrape_configs
 from kube.api import Manifest
 from kube.cluster import Cluster
 from kube.fixtures import skipped_if_unavailable
-from kube.pods import NOBODY, busybox, create, delete, eventually, is_in_phase, wait_for
+from kube.pods import busybox, create, delete, eventually, is_in_phase, wait_for
 from kube.processes import Command, Failure, run
 from kube.programs import programs
 from rljob_api.base import GROUP
@@ -26,7 +26,7 @@ from rljob_operator import names
 from waiting import until
 
 from .deployment import MONITORS, NAMESPACE, RELEASE, operators
-from .job import WITHIN_S, Job, network_of
+from .job import UNPRIVILEGED, WITHIN_S, Job, network_of
 
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings"
@@ -83,11 +83,6 @@ CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.ar
 """Who may not is refused at once."""
 STRANGER = {f"{GROUP}/name": "another", f"{GROUP}/role": "trainer"}
 """What a trainer of another job in the same namespace is labelled with."""
-UNPRIVILEGED: Manifest = {
-    "securityContext": NOBODY | {"seccompProfile": {"type": "RuntimeDefault"}},
-    "container": {"securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}},
-}
-"""As the namespace of the jobs demands it."""
 
 
 @pytest.fixture

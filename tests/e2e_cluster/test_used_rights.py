@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from kube.api import Manifest
 from kube.cluster import Cluster
+from kube.pods import busybox, create
 from rljob_operator import names
 from rljob_operator.cluster.rights import JOB_RIGHTS, LEASE_RIGHTS
 from rljob_operator.cluster.standing import RUNS_KEPT
@@ -17,7 +17,7 @@ from waiting import until
 
 from .audit import Asked, AuditLog
 from .deployment import Installation
-from .job import JOBS, NAMESPACE, PODS, Job, addition
+from .job import JOBS, NAMESPACE, UNPRIVILEGED, Job, addition
 
 CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 NO_IMAGE = "localhost/there-is-none:1"
@@ -60,10 +60,7 @@ def uses(one: Asked) -> set[Used]:
 
 def meets_namesakes(cluster: Cluster) -> None:
     """It reads what stands in its way, to see whose it is: a pod, and an attempt's ConfigMap."""
-    container = {"name": "other", "image": NO_IMAGE, "imagePullPolicy": "Never"}
-    metadata = {"name": names.trainer_pod("first", 0, 1)}
-    pod: Manifest = {"metadata": metadata, "spec": {"containers": [container]}}
-    assert cluster.api.post(PODS, pod).code == 201
+    create(cluster.api, busybox(names.trainer_pod("first", 0, 1), "sleep 1000", **UNPRIVILEGED))
     config_map = {"metadata": {"name": names.run_config_map("second", 1)}}
     assert cluster.api.post(CONFIG_MAPS, config_map).code == 201
     for name in ("first", "second"):
