@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ STEPS = 30
 """Most are left when the engine hangs, however late that is done."""
 LIMITS = {"generate": 20, "reward": 15, "train": 20}
 """Seconds; far longer than a busy machine takes for any."""
+SILENT_SECONDS = 3
+"""Less than any of them."""
 PAUSE = {"initial": 5, "max": 5}
 """Long enough to be seen: the status says only so long that the job stalled."""
 
@@ -79,8 +82,14 @@ def hang_in_the_reward(job: LocalJob, tmp_path: Path) -> None:
 
 def hang_in_a_collective(job: LocalJob) -> None:
     """One rank stands still in the step, so that the other waits for it inside of gloo."""
-    job.wait_for(lambda: in_phase(job, TrainPhase.TRAIN))
-    os.kill(job.ranks()[1], signal.SIGSTOP)
+    rank = job.ranks()[1]
+    while True:
+        job.wait_for(lambda: in_phase(job, TrainPhase.TRAIN))
+        os.kill(rank, signal.SIGSTOP)
+        job.wait_for(lambda: silent_phase(job) is not None)
+        if silent_phase(job) is TrainPhase.TRAIN:
+            break
+        os.kill(rank, signal.SIGCONT)  # the step was over before it stood still
     job.wait_for(lambda: attempt(job) == 3)
     said = told(job).failures[-1].message
     assert "hung in Train: the process of rank 1 is stopped" in said
@@ -115,6 +124,12 @@ def progressing(job: LocalJob) -> tuple[str, str] | None:
 def in_phase(job: LocalJob, phase: TrainPhase) -> bool:
     now = job.progress()
     return now is not None and now.phase is phase and has_trained(now)
+
+
+def silent_phase(job: LocalJob) -> TrainPhase | None:
+    """In which rank 0 has given no sign of life for a while; None as long as it goes on."""
+    now = job.progress()
+    return now.phase if now is not None and time.time() - now.heartbeat > SILENT_SECONDS else None
 
 
 def told(job: LocalJob) -> Status:

@@ -19,7 +19,7 @@ from .places import ACCOUNT, OPERATOR, RBAC, STRICTER, Operator, Place
 from .proxy import WRITES, Asked, Fate, Proxy
 
 TRAINERS = ("demo-trainer-0-1", "demo-trainer-1-1")
-ROLLOUT = "demo-rollout-0-0"
+ROLLOUT, REPLACEMENT = "demo-rollout-0-0", "demo-rollout-0-1"
 SPEC: Manifest = {"trainer": {"numNodes": 2}}
 QUICK_LEASE = ("--lease-seconds", "3")
 LONG_LEASE = ("--lease-seconds", "30")
@@ -199,7 +199,7 @@ def test_what_happens_while_a_watch_is_broken_is_not_missed(
         kubelet.remove(ROLLOUT)
         operator.thaw()
         place.until(lambda: proxy.refuse_watch is None)
-        place.until(lambda: ROLLOUT in place.pods())
+        place.until(lambda: REPLACEMENT in place.pods())
     assert place.status()["attempt"]["number"] == 1
 
 
