@@ -82,9 +82,9 @@ def hang_in_the_reward(job: LocalJob, tmp_path: Path) -> None:
 
 def hang_in_a_collective(job: LocalJob) -> None:
     """One rank stands still in the step, so that the other waits for it inside of gloo."""
-    rank = job.ranks()[1]
     while True:
         job.wait_for(lambda: in_phase(job, TrainPhase.TRAIN))
+        rank = job.ranks()[1]
         os.kill(rank, signal.SIGSTOP)
         job.wait_for(lambda: silent_phase(job) is not None)
         if silent_phase(job) is TrainPhase.TRAIN:
