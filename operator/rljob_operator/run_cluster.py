@@ -147,8 +147,9 @@ class Term:
         """When to look again."""
         if done.decision.wake_at is not None:
             self.queue.add_at(key, done.decision.wake_at)
+        if done.decision.begin is not None or done.decision.replacements:
+            self.queue.add(key)  # what was noted is done in the next pass, and nobody else tells of it
         if done.decision.begin is not None:
-            self.queue.add(key)
             self._children.pods.forget(key, before_attempt=done.decision.begin.number)
         if done.observed.refusal is not None:
             self.queue.failed(key, at_least=1.0)
