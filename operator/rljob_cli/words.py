@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rljob_api.base import many
 from rljob_api.job import RLJob
 from rljob_api.reasons import Reason
 from rljob_api.status import Phase, Status
@@ -63,7 +64,7 @@ def reward_trend(status: Status) -> str:
     """For example `+0.02 over 50 steps`; empty where the trainer told none."""
     values = _values(status)
     change, steps = values.get("reward_change"), values.get("reward_change_steps")
-    return "" if change is None or steps is None else f"{change:+.2g} over {steps:.0f} steps"
+    return "" if change is None or steps is None else f"{change:+.2g} over {many(round(steps), 'step')}"
 
 
 def _values(status: Status) -> dict[str, float]:

@@ -18,6 +18,7 @@ from rljob_api.status import (
     ConditionType,
     Exactness,
     Failure,
+    Metric,
     Phase,
     RoleStatus,
     RolloutStatus,
@@ -26,7 +27,7 @@ from rljob_api.status import (
 from rljob_cli.output import show
 from rljob_cli.panel import checkpoint_line, panel, phase_line, role_line, rollout_line
 from rljob_cli.restarts import restart_line, resume_line
-from rljob_cli.words import duration, size, summary
+from rljob_cli.words import duration, reward_trend, size, summary
 
 
 def screen(status: Status, progress: Progress | None = None, hint: str = "", width: int = 80) -> str:
@@ -174,6 +175,12 @@ def test_where_nobody_tells_at_once_the_phase_is_the_last_one_known() -> None:
 def test_a_resume_says_how_exact_it_was(exactness: Exactness | None, words: str) -> None:
     attempt = AttemptStatus(number=3, from_step=7, lost_steps=0, exactness=exactness)
     assert resume_line(training(attempt=attempt)) == words
+
+
+def test_a_trend_over_one_step_is_of_one_step() -> None:
+    told = [Metric(name="reward_change", value="0.027"), Metric(name="reward_change_steps", value="1")]
+    progress = training().progress.model_copy(update={"metrics": told})
+    assert reward_trend(training(progress=progress)) == "+0.027 over 1 step"
 
 
 def test_a_resume_says_why_it_is_not_exact() -> None:
