@@ -16,7 +16,7 @@ from rljob_api.status import CheckpointFacts, Phase, RoleStatus, RolloutStatus, 
 from rljob_operator import times
 
 from .restarts import restart_line, resume_line
-from .words import AT_WORK, METRICS, duration, reward_trend, shown_metrics, size
+from .words import AT_WORK, METRICS, OVER, duration, reward_trend, shown_metrics, size
 
 COLOURS = {Phase.TRAINING: "green", Phase.COMPLETE: "green", Phase.FAILED: "red"}
 """All others, also those of a newer operator, are yellow."""
@@ -95,7 +95,7 @@ def checkpoint_line(status: Status, now: float) -> str:
     latest = status.checkpoint.latest
     if latest is None:
         return "none yet"
-    not_read = "not read back" if status.phase in (Phase.COMPLETE, Phase.FAILED) else "not read back yet"
+    not_read = "not read back" if status.phase in OVER else "not read back yet"
     unproved = "damaged" if latest.damaged else not_read
     proof = "verified" if latest.verified else unproved
     age = duration(max(0.0, now - times.to_seconds(latest.time)))

@@ -10,6 +10,7 @@ from .errors import UserMistake
 from .output import Output, OutputOption, show
 from .panel import panel
 from .places import Job, find_work_dir, read_status
+from .words import OVER
 
 NOT_RUNNING = "Not running; the same `rljob run` goes on from the newest checkpoint."
 
@@ -31,7 +32,7 @@ def status(job: Job = None, output: OutputOption = Output.TEXT) -> None:
 
 def left(status: Status) -> Status:
     """What nobody runs, or waits for any more: it was stopped, or killed before it could say so."""
-    if status.phase in (Phase.COMPLETE, Phase.FAILED):
+    if status.phase in OVER:
         return status
     kept = status.message if status.phase is Phase.PENDING else ""  # it may ask for a choice
     return status.model_copy(update={"message": f"{kept} {NOT_RUNNING}".lstrip()})

@@ -30,6 +30,7 @@ NEWS = (
 )
 """Happenings that a person who watches is told in a sentence; the others show in the numbers."""
 AT_WORK = (Phase.CONVERTING, Phase.STARTING, Phase.TRAINING)
+OVER = (Phase.COMPLETE, Phase.FAILED)
 
 
 def summary(name: str, status: Status) -> str:
@@ -41,7 +42,8 @@ def summary(name: str, status: Status) -> str:
         said = status.progress.detail in status.message
         parts.append(status.progress.phase.lower() if said else status.progress.detail)
     parts += [f"{label} {value}" for label, value in shown_metrics(status)]
-    parts.append(f"trainers {status.trainer.ready}  rollouts {status.rollout.ready}")
+    if status.phase not in OVER:  # else each pod that goes would tell of the end once more
+        parts.append(f"trainers {status.trainer.ready}  rollouts {status.rollout.ready}")
     if status.restarts:
         parts.append(f"restarts {status.restarts}")
     return "  ".join([*parts, *([status.message] if status.message else [])])

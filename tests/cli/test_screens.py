@@ -90,6 +90,11 @@ def test_the_plain_line_has_the_same_in_short() -> None:
     )
 
 
+def test_once_a_job_is_over_pods_that_go_change_nothing_in_its_line() -> None:
+    over, gone = training(phase=Phase.COMPLETE), RolloutStatus(replicas=0, ready_replicas=0, ready="0/0")
+    assert summary("sums", over) == summary("sums", over.model_copy(update={"rollout": gone}))
+
+
 def test_a_phase_without_a_sign_of_life_is_pointed_out() -> None:
     assert phase_line(training(), generating(15), NOW) == "Generate  17 of 64 prompts"
     assert phase_line(training(), generating(75), NOW).endswith("no sign of life for 1 min 15 s")
