@@ -34,6 +34,9 @@ def manifest(**spec: Any) -> Manifest:
     }
 
 
+ONE_SERVER = {"replicas": 1, "vllm": {"maxModelLen": 64}}
+
+
 def addition(name: str, max_steps: int, **spec: Any) -> Manifest:
     """The example job, smaller: really trains, eight prompts of eight completions each; `spec` replaces sections."""
     grpo = {
@@ -46,7 +49,7 @@ def addition(name: str, max_steps: int, **spec: Any) -> Manifest:
     job = manifest(
         algorithm={"grpo": grpo, "sampling": {"maxNewTokens": 4}},
         trainer={"numProcPerNode": 2},
-        rollout={"replicas": 1, "vllm": {"maxModelLen": 64}},
+        rollout=ONE_SERVER,
     )
     return job | {"metadata": {"name": name}, "spec": job["spec"] | spec}
 

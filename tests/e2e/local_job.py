@@ -32,7 +32,7 @@ def addition(max_steps: int, **changes: Any) -> dict[str, Any]:
     """Two ranks and two servers; dropout draws from the random state at every step."""
     own: dict[str, Any] = {
         "dtensor": {"attentionDropout": 0.1},
-        "rollout": {"replicas": 2, "vllm": {"maxModelLen": 64}},
+        "rollout": builders.ONE_SERVER | {"replicas": 2},
         "checkpoint": {"savePeriod": 2},
         "failurePolicy": {"maxRestarts": 100, "backoffSeconds": {"initial": 0, "max": 0}},
     }

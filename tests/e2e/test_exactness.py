@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from builders import ONE_SERVER
 from e2e.kills import LAUNCHER, assert_same, kill_command, kill_rank, kill_server, step
 from e2e.local_job import LocalJob, addition
 from rljob_api.progress import TrainPhase
@@ -41,8 +42,8 @@ AGAIN, BEGIN = STEPS - 2, STEPS - 4
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalJob]:
     """The run that nothing interrupts."""
-    one = {"replicas": 1, "vllm": {"maxModelLen": 64}}  # how many draw the samples may not be seen in them
-    job = LocalJob(addition(STEPS, rollout=one), tmp_path_factory.mktemp("straight")).start()
+    alone = addition(STEPS, rollout=ONE_SERVER)  # how many draw the samples may not be seen in them
+    job = LocalJob(alone, tmp_path_factory.mktemp("straight")).start()
     try:
         assert job.finish() == 0, job.words()
         yield job

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from builders import ONE_SERVER
 from e2e.kills import assert_same, kill_rank
 from e2e.local_job import LocalJob, addition
 from rljob_api.progress import TrainPhase
@@ -43,7 +44,7 @@ def begin(jobs: list[LocalJob], folder: Path, parallelism: dict[str, int], **che
         dtensor=None,
         megatron={"attentionDropout": 0.1},
         parallelism=parallelism,
-        rollout={"replicas": 1, "vllm": {"maxModelLen": 64}},
+        rollout=ONE_SERVER,
         checkpoint=checkpoint,
         **({"model": {"source": EXPERTS}} if "expert" in parallelism else {}),
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from builders import ONE_SERVER
 from e2e.local_job import LocalJob, addition
 from rljob_api.status import Phase
 
@@ -22,7 +23,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     started: list[LocalJob] = []
 
     def begin(**changes: Any) -> LocalJob:
-        small = {"trainer": {"numProcPerNode": 1}, "rollout": {"replicas": 1, "vllm": {"maxModelLen": 64}}}
+        small = {"trainer": {"numProcPerNode": 1}, "rollout": ONE_SERVER}
         job = LocalJob(addition(4, **(small | changes)), tmp_path / str(len(started)))
         started.append(job)
         return job.start()

@@ -32,8 +32,6 @@ LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 BINDINGS = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings"
 MONITORING = CHART / "ci" / "monitoring-values.yaml"
 
-pytestmark = pytest.mark.timeout(1800)
-
 
 def test_helm_test_passes(rljob_cluster: Cluster) -> None:
     said = helm("test", RELEASE, "--kubeconfig", rljob_cluster.kubeconfig, "--namespace", NAMESPACE)

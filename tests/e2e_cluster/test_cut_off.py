@@ -22,8 +22,6 @@ LONG_SECONDS = 45
 MANY = 100
 """Packets that have to be lost before the network heals."""
 
-pytestmark = pytest.mark.timeout(1800)
-
 
 @pytest.fixture(autouse=True)
 def nothing_is_restarted(job: Job) -> Iterator[None]:

@@ -11,8 +11,6 @@ from .job import TRAINERS_NODE, Job
 DRAIN = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=1200s"]
 DRY_RUN = {"deleteOptions": {"dryRun": ["All"]}}
 
-pytestmark = pytest.mark.timeout(1800)
-
 
 @pytest.fixture
 def drained(job: Job) -> Iterator[str]:

@@ -34,8 +34,6 @@ PHASES = [
 ]
 """Those in which something can be lost. A drain before training is in `test_other_jobs.py`."""
 
-pytestmark = pytest.mark.timeout(1800)
-
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_drain_loses_no_finished_step(job: Job, phase: TrainPhase) -> None:

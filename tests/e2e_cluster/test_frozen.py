@@ -17,7 +17,7 @@ NO_API_SECONDS = 120
 """Longer than the operators' leases and than a node counts as alive."""
 SETTLED_SECONDS = 20
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 
 def test_training_goes_on_without_names(job: Job) -> None:

@@ -9,15 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-import pytest
-
 from .job import Job
 
 CHUNK = bytes(1 << 20)
 PAUSE_S = 0.01
 UNUSABLE = ["--field-selector=reason=VolumeUnusable", "--output=name"]
-
-pytestmark = pytest.mark.timeout(1800)
 
 
 def test_a_full_volume_costs_no_step(job: Job) -> None:

@@ -21,7 +21,7 @@ TAKEN_OVER_SOMEWHERE = "any more: attempt"
 """The same, whether it meets it on the volume or at a server, see `rljob_trainer.rollout.client`."""
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = pytest.mark.slow
 
 
 def test_old_trainers_on_a_deleted_node_stop_before_they_write(

@@ -6,8 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
-
 from kube.cluster import Cluster
 from rljob_api.crd import validation
 from rljob_api.rule import Rule
@@ -26,8 +24,6 @@ NEW_RULE = Rule(
     lambda spec: spec.rollout.replicas < 2,
     "self.rollout.replicas < 2",
 )
-
-pytestmark = pytest.mark.timeout(1800)
 
 
 def test_an_upgrade_with_a_new_default_and_a_new_rule_writes_no_pod(

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from .conftest import MANY_STEPS
 from .deployment import NAMESPACE as OPERATORS
 from .job import HOSTNAME, WITHIN_S, Job
@@ -27,8 +25,6 @@ TWO_STAGES = {"tensor": 1, "pipeline": 2}
 MORE_STEPS = 40
 """After the resume: enough for two restarts of the gang on the way."""
 COLUMNS = ["NAME", "BACKEND", "PHASE", "STEP", "REWARD", "CKPT", "TRAINERS", "ROLLOUTS", "RESTARTS", "AGE"]
-
-pytestmark = pytest.mark.timeout(1800)
 
 
 def test_a_job_trains_and_its_columns_say_so(job: Job) -> None:

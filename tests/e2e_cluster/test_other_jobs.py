@@ -21,8 +21,6 @@ from .test_drain_phases import drained_while, trainers_of
 
 STEPS = 12
 
-pytestmark = pytest.mark.timeout(1800)
-
 
 @pytest.fixture
 def example(rljob_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Job]:

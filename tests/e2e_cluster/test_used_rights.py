@@ -6,8 +6,6 @@ modules made it do counts as well.
 
 from __future__ import annotations
 
-import pytest
-
 from kube.cluster import Cluster
 from kube.pods import busybox, create
 from rljob_operator import names
@@ -23,8 +21,6 @@ CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 NO_IMAGE = "localhost/there-is-none:1"
 Used = tuple[str, str, str]
 """Group, resource, verb."""
-
-pytestmark = pytest.mark.timeout(1800)
 
 
 def idle(cluster: Cluster, name: str, **spec: object) -> Job:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pids import children
+
 from . import prerequisites
 from .cluster import Cluster
 from .places import Place
@@ -72,9 +74,8 @@ class Start:
 
     def _first_process(self) -> int:
         """Its number, which is written down for whoever wants to stop the cluster."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        self._wait(children.read_text, "process inside new namespaces", STARTED_WITHIN_S)
-        pid = int(children.read_text())
+        self._wait(lambda: children(self.process.pid), "process inside new namespaces", STARTED_WITHIN_S)
+        (pid,) = children(self.process.pid)
         state = {"pid": pid, "nodes": self.nodes, "ends_with_us": self.ends_with_us}
         (self.place.run / "state.json").write_text(json.dumps(state))
         return pid

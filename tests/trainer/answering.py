@@ -20,6 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
+from pids import children
 from ports import free_port
 from rljob_api.manifest import ProcessVersions
 from rljob_api.progress import Ending, LastWords, Resumed
@@ -230,8 +231,8 @@ class Job:
     def ranks(self) -> list[int]:
         """Their processes."""
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        assert self.process.pid is not None
+        return children(self.process.pid)
 
     def kill(self) -> None:
         """Leave nothing behind, whatever the test came to."""

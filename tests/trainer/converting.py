@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pids import children
 from rljob_api.progress import LastWords
 from rljob_api.run import Run
 from trainer.checkpoints import a_run
@@ -102,11 +103,10 @@ class Step:
 
     def ranks(self) -> list[int]:
         """Process ids, once both ranks are forked."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
         world = self.run.spec.trainer.ranks_per_node
 
         def forked() -> list[int]:
-            found = [int(pid) for pid in children.read_text().split()]
+            found = children(self.pid)
             return found if len(found) == world else []
 
         return until(forked, "the ranks are forked", DEADLINE_SECONDS)

@@ -12,8 +12,6 @@ from rljob_api.status import Exactness
 from trainer.answering import PROMPTS, Job, Server, a_model, answering, job_beside
 from trainer.test_checkpoint_verify import truncate
 
-pytestmark = pytest.mark.timeout(1800)
-
 HELD = 4
 """Groups of the second step that are answered before the gang is ended."""
 

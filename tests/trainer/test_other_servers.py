@@ -15,8 +15,6 @@ from rljob_trainer.checkpoint.verify import read_manifest
 from trainer.answering import DEADLINE_SECONDS, PROMPTS, Job, Server, a_model, answering, job_beside
 from waiting import until
 
-pytestmark = pytest.mark.timeout(1800)
-
 EXACT = {"exactness": "Exact"}
 OTHER = "cpu AVX2"
 UNLIKE = f"server 0 computes with device {OTHER} instead of cpu AVX512"

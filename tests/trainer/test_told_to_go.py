@@ -20,8 +20,6 @@ from rljob_trainer.checkpoint.state import LoopState
 from trainer.answering import DEADLINE_SECONDS, GROUP, PROMPTS, Job, a_model, answering, job_beside
 from waiting import until
 
-pytestmark = pytest.mark.timeout(1800)
-
 HELD_OUT = 24
 """Prompts of an evaluation."""
 

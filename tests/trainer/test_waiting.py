@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from rljob_api.progress import Ending
 from rljob_trainer.checkpoint.fence import Fence, take_fence
 from trainer.answering import DEADLINE_SECONDS, Server, a_model, job_beside
 from waiting import until
-
-pytestmark = pytest.mark.timeout(1800)
 
 
 def test_it_stops_once_a_newer_attempt_has_the_volume(tmp_path: Path) -> None:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from rljob_api.progress import Ending
 from trainer.answering import a_model, answering, job_beside
-
-pytestmark = pytest.mark.timeout(1800)
 
 
 def test_a_proof_that_is_cut_off_makes_the_update_fail_and_be_done_again(tmp_path: Path) -> None:

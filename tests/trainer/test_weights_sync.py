@@ -42,8 +42,6 @@ from trainer.vllm_server import (
     some_prompts,
 )
 
-pytestmark = pytest.mark.timeout(1800)
-
 
 @dataclass
 class World:

@@ -31,8 +31,6 @@ from trainer.vllm_server import (
     some_prompts,
 )
 
-pytestmark = pytest.mark.timeout(1800)
-
 LEFT_UNPACKED = (
     "from rljob_trainer.weights import vllm_engine; vllm_engine.pack_on_reload = lambda model: None"
 )

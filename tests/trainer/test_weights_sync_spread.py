@@ -23,8 +23,6 @@ from trainer.vllm_server import (
     some_prompts,
 )
 
-pytestmark = pytest.mark.timeout(1800)
-
 A_CORE_EACH = [
     {"name": "VLLM_CPU_OMP_THREADS_BIND", "value": "0|1"},
     {"name": "VLLM_CPU_NUM_OF_RESERVED_CPU", "value": "0"},

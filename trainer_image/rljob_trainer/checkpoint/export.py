@@ -65,7 +65,7 @@ def _refuse(checkpoint: Path, target: Path) -> None:
     if problems := verify(checkpoint):
         raise Mistake(f"{checkpoint} is not whole: {problems[0]}. Export another step.")
     if not (checkpoint / MODEL_FILES / CONFIG).exists():
-        raise Mistake(f"{checkpoint} has no {MODEL_FILES}/config.json, so nobody knows the model's shape.")
+        raise Mistake(f"{checkpoint} has no {MODEL_FILES}/{CONFIG}, so nobody knows the model's shape.")
     if target.exists():
         raise Mistake(f"{target} exists already; name a directory that does not.")
 
