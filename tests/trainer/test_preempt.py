@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import signal
-from contextlib import suppress
 from threading import Event, Timer
 
 import pytest
@@ -85,7 +84,7 @@ def told_while_preparing(target: int) -> bool:
     dist.barrier()
     if dist.get_rank() == target:
         os.kill(os.getpid(), signal.SIGTERM)
-    with suppress(RuntimeError), preemption.preparing():
+    with preemption.preparing():
         until(given_up.is_set, "it is given up")
         raise RuntimeError("as of a load that another has left")
     return given_up.is_set()
@@ -133,6 +132,38 @@ def test_no_rank_gives_up_what_others_have_begun() -> None:
     first, *others = run_ranks(3, told_when_all_are_nearly_through, 8)
     assert (first[0], first[-1]) == ("given up", "stopped")
     assert others == [first, first]
+
+
+class LateBehindAll(Preemption):
+    """Asks what became of the preparation when rank 0, and so the store, is gone."""
+
+    def agree(self) -> None:
+        super().agree()
+        if dist.get_rank() == 1:
+            until(self._is_alone, "rank 0 has gone")
+
+    def _is_alone(self) -> bool:
+        try:
+            self._store.num_keys()
+        except RuntimeError:
+            return True
+        return False
+
+
+def told_and_left_behind() -> bool:
+    """Whether this rank gave up; rank 0 closes the store as its process would by ending."""
+    store, given_up = a_store(), Event()
+    preemption = LateBehindAll(store, dist.new_group(backend="gloo"), given_up.set)
+    dist.barrier()
+    if dist.get_rank() == 0:
+        os.kill(os.getpid(), signal.SIGTERM)
+    with preemption.preparing():
+        until(given_up.is_set, "it is given up")
+    return given_up.is_set()
+
+
+def test_a_rank_that_is_late_behind_the_others_gives_up_without_an_error() -> None:
+    assert run_ranks(2, told_and_left_behind) == [True, True]
 
 
 def fork_and_terminate() -> tuple[int, bool]:

@@ -52,6 +52,7 @@ class Preemption:
         self._give_up = give_up
         self._noted = Event()
         self._trains = Event()
+        self._knows = Event()
         self._alone = False
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
@@ -70,10 +71,13 @@ class Preemption:
         try:
             yield
             self.agree()
+            given_up = self._decide(TRAINING) == GIVEN_UP
         except Exception:  # of any kind: another rank that gave up may be behind it
-            self._end_if(self._stage() == GIVEN_UP)
-            raise
-        self._end_if(self._decide(TRAINING) == GIVEN_UP)
+            given_up = self._stage() == GIVEN_UP
+            if not given_up:
+                raise
+        if given_up:
+            self._watcher.join()  # which ends the process
         self._trains.set()
 
     def requested(self) -> bool:
@@ -100,6 +104,7 @@ class Preemption:
         while not self._signalled() and not self._told():
             pass
         if self._gives_up():
+            self._knows.set()
             self._wait_until_known()
             return self._give_up()
         self._noted.set()
@@ -121,6 +126,8 @@ class Preemption:
 
     def _stage(self) -> bytes:
         """Empty while that is open, and once rank 0 is gone, of which the main thread hears too."""
+        if self._knows.is_set():
+            return GIVEN_UP  # rank 0 goes as soon as all know it, and the store with it
         try:
             there = not self._alone and self._store.check([STAGE])
             return bytes(self._store.get(STAGE)) if there else b""
@@ -145,11 +152,6 @@ class Preemption:
             self._store.add(KNOWN, 1)
             while self._store.add(KNOWN, 0) < self._size and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS / 10)
-
-    def _end_if(self, given_up: bool) -> None:
-        """The process ends in the other thread."""
-        if given_up:
-            self._watcher.join()
 
 
 def _hold() -> None:
