@@ -9,6 +9,9 @@ from typing import TypeVar
 T = TypeVar("T")
 WITHIN_S = 300.0
 """Far more than most things take, on a busy machine that stands still for a while."""
+DEADLINE_SECONDS = 600.0
+"""The same for what begins with processes that import torch: beside a cluster that starts its pods a gang has taken
+200 s to come. Shorter than pytest's own patience, so that a hang is told in words."""
 
 
 def until(

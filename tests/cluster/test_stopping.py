@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from builders import JOB, a_job
-from cluster.toys import DEADLINE_SECONDS, Toys
+from cluster.toys import Toys
 from pids import alive, parent
 from rljob_api.status import Phase
 from rljob_cli.status import status
 from rljob_operator.names import ROLLOUT_PORT
-from waiting import until
+from waiting import DEADLINE_SECONDS, until
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -21,9 +21,8 @@ from rljob_api.status import Status
 from rljob_operator import names
 from rljob_operator.cluster.addresses import addresses
 from rljob_operator.cluster.workdir import WorkDir
-from waiting import until
+from waiting import DEADLINE_SECONDS, until
 
-DEADLINE_SECONDS = 600.0
 QUICK = {"backoffSeconds": {"initial": 0, "max": 0}}
 
 

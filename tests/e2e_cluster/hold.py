@@ -8,13 +8,18 @@ import signal
 import sys
 import time
 import urllib.request
+from urllib.error import URLError
 
 POLL_SECONDS = 0.002
+PATIENCE_SECONDS = 1200
 
 
 def main(url: str, phase: str, *ranks: str) -> None:
     """Prints the last finished step once rank 0 tells of `phase` and all `ranks`, process ids, are stopped."""
-    while (told := asked(url))["phase"] != phase:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (told := asked(url)).get("phase") != phase:
+        if time.monotonic() > deadline:
+            sys.exit(f"no {phase} within {PATIENCE_SECONDS} s; last told: {told}")
         time.sleep(POLL_SECONDS)
     for rank in ranks:
         os.kill(int(rank), signal.SIGSTOP)
@@ -22,8 +27,12 @@ def main(url: str, phase: str, *ranks: str) -> None:
 
 
 def asked(url: str) -> dict[str, object]:
-    with urllib.request.urlopen(url, timeout=300) as answer:
-        return dict(json.load(answer))
+    """What rank 0 tells; nothing before it listens."""
+    try:
+        with urllib.request.urlopen(url, timeout=300) as answer:
+            return dict(json.load(answer))
+    except URLError:
+        return {}
 
 
 if __name__ == "__main__":

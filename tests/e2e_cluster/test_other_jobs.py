@@ -51,6 +51,19 @@ def test_a_job_on_dtensor_is_drained_while_it_samples_and_while_it_saves(example
     complete(job, preemptions=2)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["addition-cpu.yaml"], indirect=True)
+def test_a_job_on_dtensor_is_drained_before_and_after_all_its_steps(example: Job) -> None:
+    job = example
+    job.wait_for(
+        lambda: job.attempt() == 1 and job.nodes("trainer").get(job.trainer()), "its gang has a node"
+    )
+    phases = (TrainPhase.PREPARE, TrainPhase.LOAD, TrainPhase.EXPORT)
+    for phase in phases:
+        drain(job, phase)
+    complete(job, preemptions=len(phases))
+
+
 def drain(job: Job, phase: TrainPhase) -> None:
     """Its pods come back to the same node, to which they are bound by their claim: one node may write there."""
     before = job.attempt()

@@ -24,9 +24,8 @@ from rljob_api.run import Run
 from rljob_trainer.distributed import Ranks, join
 from trainer.checkpoints import a_run
 from trainer.ranks import context
+from waiting import DEADLINE_SECONDS
 
-DEADLINE_SECONDS = 600.0
-"""Longer than any timeout that a test gives its ranks: what they say of it is waited for."""
 Act = Callable[[Run, Ranks], object]
 
 

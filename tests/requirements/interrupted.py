@@ -24,8 +24,9 @@ from rljob_trainer.backend.protocol import Backend, StepResult
 from rljob_trainer.checkpoint import shards
 from trainer import test_megatron_moe, tiny
 from trainer.conversions import converted
-from trainer.ranks import DEADLINE_SECONDS, run_ranks
+from trainer.ranks import run_ranks
 from trainer.test_megatron import SIZES, grpo, make_batch
+from waiting import DEADLINE_SECONDS
 
 if TYPE_CHECKING:  # a rank imports it; here it would cost ten seconds
     from rljob_trainer.backend.megatron.backend import MegatronBackend

@@ -32,13 +32,11 @@ from rljob_trainer.rollout.guard import INSTANCE_HEADER, TOKEN_ENV, WEIGHTS_HEAD
 from rljob_trainer.words import TERMINATION_LOG_ENV, read_last_words
 from trainer.ranks import context
 from trainer.vllm_server import a_run, make_model
-from waiting import until
+from waiting import DEADLINE_SECONDS, until
 
 HOST = "127.0.0.31"
 GROUP = 4
 PROMPTS = 6
-DEADLINE_SECONDS = 600.0
-"""For an attempt from its start: beside a cluster that starts its pods a gang has taken 200 s to come."""
 REWARD = "def score(prompt, completion, answer, item):\n    return float(int(completion) % 3)\n"
 
 

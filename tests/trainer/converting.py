@@ -24,10 +24,9 @@ from rljob_api.progress import LastWords
 from rljob_api.run import Run
 from trainer.checkpoints import a_run
 from trainer.ranks import REPOSITORY, context, run_ranks
-from waiting import until
+from waiting import DEADLINE_SECONDS, until
 
 SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "head_dim": 8, "vocab_size": 67}
-DEADLINE_SECONDS = 600.0
 LOGGING_LEVEL = 35
 """Of Megatron's own loggers: one that nothing else sets."""
 

@@ -42,10 +42,9 @@ from trainer.checkpoints import VERSIONS, a_run
 from trainer.ranks import context
 from trainer.test_megatron import make_batch
 from trainer.tiny import policy_loss
-from waiting import until
+from waiting import DEADLINE_SECONDS, until
 
 Toy = Callable[[Ranks, ProgressBoard, Run], None]
-DEADLINE_SECONDS = 600.0
 PATIENCE_SECONDS = 60.0
 """For what a busy machine may be slow at, and nothing here waits for in vain."""
 PR_SET_CHILD_SUBREAPER = 36

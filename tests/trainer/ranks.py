@@ -24,13 +24,12 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined] # public, b
 
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.memory import freeze_imports, keep_freed_memory
+from waiting import DEADLINE_SECONDS
 
 T = TypeVar("T")
 Place = tuple[int, int, int, str]
 """Rank, world, port of the parent's store, backend."""
 
-DEADLINE_SECONDS = 600.0
-"""For all ranks together, unless a test says otherwise. A hang is told before pytest's own patience ends."""
 
 REPOSITORY = str(Path(__file__).parents[2])
 """pytest names test modules from here (`tests.trainer.test_x`); pickle names functions by their module."""

@@ -12,8 +12,8 @@ from rljob_api.status import Exactness
 from rljob_trainer.checkpoint.basis import read_basis
 from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.checkpoint.verify import read_manifest
-from trainer.answering import DEADLINE_SECONDS, PROMPTS, Job, Server, a_model, answering, job_beside
-from waiting import until
+from trainer.answering import PROMPTS, Job, Server, a_model, answering, job_beside
+from waiting import DEADLINE_SECONDS, until
 
 EXACT = {"exactness": "Exact"}
 OTHER = "cpu AVX2"

@@ -17,8 +17,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rljob_api.progress import EXIT_PREEMPTED, Ending
 from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.checkpoint.state import LoopState
-from trainer.answering import DEADLINE_SECONDS, GROUP, PROMPTS, Job, a_model, answering, job_beside
-from waiting import until
+from trainer.answering import GROUP, PROMPTS, Job, a_model, answering, job_beside
+from waiting import DEADLINE_SECONDS, until
 
 HELD_OUT = 24
 """Prompts of an evaluation."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rljob_api.progress import Ending
 from rljob_trainer.checkpoint.fence import Fence, take_fence
-from trainer.answering import DEADLINE_SECONDS, Server, a_model, job_beside
-from waiting import until
+from trainer.answering import Server, a_model, job_beside
+from waiting import DEADLINE_SECONDS, until
 
 
 def test_it_stops_once_a_newer_attempt_has_the_volume(tmp_path: Path) -> None:
