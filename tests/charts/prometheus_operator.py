@@ -7,10 +7,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from kube.api import Manifest
 from kube.programs import Unavailable
+
+from .chart import documents
 
 MODULE = "github.com/prometheus-operator/prometheus-operator@v0.80.1"
 CHECKSUM = "h1:jeqy9C8ku5coMThZh/cVrB5FwJHlV98jvnSeVnQKCQw="
@@ -23,7 +23,8 @@ def crds() -> list[Manifest]:
     Raises `Unavailable` where Go's modules cannot be had.
     """
     folder = _module() / "example" / "prometheus-operator-crd"
-    return [YAML(typ="safe").load(folder / f"monitoring.coreos.com_{kind}.yaml") for kind in KINDS]
+    files = [folder / f"monitoring.coreos.com_{kind}.yaml" for kind in KINDS]
+    return [crd for file in files for crd in documents(file.read_text())]
 
 
 def _module() -> Path:
