@@ -5,6 +5,7 @@ That vLLM loads it too is seen in `test_weights_sync`, where there are servers.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 from typer.testing import CliRunner
 
 from rljob_cli.checkpoint import app
+from rljob_trainer.backend.hf_files import write_directory
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.state import LoopState
@@ -46,6 +48,14 @@ def test_a_dtensor_checkpoint_is_exported_in_the_type_that_the_model_came_in(
     expected = {name: tensor.to(getattr(torch, dtype)) for name, tensor in model.state_dict().items()}
     assert loaded.keys() == expected.keys()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
+
+
+def test_no_library_tells_of_the_folder_that_is_renamed_once_it_is_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    write_directory({"weight": torch.ones(2)}, "{}", [], tmp_path / "export.tmp-1")
+    assert caplog.messages == []
 
 
 def save_megatron(layout: tuple[int, int, int], model: Path, volume: Path) -> dict[str, torch.Tensor]:

@@ -5,7 +5,9 @@ Both backends do at the end of a job, and `rljob checkpoint export` from a check
 
 from __future__ import annotations
 
+import inspect
 import json
+import logging
 import os
 import re
 import shutil
@@ -76,6 +78,8 @@ def write_directory(weights: dict[str, Tensor], config: str, companions: list[Pa
     size = sum(tensor.nbytes for tensor in weights.values()) + sum(file.stat().st_size for file in companions)
     with room_for(size, directory.parent, "The exported model", NO_ROOM), _os_errors(directory):
         directory.mkdir(exist_ok=True)
+        # Its logger has the name of its file, so that no level of its package's reaches it.
+        logging.getLogger(inspect.getfile(save_torch_state_dict)).setLevel(logging.WARNING)
         save_torch_state_dict(weights, directory, max_shard_size=MAX_SHARD_SIZE)
         for file in companions:
             shutil.copyfile(file, directory / file.name)
