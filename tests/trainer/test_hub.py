@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,13 +11,15 @@ from types import SimpleNamespace
 
 import datasets
 import pytest
+from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import constants
-from huggingface_hub.utils import _http
+from huggingface_hub.utils import _http, httpx  # type: ignore[attr-defined]  # made when it is first asked for
 
 from rljob_api.data import Dataset
 from rljob_api.model import Model
 from rljob_api.progress import EXIT_FAILED, Ending, LastWords
 from rljob_trainer import train
+from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.convert.step import run_step
 from rljob_trainer.errors import Mistake, UnreachableError
 from rljob_trainer.model_source import fetched
@@ -97,6 +100,28 @@ def test_a_hub_that_does_not_answer_may_come_back(hub: Hub, fetch: Callable[[], 
     hub.server.server_close()
     with pytest.raises(UnreachableError, match=NOT_HERE):
         fetch()
+
+
+@pytest.mark.parametrize(
+    ("cause", "raised", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), StorageError, "the volume at .* is full"),
+        (httpx.ReadError("connection reset"), UnreachableError, NOT_HERE),
+        (OSError("Couldn't deserialize thrift"), Mistake, "An error occurred while generating the dataset"),
+        (ValueError("not a number"), Mistake, "An error occurred while generating the dataset"),
+    ],
+)
+def test_what_stops_the_making_of_a_dataset_is_told_from_a_fault_of_its_rows(
+    monkeypatch: pytest.MonkeyPatch, cause: Exception, raised: type[Exception], told: str
+) -> None:
+    """The library itself is stood in for: it tells of either in one way."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise DatasetGenerationError("An error occurred while generating the dataset") from cause
+
+    monkeypatch.setattr(datasets, "load_dataset", fails)
+    with pytest.raises(raised, match=told):
+        the_dataset()
 
 
 def test_a_revision_that_the_hub_does_not_have_is_named(hub: Hub) -> None:

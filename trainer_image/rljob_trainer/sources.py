@@ -146,7 +146,7 @@ def _hugging_face(dataset: Dataset, purpose: Purpose) -> list[Row]:
 
     split = dataset.split or purpose.split
     try:
-        with storage_errors(Path(datasets.config.HF_DATASETS_CACHE), "Fetching the dataset"):
+        with storage_errors(Path(datasets.config.HF_DATASETS_CACHE), "Fetching the dataset"), _outer_causes():
             loaded = datasets.load_dataset(dataset.source, dataset.config or None, split=split)
     except (datasets.exceptions.DatasetsError, ValueError) as error:
         # A ValueError names an unknown configuration or split.
@@ -159,6 +159,25 @@ def _hugging_face(dataset: Dataset, purpose: Purpose) -> list[Row]:
         offline = datasets.config.HF_HUB_OFFLINE
         raise refusal(what, "a .jsonl or .parquet file", error, offline=offline) from error
     return list(loaded)
+
+
+@contextmanager
+def _outer_causes() -> Iterator[None]:
+    """What the volume or the network did while a dataset was made, which the library tells as a fault of its rows."""
+    from datasets.exceptions import DatasetGenerationError
+
+    from rljob_trainer.hub import HUB_ERRORS
+
+    try:
+        yield
+    except DatasetGenerationError as error:
+        cause = error.__cause__
+        told_by_the_system = (
+            not isinstance(cause, OSError) or cause.errno is not None
+        )  # pyarrow's own have no number
+        if isinstance(cause, HUB_ERRORS) and told_by_the_system:
+            raise cause from error
+        raise
 
 
 def _listed(names: Iterable[str]) -> str:
