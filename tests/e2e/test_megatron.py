@@ -37,9 +37,12 @@ def jobs(tmp_path: Path) -> Iterator[list[LocalJob]]:
         job.kill()
 
 
-def begin(jobs: list[LocalJob], folder: Path, parallelism: dict[str, int], **checkpoint: Any) -> LocalJob:
+def begin(
+    jobs: list[LocalJob], folder: Path, parallelism: dict[str, int], ranks: int = 2, **checkpoint: Any
+) -> LocalJob:
     manifest = addition(
         STEPS,
+        trainer={"numProcPerNode": ranks},
         backend="megatron",
         dtensor=None,
         megatron={"attentionDropout": 0.1},
@@ -53,23 +56,25 @@ def begin(jobs: list[LocalJob], folder: Path, parallelism: dict[str, int], **che
 
 
 @pytest.mark.parametrize(
-    ("parallelism", "kills"),
+    ("parallelism", "ranks", "kills"),
     [
-        pytest.param({"tensor": 2}, KILLS[1::2], id="tensor"),
-        pytest.param({"pipeline": 2}, KILLS[::2], id="pipeline"),
-        pytest.param({"tensor": 2}, KILLS, id="tensor-in-each-phase", marks=pytest.mark.slow),
-        pytest.param({"expert": 2}, KILLS, id="expert", marks=pytest.mark.slow),
+        pytest.param({"tensor": 2}, 2, KILLS[1::2], id="tensor"),
+        pytest.param({"pipeline": 2}, 2, KILLS[::2], id="pipeline"),
+        pytest.param({"tensor": 2}, 2, KILLS, id="tensor-in-each-phase", marks=pytest.mark.slow),
+        pytest.param({"tensor": 2}, 4, KILLS[:2], id="tensor-and-data", marks=pytest.mark.slow),
+        pytest.param({"expert": 2}, 2, KILLS, id="expert", marks=pytest.mark.slow),
     ],
 )
 def test_kills_change_nothing(
     tmp_path: Path,
     jobs: list[LocalJob],
     parallelism: dict[str, int],
+    ranks: int,
     kills: list[tuple[TrainPhase, signal.Signals, int]],
 ) -> None:
-    straight = begin(jobs, tmp_path / "straight", parallelism, savePeriod=STEPS)
+    straight = begin(jobs, tmp_path / "straight", parallelism, ranks, savePeriod=STEPS)
     assert straight.finish() == 0, straight.words()
-    job = begin(jobs, tmp_path / "killed", parallelism, savePeriod=1)
+    job = begin(jobs, tmp_path / "killed", parallelism, ranks, savePeriod=1)
     before = -1
     for phase, how, rank in kills:
         before = kill_rank(job, how, phase, rank, before)
