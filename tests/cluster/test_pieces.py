@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from rljob_operator.cluster.addresses import TooManyPodsError, addresses
 from rljob_operator.cluster.gpus import Gpus, gpus_of_this_machine
 from rljob_operator.cluster.probes import Health, health
 from rljob_operator.cluster.substitution import substitute
-from rljob_operator.cluster.workdir import FOLDERS, WorkDir, WorkDirError
+from rljob_operator.cluster.workdir import FOLDERS, LOCK, WorkDir, WorkDirError
 
 HERE = Path()
 
@@ -254,3 +255,14 @@ def test_a_work_directory_is_cleared_of_all_but_its_lock(work_dir: WorkDir) -> N
 def test_names_fit_what_kubernetes_allows() -> None:
     longest = names.rollout_pod("a" * 40, 4095, 99_999)
     assert len(longest) <= 63
+
+
+def test_who_asks_whether_a_job_is_run_keeps_nobody_from_running_it(tmp_path: Path) -> None:
+    """It has the lock while it asks, here for longer than it takes."""
+    work_dir, asks = WorkDir(tmp_path), (tmp_path / LOCK).open("w")
+    fcntl.flock(asks, fcntl.LOCK_SH)
+    threading.Timer(0.1, asks.close).start()
+    work_dir.open()
+    assert WorkDir(tmp_path).is_run()
+    work_dir.close()
+    assert not WorkDir(tmp_path).is_run()

@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from rljob_api.status import Condition, ConditionType, Replacement, Status
 
 FOLDERS = ("storage", "config", "logs", "pods")
 LOCK = "lock"
+LOOK_SECONDS = 1.0
+"""Who asks whether a job is run has the lock for a moment, which must not keep it from being started."""
 OF_CHECKPOINTS = ("model", "backend")
 """What of a spec its checkpoints belong to."""
 
@@ -148,18 +151,28 @@ class WorkDir:
 
     def _take_lock(self) -> int:
         lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(lock, 32).decode() or "unknown"
-            os.close(lock)
-            raise WorkDirError(
-                f"the job in {self.path} is already run by process {holder}; "
-                "stop that one first (Ctrl-C or `kill`), or run in another place (`rljob run --work-dir`)"
-            ) from None
+        deadline = time.monotonic() + LOOK_SECONDS
+        while not _locked(lock):
+            if time.monotonic() > deadline:
+                holder = os.read(lock, 32).decode() or "unknown"
+                os.close(lock)
+                raise WorkDirError(
+                    f"the job in {self.path} is already run by process {holder}; "
+                    "stop that one first (Ctrl-C or `kill`), or run in another place (`rljob run --work-dir`)"
+                )
+            time.sleep(LOOK_SECONDS / 100)
         os.ftruncate(lock, 0)
         os.write(lock, str(os.getpid()).encode())
         return lock
+
+
+def _locked(lock: int) -> bool:
+    """Whether it is ours now."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _refuse_edit(old: object, new: JobSpec, status: Status | None) -> None:
