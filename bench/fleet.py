@@ -21,6 +21,7 @@ from bench.result import Result, at_most
 from bench.rounds import ROUNDS
 from kube.api import Manifest
 from rljob_operator.cluster.resources import JOBS, PODS
+from rljob_operator.names import rollout_pod
 from shell.kubelet import Kubelet
 from shell.places import Operator
 from waiting import until
@@ -166,19 +167,20 @@ def _restarts(field: Field, audit: Audit, memory: list[float]) -> list[float]:
     took = []
     for number in range(ROUNDS):
         field.operators[-1].stop()
-        seconds, operator = _started_anew(field, f"job-{number}-rollout-0-0")
+        seconds, operator = _started_anew(field, f"job-{number}")
         took.append(seconds)
         audit.wait_for_silence()
         memory.append(rss_mib(operator.process.pid))
     return took
 
 
-def _started_anew(field: Field, pod: str) -> tuple[float, Operator]:
-    """Without that pod; until it is back."""
-    field.api.send("DELETE", PODS.path(field.namespace, pod), {"gracePeriodSeconds": 0})
+def _started_anew(field: Field, job: str) -> tuple[float, Operator]:
+    """Without the server of that job; until its replacement is there."""
+    lost, new = (PODS.path(field.namespace, rollout_pod(job, 0, serial)) for serial in (0, 1))
+    field.api.send("DELETE", lost, {"gracePeriodSeconds": 0})
     began = time.perf_counter()
     operator = field.operator()
-    until(lambda: field.api.get(PODS.path(field.namespace, pod)).code == 200, f"{pod} is back", 120)
+    until(lambda: field.api.get(new).code == 200, f"{new} is there", 120)
     return time.perf_counter() - began, operator
 
 
