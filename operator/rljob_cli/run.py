@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -17,7 +16,7 @@ from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_UNMET
 from rljob_api.run import Replay
 from rljob_operator.cluster.addresses import TooManyPodsError
 from rljob_operator.cluster.last_words import tail
-from rljob_operator.cluster.workdir import WorkDir, WorkDirError
+from rljob_operator.cluster.workdir import UNUSABLE, WorkDir, WorkDirError
 from rljob_operator.decide import Goal
 from rljob_operator.observed import Pod, PodPhase
 from rljob_operator.reconcile import Pass
@@ -31,7 +30,6 @@ from .output import Output, OutputOption
 from .places import RUNS, refuse_absent_initial
 
 EXPORT = "export"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
 
 
 def run(
@@ -67,7 +65,14 @@ def run_job(
             work_dir.clear()
         cache = cache_folder()
         local = LocalRun(
-            job, work_dir, cwd=cwd, cache=cache, settings=settings, show=shown.show, replay=replay
+            job,
+            work_dir,
+            cwd=cwd,
+            cache=cache,
+            settings=settings,
+            show=shown.show,
+            say=shown.say,
+            replay=replay,
         )
         shown.open()
         try:
@@ -77,7 +82,7 @@ def run_job(
     except (WorkDirError, TooManyPodsError) as error:
         raise UserMistake(str(error)) from error
     except OSError as error:
-        if error.errno in NO_ROOM:
+        if error.errno in UNUSABLE:
             raise UserMistake(str(work_dir.unusable(error))) from error
         raise
     finally:

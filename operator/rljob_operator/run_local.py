@@ -15,7 +15,7 @@ from rljob_api.run import Replay
 
 from .cluster.local import LocalCluster
 from .cluster.replay import ReplayCluster
-from .cluster.workdir import WorkDir
+from .cluster.workdir import UNUSABLE, WorkDir
 from .decide import Decision, Goal
 from .reconcile import Pass, reconcile
 from .settings import Settings
@@ -31,7 +31,8 @@ def _over(decision: Decision) -> bool:
 
 
 class LocalRun:
-    """`show` is called after each pass, with the job as it was before. A `replay` does steps of it again, and ends.
+    """`show` is called after each pass, with the job as it was before, `say` with a sentence. A `replay` does steps of
+    it again, and ends.
 
     One SIGINT or SIGTERM suspends the job, a second one kills it.
     """
@@ -45,11 +46,14 @@ class LocalRun:
         cache: Path,
         settings: Settings,
         show: Callable[[RLJob, Pass], None],
+        say: Callable[[str], None],
         replay: Replay | None = None,
     ) -> None:
+        self._work_dir = work_dir
         self._job = work_dir.identify(job, cwd)
         self._settings = settings
-        self._show = show
+        self._show, self._say = show, say
+        self._bears = False
         self._cluster = (
             ReplayCluster(replay, self._job, work_dir, cwd, cache)
             if replay
@@ -72,13 +76,37 @@ class LocalRun:
 
     def _passes(self) -> Pass:
         while True:
-            done = asyncio.run(reconcile(self._wanted(), self._cluster, self._settings, time.time()))
+            try:
+                done = asyncio.run(reconcile(self._wanted(), self._cluster, self._settings, time.time()))
+            except OSError as error:
+                self._bear(error)
+                continue
+            self._relieved()
             self._show(self._job, done)
             self._job = self._job.model_copy(update={"status": done.status})
             if len(self.signals) > 1 or (_over(done.decision) and done.settled):
                 return done
             if done.decision.begin is None:
                 self._cluster.wait(self._patience(done))
+
+    def _bear(self, error: OSError) -> None:
+        """The pass is tried again while anything runs: to end that would cost steps. The next one finds what it did.
+
+        Raises the error if nothing runs, or somebody waits for the end.
+        """
+        if error.errno not in UNUSABLE or self.signals or not self._cluster.runs():
+            raise error
+        if not self._bears:
+            self._bears = True
+            self._say(
+                f"{self._work_dir.unusable(error)}. Until then training goes on, and nothing of it is noted."
+            )
+        self._cluster.wait(POLL_SECONDS)
+
+    def _relieved(self) -> None:
+        if self._bears:
+            self._bears = False
+            self._say(f"The work directory {self._work_dir.path} takes what is written again.")
 
     def _wanted(self) -> RLJob:
         """The job, suspended once a signal came."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -175,6 +176,34 @@ def test_a_full_work_directory_is_said_in_a_sentence(toys: Toys) -> None:
     assert code == 2
     assert "cannot write to the work directory" in said
     assert "Traceback" not in said
+
+
+def test_a_work_directory_that_gets_full_ends_nothing_that_runs(toys: Toys) -> None:
+    toys.start_ready()
+    toys.finish_a_step()
+    pids, run = toys.pids(), toys.process
+    resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY))
+    (toys.storage / "tick").write_text("")
+    assert run.stderr is not None
+    assert "free some space there" in (told := run.stderr.readline())
+    assert "training goes on" in told
+    resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert "takes what is written again" in run.stderr.readline()
+    toys.wait(lambda now: now.progress.step == 2, "the step is told")
+    assert toys.pids() == pids
+    assert toys.complete() == 0
+
+
+def test_ctrl_c_ends_a_job_whose_work_directory_is_full(toys: Toys) -> None:
+    """What nobody could note, nobody waits for."""
+    toys.start_ready()
+    pids, run = toys.pids(), toys.process
+    resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (64, resource.RLIM_INFINITY))
+    toys.send(signal.SIGINT)
+    code, said = toys.end()
+    assert code == 2
+    assert "cannot write to the work directory" in said
+    until(lambda: not any(alive(pid) for pid in pids), "all are gone", DEADLINE_SECONDS)
 
 
 def test_a_failed_job_is_tried_again_by_the_same_command(toys: Toys) -> None:

@@ -84,10 +84,11 @@ class LocalCluster:
         """Nothing: what a user has started here stays."""
 
     async def write_status(self, job: RLJob, status: Status) -> None:
-        try:
-            self._work_dir.write_status(status)
-        except OSError as error:
-            raise self._work_dir.unusable(error) from error
+        self._work_dir.write_status(status)
+
+    def runs(self) -> bool:
+        """Whether any pod does."""
+        return any(not process.pod.ended for process in self._pods.values())
 
     def wait(self, timeout: float) -> None:
         """Until something changed, or `timeout` seconds passed."""

@@ -8,6 +8,7 @@ lock            the process that runs the job now
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -29,6 +30,8 @@ FOLDERS = ("storage", "config", "logs", "pods")
 LOCK = "lock"
 LOOK_SECONDS = 1.0
 """Who asks whether a job is run has the lock for a moment, which must not keep it from being started."""
+UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO)
+"""What its disk may answer to who writes there."""
 OF_CHECKPOINTS = ("model", "backend")
 """What of a spec its checkpoints belong to."""
 
