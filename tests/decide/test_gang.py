@@ -235,6 +235,12 @@ def test_a_job_is_complete_when_every_node_says_so() -> None:
     assert names(done.delete) == ["demo-rollout-0-0"]
 
 
+def test_a_server_that_ends_as_its_job_does_goes_at_once() -> None:
+    """Nothing else may ever tell of the job again."""
+    done = decide(a_job(a_status()), seen(a_trainer(**complete()), a_rollout(**failed())), NOW)
+    assert names(done.delete) == ["demo-rollout-0-0"]
+
+
 @pytest.mark.parametrize(
     ("kind", "goal"),
     [

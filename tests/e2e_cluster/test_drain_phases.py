@@ -52,9 +52,8 @@ def test_a_drain_loses_no_finished_step(job: Job, phase: TrainPhase) -> None:
 def drained_while(job: Job, phase: TrainPhase) -> Iterator[int]:
     """Their node takes no trainer until the block ends; gives the last step that was finished before they had to go."""
     leader = job.trainer()
-    node = job.nodes("trainer")[leader]
     job.wait_for(lambda: len(ranks_of(leader)) == RANKS, "its ranks are there")
-    ranks = ranks_of(leader)
+    node, ranks = job.nodes("trainer")[leader], ranks_of(leader)
     held = job.cluster.run(sys.executable, HOLD, job.progress_url(), phase, *map(str, ranks), node=node)
     with ThreadPoolExecutor() as pool:
         draining = pool.submit(job.cluster.kubectl, "drain", node, *trainers_of(job))

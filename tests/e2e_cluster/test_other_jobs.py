@@ -54,14 +54,16 @@ def test_a_job_on_dtensor_is_drained_while_it_samples_and_while_it_saves(example
 @pytest.mark.slow
 @pytest.mark.parametrize("example", ["addition-cpu.yaml"], indirect=True)
 def test_a_job_on_dtensor_is_drained_before_and_after_all_its_steps(example: Job) -> None:
-    job = example
-    job.wait_for(
-        lambda: job.attempt() == 1 and job.nodes("trainer").get(job.trainer()), "its gang has a node"
-    )
-    phases = (TrainPhase.PREPARE, TrainPhase.LOAD, TrainPhase.EXPORT)
-    for phase in phases:
-        drain(job, phase)
-    complete(job, preemptions=len(phases))
+    """What is loaded is given up, and what is exported is finished: nothing comes after it."""
+    for number, phase in enumerate((TrainPhase.PREPARE, TrainPhase.LOAD, TrainPhase.EXPORT), start=1):
+        wait_for_attempt(example, number)
+        with drained_while(example, phase):
+            pass
+    complete(example, preemptions=2)
+
+
+def wait_for_attempt(job: Job, number: int) -> None:
+    job.wait_for(lambda: job.attempt() == number, f"attempt {number} begins")
 
 
 def drain(job: Job, phase: TrainPhase) -> None:

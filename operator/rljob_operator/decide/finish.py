@@ -37,7 +37,7 @@ def completed(job: RLJob, observed: Observed) -> Decision | None:
     trainers = [pod for pod in observed.role(RoleName.TRAINER) if pod.attempt == attempt]
     if len(trainers) < job.spec.trainer.num_nodes or not all(pod.complete for pod in trainers):
         return None
-    return Decision(Goal.COMPLETE, Reason.ALL_STEPS_RAN, delete=to_stop(observed.pods))
+    return Decision(Goal.COMPLETE, Reason.ALL_STEPS_RAN, delete=_superfluous(observed.pods))
 
 
 def fail(observed: Observed, reason: Reason, message: str, failure: Failure | None = None) -> Decision:
