@@ -107,6 +107,7 @@ def test_a_hub_that_does_not_answer_may_come_back(hub: Hub, fetch: Callable[[], 
     [
         (OSError(errno.ENOSPC, "No space left on device"), StorageError, "the volume at .* is full"),
         (httpx.ReadError("connection reset"), UnreachableError, NOT_HERE),
+        (ConnectionResetError("by peer"), UnreachableError, NOT_HERE),
         (OSError("Couldn't deserialize thrift"), Mistake, "An error occurred while generating the dataset"),
         (ValueError("not a number"), Mistake, "An error occurred while generating the dataset"),
     ],

@@ -172,11 +172,10 @@ def _outer_causes() -> Iterator[None]:
         yield
     except DatasetGenerationError as error:
         cause = error.__cause__
-        told_by_the_system = (
-            not isinstance(cause, OSError) or cause.errno is not None
-        )  # pyarrow's own have no number
-        if isinstance(cause, HUB_ERRORS) and told_by_the_system:
-            raise cause from error
+        # pyarrow's own, of what does not fit its format.
+        of_a_file = type(cause) is OSError and cause.errno is None
+        if isinstance(cause, HUB_ERRORS) and not of_a_file:
+            raise cause from None
         raise
 
 
