@@ -23,6 +23,7 @@ class Queue:
         self._since: dict[Key, float] = {}
         """Jobs that wait, by when they began to; in `_waiting` unless a pass is at work on them."""
         self._at_work: set[Key] = set()
+        self._first: set[Key] = set()
         self._timers: dict[Key, tuple[float, asyncio.TimerHandle]] = {}
         self._failures: dict[Key, int] = {}
         self._arrived = asyncio.Event()
@@ -31,8 +32,14 @@ class Queue:
         """Jobs that wait for a worker."""
         return len(self._waiting)
 
-    def add(self, key: Key) -> None:
-        """A pass is needed as soon as can be. A change during a pass leads to one more."""
+    def add(self, key: Key, *, first: bool = False) -> None:
+        """A pass is needed as soon as can be. A change during a pass leads to one more.
+
+        `first`: before those of other jobs. For a pass that finishes what the one at work has begun: behind a thousand
+        others, as after a start, it would come seconds later.
+        """
+        if first:
+            self._first.add(key)
         if key in self._since:
             return
         self._since[key] = time.monotonic()
@@ -85,7 +92,11 @@ class Queue:
             self._line_up(key)
 
     def _line_up(self, key: Key) -> None:
-        self._waiting.append(key)
+        if key in self._first:
+            self._first.remove(key)
+            self._waiting.appendleft(key)
+        else:
+            self._waiting.append(key)
         self._arrived.set()
 
     def _due(self, key: Key) -> None:

@@ -47,6 +47,23 @@ def test_a_job_has_one_pass_at_a_time_and_a_change_in_between_leads_to_another()
     assert virtual_time.run(play()) == (A, None, A)
 
 
+@pytest.mark.parametrize(("first", "order"), [(True, [A, B]), (False, [B, A])])
+def test_what_a_pass_has_begun_is_finished_before_another_job_is_looked_at(
+    first: bool, order: list[Key]
+) -> None:
+    async def play() -> list[Key | None]:
+        queue = Queue()
+        queue.add(A)
+        queue.add(B)
+        await comes(queue)
+        queue.add(A)  # its own write is heard of
+        queue.add(A, first=first)
+        queue.done(A)
+        return [await comes(queue), await comes(queue)]
+
+    assert virtual_time.run(play()) == order
+
+
 def test_of_two_times_the_earlier_counts() -> None:
     async def play() -> float:
         queue = Queue()
