@@ -91,7 +91,9 @@ def _result(lags: list[float], idle: Counter[Asked], restarts: list[float], memo
         " patches of their status. Requests are counted by the API server's audit log, which knows GET from LIST. A"
         " restart is measured from the start of the process, imports included, to the pod that takes the place of one"
         " that went while no operator was there; the one before was told to stop, so it had given its Lease back: after"
-        " a crash the next one waits for the rest of the Lease first, 15 s at most.",
+        " a crash the next one waits for the rest of the Lease first, 15 s at most. Before its first action it lists"
+        " 8,000 pods and 1,000 jobs: all of that goes through one core of Python, which kopf's own list shares, beside"
+        " an API server on the other.",
     )
 
 
