@@ -53,9 +53,9 @@ def a_failed_pass_is_not_tried_again(patch: pytest.MonkeyPatch) -> None:
 def a_change_during_a_pass_is_lost(patch: pytest.MonkeyPatch) -> None:
     original = queue.Queue.add
 
-    def add(self: Any, key: Any) -> None:
+    def add(self: Any, key: Any, **more: Any) -> None:
         if key not in self._at_work:
-            original(self, key)
+            original(self, key, **more)
 
     patch.setattr(queue.Queue, "add", add)
 
