@@ -194,6 +194,26 @@ def test_a_work_directory_that_gets_full_ends_nothing_that_runs(toys: Toys) -> N
     assert toys.complete() == 0
 
 
+def test_a_status_that_can_never_be_written_ends_the_run_with_a_sentence(toys: Toys) -> None:
+    """A folder stands where it is written."""
+    toys.start_ready()
+    until(lambda: made(toys.work_dir.path / ".status.json.tmp"), "nothing is written just now")
+    toys.send(signal.SIGTERM)
+    code, said = toys.end()
+    assert code == 2
+    assert "cannot write to the work directory" in said
+    assert "Traceback" not in said
+
+
+def made(folder: Path) -> bool:
+    """False if a file is there."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
 def test_ctrl_c_ends_a_job_whose_work_directory_is_full(toys: Toys) -> None:
     """What nobody could note, nobody waits for."""
     toys.start_ready()

@@ -26,7 +26,7 @@ from .gpus import Gpus, gpus_of_this_machine
 from .process import PodProcess
 from .progress import ProgressPoller
 from .substitution import substitute
-from .workdir import WorkDir, write
+from .workdir import UNUSABLE, WorkDir, write
 
 
 class LocalCluster:
@@ -84,7 +84,13 @@ class LocalCluster:
         """Nothing: what a user has started here stays."""
 
     async def write_status(self, job: RLJob, status: Status) -> None:
-        self._work_dir.write_status(status)
+        """Raises `OSError` for what may pass, such as a full disk, and `WorkDirError` for what will not."""
+        try:
+            self._work_dir.write_status(status)
+        except OSError as error:
+            if error.errno in UNUSABLE:
+                raise
+            raise self._work_dir.unusable(error) from error
 
     def runs(self) -> bool:
         """Whether any pod does."""
