@@ -24,6 +24,7 @@ class Queue:
         """Jobs that wait, by when they began to; in `_waiting` unless a pass is at work on them."""
         self._at_work: set[Key] = set()
         self._first: set[Key] = set()
+        """Of those at work, which line up before all others."""
         self._timers: dict[Key, tuple[float, asyncio.TimerHandle]] = {}
         self._failures: dict[Key, int] = {}
         self._arrived = asyncio.Event()

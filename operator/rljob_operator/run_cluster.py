@@ -148,9 +148,8 @@ class Term:
         if done.decision.wake_at is not None:
             self.queue.add_at(key, done.decision.wake_at)
         if done.decision.begin is not None or done.decision.replacements:
-            self.queue.add(
-                key, first=True
-            )  # what was noted is done in the next pass, and nobody else tells of it
+            # What was noted is done in the next pass, and nobody else tells of it.
+            self.queue.add(key, first=True)
         if done.decision.begin is not None:
             self._children.pods.forget(key, before_attempt=done.decision.begin.number)
         if done.observed.refusal is not None:
