@@ -51,8 +51,8 @@ class Pod:
     terminating: bool = False
     """It was asked to go."""
     grace_seconds: int | None = None
-    """How long it may take to go once it is told. Fixed when it was created; None where no job changes
-    while its pods run."""
+    """How long it may take to go once it is told, which a decision to delete it may shorten. Fixed when it was created;
+    None where no job changes while its pods run."""
     gone_by: float | None = None
     """When its grace period ends, if it was asked to go."""
 

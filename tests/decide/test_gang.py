@@ -21,7 +21,7 @@ from builders import (
     seen,
     true,
 )
-from rljob_api.progress import EXIT_VOLUME_UNUSABLE, Ending
+from rljob_api.progress import EXIT_PREEMPTED, EXIT_VOLUME_UNUSABLE, Ending
 from rljob_api.status import Condition, ConditionType, Phase, ProgressStatus, Status
 from rljob_operator.decide import Decision, Ended, Goal, decide
 from rljob_operator.decide.verdict import first_to_end
@@ -67,6 +67,29 @@ def test_the_rest_of_a_broken_gang_is_stopped_before_anything_else() -> None:
     assert names(decision.delete) == ["demo-trainer-0-1"]
     assert decision.begin is None
     assert decision.goal is Goal.RESTART
+
+
+@pytest.mark.parametrize(
+    ("lost", "grace", "given"),
+    [
+        (None, 300, 30),
+        (failed(), 300, 30),
+        (failed(137) | {"disrupted": True}, 300, 30),
+        (failed(), 10, 10),
+        (failed(), None, 30),
+        (failed(EXIT_PREEMPTED, words=last_words(Ending.PREEMPTED)), 300, 300),
+        (failed(EXIT_PREEMPTED), 300, 300),
+    ],
+    ids=["vanished", "failed", "killed with its node", "short anyway", "not known", "saved", "told to go"],
+)
+def test_survivors_have_no_time_to_save_without_the_one_that_is_lost(
+    lost: dict[str, Any] | None, grace: int | None, given: int
+) -> None:
+    """They would hang in a collective with it for all of that time."""
+    others = (a_trainer(1, **lost),) if lost else ()
+    survivor = a_trainer(0, grace_seconds=grace)
+    decision = after(a_status(), survivor, *others, trainer={"numNodes": 2})
+    assert [(pod.name, pod.grace_seconds) for pod in decision.delete] == [("demo-trainer-0-1", given)]
 
 
 def test_a_stopping_gang_is_waited_for() -> None:

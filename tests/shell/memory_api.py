@@ -225,7 +225,7 @@ class MemoryApi:
         """The pod, asked to go: at once if it has no node, has ended, or that is what is asked for."""
         over = pod["status"].get("phase") in OVER
         at_once = over or not pod["spec"].get("nodeName") or options.get("gracePeriodSeconds") == 0
-        grace = pod["spec"]["terminationGracePeriodSeconds"]
+        grace = options.get("gracePeriodSeconds", pod["spec"]["terminationGracePeriodSeconds"])
         asked = {"deletionTimestamp": self.clock(), "deletionGracePeriodSeconds": grace} | pod["metadata"]
         if at_once:
             asked["deletionGracePeriodSeconds"] = 0

@@ -57,6 +57,13 @@ def test_a_delete_of_a_placed_pod_is_a_request(room: Room) -> None:
     assert room.api.get(path).code == 404
 
 
+def test_a_delete_may_shorten_the_grace_period_of_a_pod(room: Room) -> None:
+    room.pod()
+    path = PODS.path(room.namespace, "p")
+    assert room.delete(path, gracePeriodSeconds=3).code == 200
+    assert room.api.get(path).body["metadata"]["deletionGracePeriodSeconds"] == 3
+
+
 def test_a_pod_without_a_node_goes_at_once(room: Room) -> None:
     room.pod(placed=False)
     assert room.delete(PODS.path(room.namespace, "p")).code == 200

@@ -60,6 +60,7 @@ def test_a_failed_trainer_restarts_the_gang_and_leaves_the_rollout_alone(
     kubelet.run(first, second, ROLLOUT)
     rollout = place.pods()[ROLLOUT]["metadata"]["uid"]
     kubelet.end(second, Ending.FAILED, 1, message="out of memory")
+    place.until(lambda: place.pods()[first]["metadata"].get("deletionGracePeriodSeconds") == 30)
     place.until(lambda: kubelet.reap() == [first])
     place.until(lambda: {"demo-trainer-0-2", "demo-trainer-1-2"} <= set(place.pods()))
     assert place.pods()[ROLLOUT]["metadata"]["uid"] == rollout

@@ -19,7 +19,7 @@ async def put_status(self: Any, manifest: Any) -> Any:
     return await self._send("PATCH", path, {"status": manifest["status"]}, content_type=merge)
 
 
-async def delete(self: Any, resource: Any, namespace: str, name: str, uid: str) -> None:
+async def delete(self: Any, resource: Any, namespace: str, name: str, *_: Any) -> None:
     """Whoever has the name."""
     await self._send("DELETE", resource.path(namespace, name), {"apiVersion": "v1", "kind": "DeleteOptions"})
 

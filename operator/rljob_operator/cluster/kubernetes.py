@@ -102,7 +102,7 @@ class KubernetesCluster:
         key, known = key_of(job), self._children.pods
 
         async def delete(pod: Pod) -> None:
-            await self._writer.delete(PODS, key[0], pod.name, pod.uid)
+            await self._writer.delete(PODS, key[0], pod.name, pod.uid, pod.grace_seconds)
             known.was_asked_to_go(key, pod)
 
         await in_lanes(delete, [pod for pod in pods if known.stays(key, pod)])

@@ -78,7 +78,7 @@ class LocalCluster:
             if process.pod.ended:
                 del self._pods[pod.name]
             else:
-                process.terminate()
+                process.terminate(pod.grace_seconds)
 
     async def delete_job(self, job: RLJob) -> None:
         """Nothing: what a user has started here stays."""

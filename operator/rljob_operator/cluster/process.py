@@ -61,11 +61,14 @@ class PodProcess(threading.Thread):
         finally:
             self._gpus.give_back(self.container.name)
 
-    def terminate(self) -> None:
-        """SIGTERM now, SIGKILL after the pod's grace period."""
+    def terminate(self, within: int | None = None) -> None:
+        """SIGTERM now, SIGKILL after so many seconds, or the pod's grace period."""
         self._set(terminating=True)
         self._told_to_go.set()
-        self._order(f"term {self.container.grace_seconds}\n")
+        seconds = (
+            self.container.grace_seconds if within is None else min(within, self.container.grace_seconds)
+        )
+        self._order(f"term {seconds}\n")
 
     def kill(self) -> None:
         self._set(terminating=True)

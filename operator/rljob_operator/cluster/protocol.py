@@ -28,7 +28,7 @@ class Cluster(Protocol):
         """
 
     async def delete(self, job: RLJob, pods: Iterable[Pod]) -> None:
-        """Ask pods to go, with their own grace period; those that ended are forgotten. Returns at once."""
+        """Ask pods to go, within their `grace_seconds`; those that ended are forgotten. Returns at once."""
 
     async def delete_job(self, job: RLJob) -> None:
         """The job itself, with everything that it owns."""

@@ -66,12 +66,16 @@ class Writer:
                 raise
             raise RefusedError(manifest, error) from error
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Ask this very object to go; one that is gone already is as good.
+    async def delete(
+        self, resource: Resource, namespace: str, name: str, uid: str, grace_seconds: int | None = None
+    ) -> None:
+        """Ask this very object to go, a pod within `grace_seconds`; one that is gone already is as good.
 
         Raises `ApiError`, with code 409 when a namesake has taken its place: the next pass will know.
         """
         body: Manifest = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}}
+        if grace_seconds is not None:
+            body["gracePeriodSeconds"] = grace_seconds
         try:
             await self._send("DELETE", resource.path(namespace, name), body)
         except ApiError as error:

@@ -25,10 +25,14 @@ from .finish import fail, to_stop
 from .placement import give_back
 from .placement import pause as pause_before_retry
 from .silence import waiting
-from .verdict import Verdict, failure, first_to_end, is_mistake, is_unmet, verdict, words
+from .verdict import Verdict, failure, first_to_end, is_mistake, is_unmet, obeyed, verdict, words
 
 KEPT_ATTEMPTS = 2
 """Attempts before the present one whose trainer pods stay, so that their logs can be read."""
+
+SURVIVORS_SECONDS = 30
+"""How long pods may take to go once another one is lost. Their ranks cannot save without it, and may hang in a
+collective with it for as long as they are let; what they say of that to the volume takes seconds."""
 
 
 def gang(job: RLJob, observed: Observed, now: float) -> Decision:
@@ -150,10 +154,22 @@ def _watch(job: RLJob, attempt: AttemptStatus, observed: Observed, mine: list[Po
         first = stall.cause_of(broken) if broken else None
         stopping = stall.reason(first, Reason.GANG_STOPPING)
         decision = waiting(Goal.RESTART, stopping, _why(job, first), living, now)
-        return replace(decision, delete=to_stop(tuple(mine)))
+        return replace(decision, delete=_survivors(tuple(mine), first))
     if not broken:
         return _again(Verdict.PREEMPTED, next_attempt(job, Reason.PODS_GONE, now))
     return _judge(job, attempt, observed, stall.cause_of(broken), now)
+
+
+def _survivors(mine: tuple[Pod, ...], first: Pod | None) -> tuple[Pod, ...]:
+    """Those that are still to be told to go; with all of their time if the first to go saved together with them."""
+    rest = to_stop(mine)
+    if first is not None and obeyed(first):
+        return rest
+    return tuple(replace(pod, grace_seconds=_shortened(pod.grace_seconds)) for pod in rest)
+
+
+def _shortened(seconds: int | None) -> int:
+    return SURVIVORS_SECONDS if seconds is None else min(seconds, SURVIVORS_SECONDS)
 
 
 def _wait_for_choice(observed: Observed, cause: Pod, now: float) -> Decision:

@@ -65,6 +65,11 @@ def is_unmet(pod: Pod) -> bool:
     return _said(pod, Ending.UNMET)
 
 
+def obeyed(pod: Pod) -> bool:
+    """It was told to go, and went by itself, together with the ranks of other pods."""
+    return pod.exit_code == EXIT_PREEMPTED or _said(pod, Ending.PREEMPTED)
+
+
 def lacks_volume(pod: Pod) -> bool:
     """Its volume was full or failing. Its words decide, as above."""
     return _said(pod, Ending.VOLUME_UNUSABLE)
@@ -154,8 +159,7 @@ def _code_matches(wanted: OnExitCodes, code: int | None) -> bool:
 
 
 def _is_preempted(pod: Pod) -> bool:
-    """The cluster ended it, or it obeyed when it was told to go."""
-    return pod.disrupted or pod.exit_code == EXIT_PREEMPTED or _said(pod, Ending.PREEMPTED)
+    return pod.disrupted or obeyed(pod)
 
 
 def _said(pod: Pod, ending: Ending) -> bool:
