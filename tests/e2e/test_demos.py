@@ -78,13 +78,35 @@ def test_the_cluster_demo_reads_its_job_before_it_makes_a_cluster(monkeypatch: p
         cluster_demo.main("examples/none.yaml")
 
 
-def test_of_a_job_in_the_cluster_demo_one_program_tells(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+KUBECTL = """
+import pathlib, signal, sys, time
+said, watching = f"said: {' '.join(sys.argv[2:])}", pathlib.Path(sys.argv[1])
+print(said, flush=True)
+if "-w" in sys.argv:
+    watching.touch()
+    signal.pause()
+while not watching.exists():
+    time.sleep(0.01)
+sys.exit("wait" in sys.argv)
+"""
+"""It says what it was asked for, watches until it is ended, and finds no job complete."""
+
+
+def test_of_a_job_in_the_cluster_demo_one_program_tells_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Two that write at the same time mix in the middle of a line."""
-    said = "import sys; print('said:', *sys.argv[1:]); sys.exit('wait' in sys.argv)"
-    monkeypatch.setattr(cluster_demo, "real", lambda *command: [sys.executable, "-c", said, *command])
+    asked = [sys.executable, "-c", KUBECTL, str(tmp_path / "watching")]
+    monkeypatch.setattr(cluster_demo, "real", lambda *command: [*asked, *command])
     assert not cluster_demo.completes("sums")
-    told = [line for line in capfd.readouterr().out.splitlines() if line.startswith("said")]
-    waited = f"said: kubectl rljob wait sums --timeout {cluster_demo.WITHIN}"
-    assert told == [waited, "said: kubectl rljob status sums"]
+    wait = f"kubectl rljob wait sums --timeout {cluster_demo.WITHIN}"
+    watch, status = "kubectl get rljobs -w", "kubectl rljob status sums"
+    told = [line for line in capfd.readouterr().out.splitlines() if line]
+    assert told == [
+        f"$ {watch}",
+        f"said: {watch}",
+        f"$ {wait}",
+        f"said: {wait}",
+        f"$ {status}",
+        f"said: {status}",
+    ]

@@ -41,10 +41,17 @@ def main(job: str) -> int:
 
 
 def completes(name: str) -> bool:
-    """Show the job until it ends; whether it is complete."""
-    waiting = ["kubectl", "rljob", "wait", name, "--timeout", WITHIN]
-    say(*waiting)
-    waited = subprocess.run(real(*waiting), cwd=REPOSITORY, check=False)
+    """Show the job until it ends; whether it is complete.
+
+    Only one program tells at a time: two that write to a terminal mix in the middle of a line.
+    """
+    watch, wait = ["kubectl", "get", "rljobs", "-w"], ["kubectl", "rljob", "wait", name, "--timeout", WITHIN]
+    say(*watch)
+    with subprocess.Popen(real(*watch), cwd=REPOSITORY) as watching:
+        waited = subprocess.run(real(*wait), cwd=REPOSITORY, check=False, capture_output=True, text=True)
+        watching.terminate()
+    say(*wait)
+    print(*(waited.stdout + waited.stderr).splitlines()[-1:], flush=True)
     show("kubectl", "rljob", "status", name)
     return waited.returncode == 0
 
