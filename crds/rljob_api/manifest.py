@@ -78,6 +78,8 @@ class ProcessVersions(Record):
     """Digest of RLJob's own Python files in its image."""
     packages: str = ""
     """Digest of names and versions of all Python packages in it."""
+    system: str = ""
+    """Digest of the libraries beside them from which elementary functions come, and of a GPU's driver."""
 
 
 class Versions(ProcessVersions):

@@ -19,6 +19,7 @@ from rljob_trainer.checkpoint.versions import (
     of_all_ranks,
     packages_digest,
     processor,
+    system_digest,
     versions_here,
 )
 from rljob_trainer.distributed import Ranks
@@ -68,7 +69,25 @@ def test_what_is_installed_here_is_noted(tmp_path: Path) -> None:
     here = versions_here(a_run(tmp_path))
     assert here.code == code_digest(Path(*rljob_api.__path__), Path(*rljob_trainer.__path__))
     assert here.packages == packages_digest(tuple(sys.path)) != packages_digest(())
+    assert here.system == system_digest(Path("/proc/self/maps"))
     assert processor(Path("/proc/cpuinfo")) in here.device or here.device.startswith("cuda")
+
+
+def test_another_c_library_or_driver_is_seen_and_what_else_is_loaded_is_not(tmp_path: Path) -> None:
+    def digest(*loaded: str) -> str:
+        maps = tmp_path / "maps"
+        lines = [f"7f00-7f01 r-xp 00000000 fe:00 1234    {tmp_path / name}" for name in loaded]
+        maps.write_text("\n".join(["7f02-7f03 rw-p 00000000 00:00 0", *lines, *lines]))
+        system_digest.cache_clear()
+        return system_digest(maps)
+
+    for name in ("libm.so.6", "libc.so.6", "libcuda.so.1", "libssl.so.3"):
+        (tmp_path / name).write_text(name)
+    alone = digest("libc.so.6", "libm.so.6")
+    assert digest("libm.so.6", "libssl.so.3", "libc.so.6") == alone
+    assert digest("libc.so.6", "libm.so.6", "libcuda.so.1") != alone
+    (tmp_path / "libm.so.6").write_text("another build")
+    assert digest("libc.so.6", "libm.so.6") != alone
 
 
 X86 = """processor\t: 0

@@ -28,6 +28,8 @@ WITHOUT_EFFECT = {"ALL_PROXY", "HF_ENDPOINT", "HF_TOKEN", "HTTPS_PROXY", "HTTP_P
 ALIKE = "none"
 CPU_FACTS = ("vendor_id", "cpu family", "model", "model name", "CPU implementer", "CPU part")
 """In `/proc/cpuinfo`: four on x86, two on Arm. Libraries choose their kernels by more than the widest vectors."""
+SYSTEM_LIBRARIES = ("libc.", "libm.", "libstdc++.", "libgcc_s.", "libcuda.")
+"""What no Python package brings and every process has that computes; the last one on a GPU, with its driver."""
 _LIBRARY = re.compile(r"^.+\.so(?:\.\d+)*,.*$", re.MULTILINE)
 """A line of a package's `RECORD`: a shared library, with the digest that its installer noted."""
 
@@ -63,6 +65,7 @@ def process_versions() -> ProcessVersions:
         threads=torch.get_num_threads(),
         code=code_digest(Path(*rljob_api.__path__), Path(*rljob_trainer.__path__)),
         packages=packages_digest(tuple(sys.path)),
+        system=system_digest(Path("/proc/self/maps")),  # last: asking for the device has loaded its driver
     )
 
 
@@ -119,6 +122,17 @@ def packages_digest(path: tuple[str, ...]) -> str:
     folders = [Path(folder) for folder in path if folder and not folder.endswith("_vendor")]
     packages = {_package(found) for folder in folders for found in folder.glob("*.dist-info")}
     return _short(hashlib.sha256("\n".join(sorted(packages)).encode()).hexdigest())
+
+
+@cache
+def system_digest(maps: Path) -> str:
+    """Of those `SYSTEM_LIBRARIES` that a process has loaded, by content; `maps` is its list of them, as in /proc."""
+    loaded = {
+        Path(line.split(maxsplit=5)[5].rstrip()) for line in maps.read_text().splitlines() if "/" in line
+    }
+    libraries = [path for path in loaded if path.name.startswith(SYSTEM_LIBRARIES) and path.is_file()]
+    contents = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in libraries)
+    return _short(hashlib.sha256("\n".join(contents).encode()).hexdigest())
 
 
 def _package(installed: Path) -> str:
