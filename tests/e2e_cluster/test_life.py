@@ -22,8 +22,8 @@ A_RANK_A_NODE = {
 """For the trainer: its two ranks in a pod each, on different nodes."""
 TWO_STAGES = {"tensor": 1, "pipeline": 2}
 """Of the model, in place of two halves of each layer."""
-MORE_STEPS = 40
-"""After the resume: enough for two restarts of the gang on the way."""
+MORE_STEPS = 60
+"""After the resume: enough for three restarts of the gang on the way."""
 COLUMNS = ["NAME", "BACKEND", "PHASE", "STEP", "REWARD", "CKPT", "TRAINERS", "ROLLOUTS", "RESTARTS", "AGE"]
 
 
@@ -129,6 +129,18 @@ def test_a_gang_on_two_nodes_loses_no_step_when_one_of_its_pods_is_told_to_go(jo
     job.wait_for(lambda: job.is_back(after=attempt), "the gang is back")
     now = job.status()
     assert (now["attempt"]["number"], now["attempt"]["lostSteps"]) == (attempt + 1, 0)
+    assert now["preemptions"] == before["preemptions"] + 1
+    assert now["restartsCountTowardsMax"] == before["restartsCountTowardsMax"]
+
+
+def test_a_gang_on_two_nodes_of_which_a_pod_is_deleted_by_force_was_preempted(job: Job) -> None:
+    """The ranks of the other one fail of that: it is not their fault, and counts towards no limit."""
+    job.goes_on(after=job.last_attempt()["fromStep"])
+    before, attempt = job.status(), job.attempt()
+    job.cluster.kubectl("delete", "pod", job.trainer(index=1), "--force", "--grace-period=0")
+    job.wait_for(lambda: job.is_back(after=attempt), "the gang is back")
+    now = job.status()
+    assert (now["attempt"]["number"], now["attempt"]["reason"]) == (attempt + 1, "PodsGone")
     assert now["preemptions"] == before["preemptions"] + 1
     assert now["restartsCountTowardsMax"] == before["restartsCountTowardsMax"]
 
