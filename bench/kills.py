@@ -84,7 +84,9 @@ def measure(scratch: Path) -> Result:
     """Both backends at a time: most of a restart is waiting."""
     folder = FOLDER / code()
     command = [sys.executable, "-m", "bench.kills"]
-    running = {name: subprocess.Popen([*command, name, folder], cwd=REPOSITORY) for name in BACKENDS}
+    running = {
+        name: subprocess.Popen([*command, name, folder, str(KILLS)], cwd=REPOSITORY) for name in BACKENDS
+    }
     try:
         while None in (codes := [process.poll() for process in running.values()]) and not any(codes):
             time.sleep(1)
@@ -189,10 +191,10 @@ def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def play(backend: str, folder: Path) -> int:
-    """Kills on one backend, as many as are missing."""
+def play(backend: str, folder: Path, kills: int) -> int:
+    """Kills on one backend, as many as are missing, and until the last job is complete."""
     record = Record(folder / backend)
-    if len(record.kills()) >= KILLS:
+    if len(record.kills()) >= kills:
         return 0
     warm_up(backend)
     with served(a_run(backend, 0, record.folder / "cache"), record.folder):
@@ -201,7 +203,7 @@ def play(backend: str, folder: Path) -> int:
             shutil.rmtree(straight.folder, ignore_errors=True)
             begin(straight)
             straight.straight()
-        while len(record.kills()) < KILLS:
+        while len(record.kills()) < kills:
             live(backend, record, straight)
     return 0
 
@@ -209,7 +211,8 @@ def play(backend: str, folder: Path) -> int:
 def live(backend: str, record: Record, straight: Job) -> None:
     """One life, or the rest of it."""
     life = len(record.lives()) + 1
-    job = Job(a_run(backend, life, record.folder / "cache"), record.folder / f"life-{life}")
+    earlier = sum(before.attempts for before in record.lives())
+    job = Job(a_run(backend, life, record.folder / "cache"), record.folder / f"life-{life}", earlier)
     begin(job)
     while True:
         number = len(record.kills())
@@ -235,7 +238,7 @@ def live(backend: str, record: Record, straight: Job) -> None:
 def tell(backend: str, kill: Kill, seconds: float) -> None:
     blow = kill.blow
     print(
-        f"{backend}: {kill.number + 1} of {KILLS}: {blow.how} to {blow.target} in {kill.hit}, {kill.finished} steps"
+        f"{backend}: kill {kill.number + 1}: {blow.how} to {blow.target} in {kill.hit}, {kill.finished} steps"
         f" finished, {kill.lost} lost, {seconds:.1f} s",
         flush=True,
     )
@@ -280,4 +283,4 @@ def served(run: Run, folder: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(play(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(play(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

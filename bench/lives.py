@@ -59,6 +59,8 @@ class Job:
 
     run: Run
     folder: Path
+    earlier: int = 0
+    """Attempts of jobs before it at the same servers, which obey none with a lower number any more."""
 
     @property
     def directory(self) -> Directory:
@@ -70,7 +72,8 @@ class Job:
 
     def attempts(self) -> int:
         """Of them the volume knows."""
-        return fences(self.directory.attempts)[-1].attempt if self.directory.attempts.exists() else 0
+        newest = fences(self.directory.attempts)[-1].attempt if self.directory.attempts.exists() else 0
+        return max(newest - self.earlier, 0)
 
     def finished(self) -> int:
         """Last step that the newest attempt finished, or went on from."""
@@ -213,7 +216,7 @@ class Attempt:
 
 def killed(job: Job, number: int, life: int, blow: Blow) -> Kill | None:
     """One attempt with its blow; None if it was complete before. Raises `WrongError`."""
-    attempt = Attempt(job, job.attempts() + 1)
+    attempt = Attempt(job, job.earlier + job.attempts() + 1)
     try:
         code = attempt.survive(blow)
     finally:
