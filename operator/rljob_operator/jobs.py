@@ -6,9 +6,13 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from rljob_api.base import Manifest
 from rljob_api.goodput import Use
 from rljob_api.job import ACCEPTED, RLJob
+from rljob_api.known import known
+from rljob_api.status import Status
 
 from . import times
 from .queue import Key
@@ -43,16 +47,37 @@ class Stored:
     text: str
 
     def parse(self) -> RLJob:
-        """A job that has begun is not judged again by rules over several fields: an upgrade abandons nothing.
+        """A job that has begun is not judged again by rules over several fields: an upgrade abandons nothing. Nor does
+        the way back: of a status with words of a newer operator the others count, if its attempt is among them.
 
         Raises `pydantic.ValidationError`.
         """
-        context = ACCEPTED if self.attempt else None
-        return RLJob.model_validate_json(self.text, by_alias=True, by_name=False, context=context)
+        try:
+            return self._validated(self.text)
+        except ValidationError as error:
+            if not _is_of_status(error):
+                raise
+            status, manifest = self.status, self.manifest
+            if status.attempt is None and manifest["status"].get("attempt"):
+                raise
+        job = self._validated(json.dumps(manifest | {"status": None}))
+        return job.model_copy(update={"status": status})
 
     @property
     def manifest(self) -> Manifest:
         return dict(json.loads(self.text))
+
+    @property
+    def status(self) -> Status:
+        """What is known of its words.
+
+        Raises `pydantic.ValidationError` if nothing is.
+        """
+        return known(self.manifest.get("status") or {}).status
+
+    def _validated(self, text: str) -> RLJob:
+        context = ACCEPTED if self.attempt else None
+        return RLJob.model_validate_json(text, by_alias=True, by_name=False, context=context)
 
 
 class Jobs:
@@ -101,6 +126,11 @@ class Jobs:
             inside = namespace in ("", key[0])
             if inside and one.uid not in present and one.version <= version:
                 self.drop(key, one.uid)
+
+
+def _is_of_status(error: ValidationError) -> bool:
+    """Whether a part of it is."""
+    return any(mistake["loc"][:1] == ("status",) for mistake in error.errors())
 
 
 def _stored(manifest: Manifest) -> tuple[Key, Stored]:

@@ -159,9 +159,8 @@ class Term:
 
     async def _refuse(self, key: Key, stored: Stored, error: ValidationError) -> None:
         """The API server's own rules let it through, ours do not: the job says so, and what runs of it goes on."""
-        manifest = stored.manifest
-        before = Status.model_validate(manifest.get("status") or {})
-        new = refused(before, int(manifest["metadata"].get("generation", 0)), error, time.time())
+        before, generation = stored.status, int(stored.manifest["metadata"].get("generation", 0))
+        new = refused(before, generation, error, time.time())
         if new != before:
             await self._cluster.put_status(key, before, new, stored.version)
 

@@ -122,26 +122,58 @@ class Place:
         finally:
             assert self.api.delete(f"{path}/{self.namespace}").code == 200
 
+    @contextmanager
+    def any_status(self, name: str = "demo") -> Iterator[None]:
+        """The API server takes whatever stands in a status, as one with a newer CRD takes words that ours has not."""
+        schema = self._set_status_schema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+        try:
+            self._until_strange_words_are(200, name)
+            yield
+        finally:
+            self._set_status_schema(schema)
+            self._until_strange_words_are(422, name)
+
+    def _set_status_schema(self, wanted: Manifest) -> Manifest:
+        """Returns the one before."""
+        before: Manifest = {}
+
+        def change(schema: Manifest) -> None:
+            before.update(schema["status"])
+            schema["status"] = wanted
+
+        self._change_crd(change)
+        return before
+
+    def _until_strange_words_are(self, code: int, name: str) -> None:
+        tried = f"{JOBS.path(self.namespace, name, 'status')}?dryRun=All"
+        self.until(lambda: self.api.merge(tried, {"status": {"phase": "Strange"}}).code == code)
+
     def _set_rules(self, wanted: list[Manifest]) -> list[Manifest]:
         """Returns those before, once the new ones hold."""
-        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURAL}.{GROUP}"
         before: list[Manifest] = []
 
+        def change(schema: Manifest) -> None:
+            before[:] = schema["spec"].get("x-kubernetes-validations", [])
+            schema["spec"]["x-kubernetes-validations"] = wanted
+
+        self._change_crd(change)
+        bad, code = manifest(**BROKEN) | {"metadata": {"name": "probe"}}, 422 if wanted else 201
+        tried = f"{JOBS.path(self.namespace)}?dryRun=All"
+        self.until(lambda: self.api.post(tried, bad).code == code)
+        return before
+
+    def _change_crd(self, change: Callable[[Manifest], None]) -> None:
+        """`change` is called with the schema's properties: again if the API server wrote into the CRD meanwhile."""
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{PLURAL}.{GROUP}"
+
         def put() -> bool:
-            """False when the API server itself wrote into the CRD between the two requests."""
             found = self.api.get(path).body
-            schema = found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-            before[:] = schema.get("x-kubernetes-validations", [])
-            schema["x-kubernetes-validations"] = wanted
+            change(found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"])
             answer = self.api.put(path, found)
             assert answer.code in (200, 409), answer.message
             return answer.code == 200
 
         self.until(put)
-        bad, code = manifest(**BROKEN) | {"metadata": {"name": "probe"}}, 422 if wanted else 201
-        tried = f"{JOBS.path(self.namespace)}?dryRun=All"
-        self.until(lambda: self.api.post(tried, bad).code == code)
-        return before
 
     def quota(self, pods: int) -> None:
         """So many at most from now on."""

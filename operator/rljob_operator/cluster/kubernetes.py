@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from rljob_api.base import API_VERSION, KIND, Manifest
 from rljob_api.job import RLJob
+from rljob_api.known import with_unknown
 from rljob_api.status import Status
 
 from ..jobs import Jobs, Stored
@@ -122,12 +123,15 @@ class KubernetesCluster:
         await self.put_status(key, job.status, status, self._read[key])
 
     async def put_status(self, key: Key, before: Status | None, status: Status, version: int) -> None:
-        """`version` is that of the job which the status was made for; `before` is its status."""
+        """`version` is that of the job which the status was made for; `before` is its status. What a newer operator
+        wrote there and nobody here can read stays."""
         stored = self._jobs.get(key)
         if stored is None:
             return
+        manifest = stored.manifest
         told = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        body = {**stored.manifest, "apiVersion": API_VERSION, "kind": KIND, "status": told}
+        told = with_unknown(told, manifest.get("status") or {})
+        body = {**manifest, "apiVersion": API_VERSION, "kind": KIND, "status": told}
         body["metadata"]["resourceVersion"] = str(version)
         try:
             answer = await self._writer.put_status(body)
