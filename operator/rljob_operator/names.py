@@ -97,6 +97,13 @@ def run_config_map(job: str, attempt: int) -> str:
     return f"{job}-run-{attempt}"
 
 
+def attempt_of(job: str, config_map: str) -> int | None:
+    """The attempt whose run the ConfigMap is; None for one of another name, which somebody else made."""
+    number = config_map.rpartition("-")[2]
+    known = number.isdecimal() and run_config_map(job, int(number)) == config_map
+    return int(number) if known else None
+
+
 def control_secret(job: str, uid: str) -> str:
     """Its one key guards vLLM's control routes. A namesake's, which may be on its way out, has another name."""
     return f"{job}-control-{uid[:8]}"

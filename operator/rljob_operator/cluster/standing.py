@@ -89,10 +89,14 @@ class Standing:
             yield Superfluous(METADATA_KINDS["ConfigMap"], known.name, known.uid)
 
     def _old_runs(self, key: Key, uid: str) -> list[Known[str]]:
-        """ConfigMaps of attempts that are neither new nor mounted by a pod: rollouts outlive attempts."""
+        """ConfigMaps of attempts that are neither new nor mounted by a pod: rollouts outlive attempts. A copy that
+        somebody made of one has its label and its owner, and another name: it is nobody's to delete."""
         pods = self._children.pods.of(key).values()
         mounted = {known.facts.pod.attempt for known in pods if known.facts is not None}
-        runs = {_attempt(known): known for known in self._own("ConfigMap", key, uid)}
+        own = self._own("ConfigMap", key, uid)
+        runs = {
+            number: known for known in own if (number := names.attempt_of(key[1], known.name)) is not None
+        }
         return [runs[number] for number in sorted(runs)[:-RUNS_KEPT] if number not in mounted]
 
     def _own(self, kind: str, key: Key, uid: str) -> list[Known[str]]:
@@ -107,8 +111,3 @@ def signed(manifest: Manifest) -> Manifest:
     metadata = manifest["metadata"]
     annotations = {**metadata.get("annotations", {}), APPLIED: digest}
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
-
-
-def _attempt(run: Known[str]) -> int:
-    """Of its ConfigMap's name, which ends with the number."""
-    return int(run.name.rsplit("-", 1)[-1])
