@@ -9,8 +9,13 @@ from rljob_operator.queue import Key
 KEY = ("here", "demo")
 
 
-def an_object(name: str = "one", version: int = 1, uid: str = "", facts: str = "") -> Manifest:
-    labels = {"rljob.io/name": "demo", "facts": facts}
+OTHER = ("here", "other")
+
+
+def an_object(
+    name: str = "one", version: int = 1, uid: str = "", facts: str = "", job: str = "demo"
+) -> Manifest:
+    labels = {"rljob.io/name": job, "facts": facts}
     uid = uid or f"uid-{name}"
     return {
         "metadata": {
@@ -91,3 +96,32 @@ def test_only_what_matters_wakes_a_job() -> None:
     assert len(cache.heard) == 1
     cache.changed(an_object(version=3, facts="other"))
     assert len(cache.heard) == 2
+
+
+def test_an_object_whose_label_names_another_job_is_gone_from_the_first() -> None:
+    cache = Cache()
+    cache.changed(an_object(version=1))
+    cache.changed(an_object(version=2, job="other"))
+    assert (cache.names, list(cache.of(OTHER))) == ([], ["one"])
+    assert cache.heard == [KEY, KEY, OTHER]
+    cache.changed(an_object(version=1))  # told again, late
+    assert (cache.names, list(cache.of(OTHER))) == ([], ["one"])
+    cache.changed(an_object(version=3))
+    assert (cache.names, list(cache.of(OTHER))) == (["one"], [])
+
+
+def test_the_end_of_an_object_is_the_end_of_it_wherever_it_was() -> None:
+    cache = Cache()
+    cache.changed(an_object(version=1))
+    cache.deleted(an_object(version=2, job="other"))
+    assert (cache.names, list(cache.of(OTHER))) == ([], [])
+
+
+def test_nothing_is_kept_of_what_is_gone() -> None:
+    cache = Cache()
+    cache.changed(an_object(version=1, uid="first"))
+    cache.changed(an_object(version=2, uid="second"))
+    cache.deleted(an_object(version=3, uid="first"))
+    assert cache.names == ["one"]
+    cache.sweep("", set(), 3)
+    assert (cache._by_job, cache._places) == ({}, {})

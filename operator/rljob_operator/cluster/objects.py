@@ -38,6 +38,8 @@ class Objects(Generic[T]):
         self._read = read
         self._changed = changed
         self._by_job: dict[Key, dict[str, Known[T]]] = {}
+        self._places: dict[str, Key] = {}
+        """Where each is in there, by its UID: somebody may change its label."""
         self._reached: dict[str, int] = {}
         """Up to which version the watch has told everything, by scope."""
 
@@ -60,12 +62,11 @@ class Objects(Generic[T]):
         self._reached[scope] = max(version, self._reached.get(scope, 0))
 
     def deleted(self, manifest: Manifest) -> None:
-        metadata = manifest["metadata"]
-        key = job_of(manifest)
-        known = self.of(key).get(metadata["name"])
-        if known is not None and known.uid == metadata["uid"]:
+        uid = manifest["metadata"]["uid"]
+        if uid in self._places:
             self._keep(manifest)
-            self._drop(key, self.of(key)[metadata["name"]])
+            key = self._places[uid]
+            self._drop(key, self.of(key)[manifest["metadata"]["name"]])
 
     def reached(self, scope: str, version: int) -> None:
         self._reached[scope] = version
@@ -85,24 +86,36 @@ class Objects(Generic[T]):
         ]
 
     def _keep(self, manifest: Manifest) -> None:
-        """Unless a newer version is known."""
+        """Unless a newer version is known. What has another job's name now is the other's, and gone from the first."""
         metadata = manifest["metadata"]
         key, version = job_of(manifest), _version(manifest)
+        place = self._places.get(metadata["uid"], key)
+        elsewhere = self.of(place)[metadata["name"]] if place != key else None
         before = self.of(key).get(metadata["name"])
-        same = before is not None and before.uid == metadata["uid"]
-        if before is not None and before.version >= version:
+        if any(known is not None and known.version >= version for known in (before, elsewhere)):
             return
+        if elsewhere is not None:
+            self._drop(place, elsewhere)
+        same = before is not None and before.uid == metadata["uid"]
         facts = self._read(manifest)
-        now = Known(metadata["name"], metadata["uid"], owner_of(manifest), version, facts)
-        self._by_job.setdefault(key, {})[now.name] = now
+        self._put(key, Known(metadata["name"], metadata["uid"], owner_of(manifest), version, facts))
         if not same and before is not None:
+            del self._places[before.uid]
             self.gone(key, before)
         if before is None or not same or before.facts != facts:
             self._changed(key)
 
+    def _put(self, key: Key, known: Known[T]) -> None:
+        objects = self._by_job.setdefault(key, {})
+        other = next(iter(objects.values()), None)
+        objects[known.name] = known
+        self._places[known.uid] = (
+            key if other is None else self._places[other.uid]
+        )  # one key in memory for all
+
     def _drop(self, key: Key, known: Known[T]) -> None:
         objects = self._by_job[key]
-        del objects[known.name]
+        del objects[known.name], self._places[known.uid]
         if not objects:
             del self._by_job[key]
         self.gone(key, known)
