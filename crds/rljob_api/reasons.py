@@ -87,6 +87,9 @@ class Reason(StrEnum):
     """An object of that name belongs to somebody else: delete it, or rename the job."""
     REFUSED = "Refused"
     """The API server refuses an object of the job, the message says why."""
+    OPERATOR_ERROR = "OperatorError"
+    """The operator itself fails at the job, and tries again: a mistake in it, to be reported. The message has the
+    error, the operator's log its traceback. What runs goes on, but nothing is started, restarted or stopped."""
     SLOW_START = "SlowStart"
     """A pod has a node and does not run after half a minute, and no Event says why: a large image takes minutes."""
     POD_WAITS = "PodWaits"
@@ -167,6 +170,7 @@ IN_THE_RUNBOOK = (
     Reason.POD_SECURITY,
     Reason.NAME_TAKEN,
     Reason.REFUSED,
+    Reason.OPERATOR_ERROR,
     Reason.SLOW_START,
     Reason.EXACTNESS_UNMET,
     Reason.EXACTNESS_UNREACHABLE,

@@ -37,7 +37,8 @@ class ConditionType(StrEnum):
     """What `status` of a condition is about. `True` is good, but for `FailureTarget` and `Failed`."""
 
     ACCEPTED = "Accepted"
-    """The spec can be carried out; if not, a person has to change it, or what the cluster refuses."""
+    """The spec can be carried out; if not, a person has to change it, or what the cluster refuses, or the operator
+    fails at the job."""
     PODS_READY = "PodsReady"
     """All trainers and rollout servers are ready."""
     PROGRESSING = "Progressing"

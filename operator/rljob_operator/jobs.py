@@ -68,6 +68,10 @@ class Stored:
         return dict(json.loads(self.text))
 
     @property
+    def generation(self) -> int:
+        return int(self.manifest["metadata"].get("generation", 0))
+
+    @property
     def status(self) -> Status:
         """What is known of its words.
 

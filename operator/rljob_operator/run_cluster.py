@@ -38,7 +38,7 @@ from .logs import about
 from .metrics import QUEUE_DEPTH, RECONCILE_ERRORS, RECONCILE_SECONDS
 from .queue import Key, Queue
 from .reconcile import Pass, reconcile
-from .refusal import newly_refused, refused
+from .refusal import given_up, newly_refused, refused
 from .settings import Settings
 from .watch import Scope, Sink, Watch
 from .within import within
@@ -122,6 +122,7 @@ class Term:
         except Exception as error:
             RECONCILE_ERRORS.labels(type(error).__name__).inc()
             log.exception("the pass failed and is tried again")
+            await self._give_up(key, error)
             self.queue.failed(key)
 
     async def _pass(self, key: Key) -> None:
@@ -159,10 +160,23 @@ class Term:
 
     async def _refuse(self, key: Key, stored: Stored, error: ValidationError) -> None:
         """The API server's own rules let it through, ours do not: the job says so, and what runs of it goes on."""
-        before, generation = stored.status, int(stored.manifest["metadata"].get("generation", 0))
-        new = refused(before, generation, error, time.time())
-        if new != before:
-            await self._cluster.put_status(key, before, new, stored.version)
+        await self._say(key, stored, refused(stored.status, stored.generation, error, time.time()))
+
+    async def _give_up(self, key: Key, error: Exception) -> None:
+        """The job says that this operator fails at it. If even that fails, the log says so, and the next pass tries."""
+        stored = self.jobs.get(key)
+        if stored is None or stored.deleting:
+            return
+        try:
+            await self._say(key, stored, given_up(stored.status, stored.generation, error, time.time()))
+        except (ApiError, NotLeadingError) as why:
+            log.info("the job is not told of it: %s", why)
+        except Exception:
+            log.exception("nor can the job be told of it")
+
+    async def _say(self, key: Key, stored: Stored, new: Status) -> None:
+        if new != stored.status:
+            await self._cluster.put_status(key, stored.status, new, stored.version)
 
     def _tell(self, key: Key, stored: Stored, before: Status | None, after: Status) -> None:
         """What came about between the two, as Events; and in the log, why a job is not accepted."""
