@@ -23,6 +23,7 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined] # public, but not in __all__
 
 from rljob_trainer.backend.protocol import Interrupted
+from rljob_trainer.forking import leave_cuda_alone
 from rljob_trainer.memory import freeze_imports, keep_freed_memory
 from waiting import DEADLINE_SECONDS
 
@@ -90,6 +91,7 @@ def context() -> ForkServerContext:
     """Of processes that start warm."""
     forks = multiprocessing.get_context("forkserver")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    leave_cuda_alone()  # as the launcher does; what is preloaded is imported when the first process starts
     forks.set_forkserver_preload(PRELOAD)
     return forks
 

@@ -26,12 +26,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def no_cuda_in_the_fork_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Megatron asks whether there is CUDA while it is imported; asked of the driver, forked ranks could not use it."""
-    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-
-
 def convert(model: Path, dtype: torch.dtype) -> None:
     """As the step does that runs before training: on the CPU."""
     os.environ["CUDA_VISIBLE_DEVICES"] = ""

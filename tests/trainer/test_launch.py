@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_MISTAKE, EXIT_PREEMPTED
 from rljob_trainer.launch import EXIT_FOLLOWED, Gang
 from trainer import hangs
+from trainer.checkpoints import a_run
 from trainer.hangs import launched
 
 IMPORTS_FOR_LONG = """
@@ -58,3 +60,33 @@ KILLED = 137
 def test_who_speaks_for_the_pod(codes: dict[int, int], speaker: int) -> None:
     """A rank that is told to go while ranks meet cannot tell the others, whose meeting then fails: no failure."""
     assert Gang({}, codes).speaker == speaker
+
+
+NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
+IMPORTS_WITH_A_GPU = """
+import sys
+import torch
+from rljob_api.run import Run
+
+def asked_the_driver():
+    raise AssertionError("ranks that are forked now cannot use CUDA")
+
+torch._C._cuda_getDeviceCount = asked_the_driver
+torch.cuda._device_count_nvml = lambda: 1
+from rljob_trainer import launch
+launch._import_once(Run.model_validate_json(sys.stdin.read()))
+assert torch.cuda.is_available()
+assert f"rljob_trainer.backend.{sys.argv[1]}.backend" in sys.modules
+"""
+
+
+@pytest.mark.parametrize("backend", ["dtensor", "megatron"])
+def test_what_the_launcher_imports_does_not_ask_the_driver_for_gpus(backend: str, tmp_path: Path) -> None:
+    """Torch here is built for CUDA; its two ways to count GPUs are stood in for, as there is none."""
+    environment = {name: value for name, value in os.environ.items() if name != NVML_CHECK}
+    run = a_run(tmp_path, backend=backend).model_dump_json(by_alias=True)
+    command = [sys.executable, "-c", IMPORTS_WITH_A_GPU, backend]
+    ended = subprocess.run(
+        command, env=environment, input=run, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_PREEMPTED, Ending, LastWords
 from rljob_api.run import Run
+from rljob_trainer.forking import leave_cuda_alone
 from rljob_trainer.memory import freeze_imports, keep_freed_memory
 from rljob_trainer.stall.evidence import STORAGE_SECONDS, within
 from rljob_trainer.stall.guard import Guard
@@ -109,6 +110,7 @@ def launch(run: Run, node: int) -> int:
 
 def _import_once(run: Run) -> None:
     """What every rank needs, imported before the fork. Nothing here may start a thread or touch a GPU."""
+    leave_cuda_alone()
     for module in (
         f"rljob_trainer.backend.{run.spec.chosen_backend}.backend",
         "rljob_trainer.train",
