@@ -28,8 +28,8 @@ from rljob_api.run import Run
 from rljob_trainer import launch
 from rljob_trainer.backend.protocol import no_poll
 from rljob_trainer.batch import Prompt, Sample
+from rljob_trainer.checkpoint import durable
 from rljob_trainer.checkpoint.directory import open_storage
-from rljob_trainer.checkpoint.durable import write_durably
 from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.shards import ShardWriter
 from rljob_trainer.checkpoint.state import LoopState
@@ -148,14 +148,16 @@ def writes_for_ever(ranks: Ranks, board: ProgressBoard, run: Run) -> None:
     """The volume takes nothing: it stands still while rank 1 writes to it."""
     with board.phase(TrainPhase.SAVE):
         if ranks.rank == 1:
-            write_durably(frozen(Path(run.paths.storage)) / "step_1", "weights")
+            durable.write_durably(frozen(Path(run.paths.storage)) / "step_1", "weights")
         dist.barrier()
 
 
 def frozen(storage: Path) -> Path:
     """A directory of a volume that answers nothing. A FIFO under the draft's name stands in: opening it for writing
     blocks in the kernel as a write to a dead NFS server does, but it can be killed."""
-    os.mkfifo(storage / f".step_1.{os.getpid()}")
+    draft = storage / ".step_1"
+    os.mkfifo(draft)
+    durable.draft_of = lambda path: draft
     return storage
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import math
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from rljob_operator import names
 from rljob_trainer.checkpoint.directory import Storage, open_storage
-from rljob_trainer.checkpoint.durable import StorageError, storage_errors
+from rljob_trainer.checkpoint.durable import StorageError, storage_errors, write_durably
 from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.checkpoint.past import FIRST, Note, read_note, read_past
 from rljob_trainer.checkpoint.state import LoopState
@@ -285,6 +286,36 @@ def test_a_directory_that_cannot_be_written_is_the_users_to_mend() -> None:
 def test_what_a_volume_refuses_becomes_a_sentence(tmp_path: Path, number: int, kind: type[Exception]) -> None:
     with pytest.raises(kind, match=rf"Saving failed: .*{tmp_path}"), storage_errors(tmp_path, "Saving"):
         raise OSError(number, "no")
+
+
+def test_of_two_that_write_a_file_at_once_neither_takes_the_others_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As pods do that share a volume, whose process ids are the same."""
+    path, fsync = tmp_path / "note", os.fsync
+
+    def behind_another(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", fsync)
+        write_durably(path, "the other's")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", behind_another)
+    write_durably(path, "own")
+    assert path.read_text() == "own"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_volume_did_not_take_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be tried again and again until there is room."""
+    (tmp_path / "note").write_text("old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no"):
+        write_durably(tmp_path / "note", "new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_a_metric_that_is_nan_does_not_spoil_a_checkpoint(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import errno
 import logging
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rljob_trainer.errors import Mistake
@@ -103,14 +104,25 @@ def sync_files(directory: Path) -> None:
 
 
 def write_durably(path: Path, text: str) -> None:
-    """Put `text` at `path`: after a crash there is the old content or the new, never a mixture."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    """Put `text` at `path`: after a crash there is the old content or the new, never a mixture. Of several that write
+    it at a time, on any machines, the last wins."""
+    draft = draft_of(path)
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        with suppress(OSError):  # what the volume refused first is what is told
+            draft.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
+
+
+def draft_of(path: Path) -> Path:
+    """A name beside it that nobody else uses: process ids repeat from pod to pod."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
 
 
 def remove_tree(path: Path, trash: Path) -> None:
