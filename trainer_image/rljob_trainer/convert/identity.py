@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rljob_api.model import BUILTIN_MODELS, CONFIG, Model
-from rljob_trainer.checkpoint.durable import write_durably
+from rljob_trainer.checkpoint.durable import dispensable, write_durably
 from rljob_trainer.checkpoint.verify import sha256_of
 
 THREADS = 8
@@ -60,15 +60,18 @@ def _facts(file: Path) -> str:
 
 
 def _remembered(note: Path) -> dict[str, list[str]]:
+    """Nothing where there is no note, or none that can be read: the files are, and then noted anew."""
     try:
         known: dict[str, list[str]] = json.loads(note.read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return {}
     return known
 
 
 def _remember(note: Path, facts: dict[str, str], found: dict[str, str]) -> None:
+    """For the next start. A folder that takes nothing costs that one the reading."""
     settled = time.time_ns() - SETTLED_NS
     kept = {name: [now, found[name]] for name, now in facts.items() if int(now.split()[1]) < settled}
-    note.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(note, json.dumps(kept))
+    with dispensable("Noting what the model's files hold"):
+        note.parent.mkdir(parents=True, exist_ok=True)
+        write_durably(note, json.dumps(kept))
