@@ -48,9 +48,10 @@ FULLY = {"optimizerSharding": "FullyReshardable"}
 def test_a_fully_reshardable_checkpoint_goes_on_under_another_layout(
     tmp_path: Path, before: Manifest, after: Manifest
 ) -> None:
-    """Without dropout: losses are those of the run that never changed."""
-    model, directory, straight = saved(tmp_path, a_spec(**before, checkpoint=FULLY))
-    resumed = ran(a_spec(**after), model, Plan(first=3, load=directory, rng=False))
+    """Without dropout: losses are those of the run that never changed. Random states are loaded where they can be."""
+    then, now = a_spec(**before, checkpoint=FULLY), a_spec(**after)
+    model, directory, straight = saved(tmp_path, then)
+    resumed = ran(now, model, Plan(first=3, load=directory, rng=decided(then, now).load_rng))
     for rank in resumed:
         for one, other in zip(straight[0].results[3:], rank.results, strict=True):
             assert other.metrics == pytest.approx(one.metrics, abs=1e-6)
@@ -146,11 +147,24 @@ def test_other_buckets_wait_unless_the_optimizer_was_saved_without(
     assert decided(a_spec(**before), a_spec(**before)).load_optimizer
 
 
-def test_another_number_of_replicas_keeps_even_the_random_states_while_they_draw_alike() -> None:
-    alike = decided(a_spec(data=4), a_spec(data=2))
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"data": 4}, {"data": 2}),
+        ({"context": 2}, {}),
+        ({"pipeline": 2, "virtualPipeline": 2}, {"pipeline": 2}),
+    ],
+    ids=["replicas", "context", "virtual stages"],
+)
+def test_where_stages_and_tensor_ranks_stay_random_states_follow_while_all_of_one_draw_alike(
+    before: Manifest, after: Manifest
+) -> None:
+    """And yet such a resume is never called exact."""
+    alike = decided(a_spec(**before, checkpoint=FULLY), a_spec(**after))
     assert (alike.load_optimizer, alike.load_rng) == (True, True)
-    unequal = decided(a_spec(data=4, dropout=0.1), a_spec(data=2, dropout=0.1))
+    unequal = decided(a_spec(**before, checkpoint=FULLY, dropout=0.1), a_spec(**after, dropout=0.1))
     assert (unequal.load_optimizer, unequal.load_rng) == (True, False)
+    assert {alike.exactness, unequal.exactness} == {Exactness.LOSSLESS}
 
 
 def test_random_states_that_are_asked_for_and_cannot_be_had_are_waited_for_with_the_numbers() -> None:
