@@ -24,6 +24,8 @@ from waiting import until
 
 PROGRESS_PORT = 29401
 POLL_SECONDS = 0.01
+RESTARTS = {"maxRestarts": 100, "backoffSeconds": {"initial": 0, "max": 0}}
+"""Of a job that is killed often: each at once."""
 WITHIN_S = 1200
 """On two idle cores nothing takes a tenth of it; beside a cluster that is busy on them it can take half."""
 
@@ -34,7 +36,7 @@ def addition(max_steps: int, **changes: Any) -> dict[str, Any]:
         "dtensor": {"attentionDropout": 0.1},
         "rollout": builders.ONE_SERVER | {"replicas": 2},
         "checkpoint": {"savePeriod": 2},
-        "failurePolicy": {"maxRestarts": 100, "backoffSeconds": {"initial": 0, "max": 0}},
+        "failurePolicy": RESTARTS,
     }
     return builders.addition("addition", max_steps, **own | changes)
 

@@ -1,18 +1,17 @@
-"""The Megatron backend under a whole job: killed in each phase, it goes on as if nothing had happened, bit for bit. The
-same holds for its last step, done again from its samples."""
+"""The Megatron backend under a whole job, that of an example: killed in each phase, it goes on as if nothing had
+happened, bit for bit. The same holds for its last step, done again from its samples."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from builders import ONE_SERVER
 from e2e.kills import assert_same, kill_rank
-from e2e.local_job import LocalJob, addition
+from e2e.local_job import RESTARTS, LocalJob
+from example_jobs import shortened
 from rljob_api.progress import TrainPhase
 from rljob_api.status import Phase
 
@@ -26,7 +25,7 @@ KILLS = [
     (TrainPhase.SAVE, signal.SIGTERM, 0),
 ]
 """When, how, and which rank."""
-EXPERTS = "builtin:addition-moe"
+DENSE, EXPERTS = "addition-megatron-cpu.yaml", "moe-megatron-cpu.yaml"
 
 
 @pytest.fixture
@@ -38,19 +37,15 @@ def jobs(tmp_path: Path) -> Iterator[list[LocalJob]]:
 
 
 def begin(
-    jobs: list[LocalJob], folder: Path, parallelism: dict[str, int], ranks: int = 2, **checkpoint: Any
+    jobs: list[LocalJob], folder: Path, parallelism: dict[str, int], ranks: int, save_period: int
 ) -> LocalJob:
-    manifest = addition(
-        STEPS,
-        trainer={"numProcPerNode": ranks},
-        backend="megatron",
-        dtensor=None,
-        megatron={"attentionDropout": 0.1},
-        parallelism=parallelism,
-        rollout=ONE_SERVER,
-        checkpoint=checkpoint,
-        **({"model": {"source": EXPERTS}} if "expert" in parallelism else {}),
-    )
+    """With smaller steps than the example's, and dropout, which draws from the random state in each."""
+    manifest = shortened(EXPERTS if "expert" in parallelism else DENSE, STEPS)
+    spec = manifest["spec"]
+    spec["algorithm"]["grpo"] |= {"promptsPerStep": 8, "generationsPerPrompt": 8}
+    spec["megatron"]["attentionDropout"] = 0.1
+    spec["checkpoint"]["savePeriod"] = save_period
+    spec |= {"parallelism": parallelism, "trainer": {"numProcPerNode": ranks}, "failurePolicy": RESTARTS}
     jobs.append(LocalJob(manifest, folder).start())
     return jobs[-1]
 
@@ -72,9 +67,9 @@ def test_kills_change_nothing(
     ranks: int,
     kills: list[tuple[TrainPhase, signal.Signals, int]],
 ) -> None:
-    straight = begin(jobs, tmp_path / "straight", parallelism, ranks, savePeriod=STEPS)
+    straight = begin(jobs, tmp_path / "straight", parallelism, ranks, save_period=STEPS)
     assert straight.finish() == 0, straight.words()
-    job = begin(jobs, tmp_path / "killed", parallelism, ranks, savePeriod=1)
+    job = begin(jobs, tmp_path / "killed", parallelism, ranks, save_period=1)
     before = -1
     for phase, how, rank in kills:
         before = kill_rank(job, how, phase, rank, before)

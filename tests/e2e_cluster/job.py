@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import builders
+from e2e.volume import Volume
 from kube.api import Answer, Manifest
 from kube.cluster import Cluster
 from kube.pods import NOBODY
@@ -164,6 +165,10 @@ class Job:
         claim = self.cluster.api.get(f"{CLAIMS}/{names.claim(self.name)}").body
         volume = self.cluster.api.get(f"{VOLUMES}/{claim['spec']['volumeName']}").body
         return self.cluster.from_outside(Path(volume["spec"]["hostPath"]["path"]))
+
+    def left(self) -> Volume:
+        """What it has left there so far."""
+        return Volume(self.volume() / Path(names.job_path(self.name)).relative_to(names.CLAIM_PATH))
 
     def rollout(self) -> Manifest:
         """What the status says of the servers."""

@@ -5,41 +5,31 @@ They come when that job has ended, and have the cluster for themselves one after
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from images.build import REPOSITORY
-from kube.api import Manifest
+from example_jobs import shortened
 from kube.cluster import Cluster
 from rljob_api.progress import TrainPhase
-from rljob_cli.document import read_document
 
-from .job import JOBS, Job
+from .job import Job
 from .test_drain_phases import drained_while, trainers_of
 
 STEPS = 12
 
 
 @pytest.fixture
-def example(rljob_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Job]:
-    """The job of an example's file, with fewer steps and one server."""
-    manifest = shortened(REPOSITORY / "examples" / request.param)
-    answer = rljob_cluster.api.post(JOBS, manifest)
-    assert answer.code == 201, answer.message
+def example(rljob_cluster: Cluster, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Job]:
+    """The job of an example's file, with fewer steps and one server, as a user applies it."""
+    manifest, file = shortened(request.param, STEPS), tmp_path / request.param
+    file.write_text(json.dumps(manifest))
+    rljob_cluster.kubectl("apply", "-f", file)
     job = Job(rljob_cluster, manifest["metadata"]["name"])
     yield job
     job.cluster.kubectl("delete", "rljob", job.name)
-
-
-def shortened(file: Path) -> Manifest:
-    manifest = read_document(file).data
-    spec = manifest["spec"]
-    spec["algorithm"]["grpo"] |= {"maxSteps": STEPS, "validationPeriod": 0}
-    spec["rollout"]["replicas"] = 1
-    spec["checkpoint"]["savePeriod"] = STEPS // 2
-    return manifest
 
 
 @pytest.mark.parametrize("example", ["addition-cpu.yaml"], indirect=True)
@@ -85,6 +75,7 @@ def test_a_job_with_experts_is_drained_while_its_model_is_converted(example: Job
     job.cluster.kubectl("uncordon", node)
     job.wait_for(lambda: job.is_back(after=1), "the gang is back")
     complete(job, preemptions=1)
+    assert max(job.left().curve("mismatch_max").values()) < 1e-4
 
 
 def complete(job: Job, preemptions: int) -> None:
