@@ -22,6 +22,8 @@ class Reach(NamedTuple):
 MESH = "torch.distributed.device_mesh:init_device_mesh"
 GROUP = "torch.distributed:init_process_group"
 ADAMW = "torch.optim:AdamW"
+SCHEDULE = "rljob_trainer.schedule:learning_rate"
+"""Both backends' own; Megatron's optimizer may be one of several libraries."""
 MODEL = "megatron.core.transformer.transformer_config:TransformerConfig"
 OPTIMIZER = "megatron.core.optimizer:OptimizerConfig"
 BUFFERS = "megatron.core.distributed:DistributedDataParallelConfig"
@@ -64,9 +66,9 @@ REACHES: list[Reach] = [
     Reach("megatron.optimizer.eps", OPTIMIZER, "adam_eps"),
     Reach("megatron.optimizer.weightDecay", OPTIMIZER, "weight_decay"),
     Reach("megatron.optimizer.maxGradNorm", OPTIMIZER, "clip_grad"),
-    Reach("megatron.scheduler.warmupSteps", ADAMW, "lr"),
-    Reach("megatron.scheduler.decay", ADAMW, "lr"),
-    Reach("megatron.scheduler.minFactor", ADAMW, "lr"),
+    Reach("megatron.scheduler.warmupSteps", SCHEDULE, "scheduler"),
+    Reach("megatron.scheduler.decay", SCHEDULE, "scheduler"),
+    Reach("megatron.scheduler.minFactor", SCHEDULE, "scheduler"),
     Reach("checkpoint.asyncSave", "rljob_trainer.checkpoint.shards:write_shards", "background"),
     Reach("checkpoint.saveOptimizer", WRITE, "sharded_state_dict"),
     Reach("checkpoint.loadRng", READ, "sharded_state_dict"),
@@ -91,7 +93,7 @@ REACHES: list[Reach] = [
     Reach("rollout.vllm.gpuMemoryUtilization", VLLM, "gpu_memory_utilization"),
     Reach("rollout.vllm.enforceEager", VLLM, "enforce_eager"),
     Reach("rollout.vllm.maxNumSeqs", VLLM, "max_num_seqs"),
-    Reach("algorithm.grpo.learningRate", ADAMW, "lr"),
+    Reach("algorithm.grpo.learningRate", SCHEDULE, "peak"),
     Reach("algorithm.sampling.temperature", SAMPLING, "temperature"),
     Reach("algorithm.sampling.topP", SAMPLING, "top_p"),
     Reach("algorithm.sampling.maxNewTokens", SAMPLING, "max_tokens"),
