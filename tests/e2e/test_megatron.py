@@ -1,5 +1,8 @@
 """The Megatron backend under a whole job, that of an example: killed in each phase, it goes on as if nothing had
-happened, bit for bit. The same holds for its last step, done again from its samples."""
+happened, bit for bit. The same holds for its last step, done again from its samples.
+
+What is killed here is what a user starts; `test_kills` strikes in more phases, and more often.
+"""
 
 from __future__ import annotations
 
@@ -53,8 +56,8 @@ def begin(
 @pytest.mark.parametrize(
     ("parallelism", "ranks", "kills"),
     [
-        pytest.param({"tensor": 2}, 2, KILLS[1::2], id="tensor"),
-        pytest.param({"pipeline": 2}, 2, KILLS[::2], id="pipeline"),
+        pytest.param({"tensor": 2}, 2, KILLS[1:2], id="tensor"),
+        pytest.param({"pipeline": 2}, 2, KILLS[:1], id="pipeline"),
         pytest.param({"tensor": 2}, 2, KILLS, id="tensor-in-each-phase", marks=pytest.mark.slow),
         pytest.param({"tensor": 2}, 4, KILLS[:2], id="tensor-and-data", marks=pytest.mark.slow),
         pytest.param({"expert": 2}, 2, KILLS, id="expert", marks=pytest.mark.slow),
