@@ -15,7 +15,7 @@ from statistics import median, quantiles
 import aiohttp
 
 from bench.audit import Asked, Audit, gets, writes
-from bench.memory import rss_mib
+from bench.memory import peak_mib, rss_mib
 from bench.operators import Field
 from bench.result import Result, at_most
 from bench.rounds import ROUNDS
@@ -51,11 +51,14 @@ def measure(folder: Path) -> Result:
         memory = [rss_mib(operator.process.pid)]
         idle = _asked_while_idle(audit)
         restarts = _restarts(field, audit, memory)
-    return _result(lags, idle, restarts, [libraries, empty, *memory])
+        peak = peak_mib(field.operators[-1].process.pid)
+    return _result(lags, idle, restarts, [libraries, empty, *memory], peak)
 
 
-def _result(lags: list[float], idle: Counter[Asked], restarts: list[float], memory: list[float]) -> Result:
-    """`memory` in MiB: of the libraries, of an operator without jobs, then of those with all."""
+def _result(
+    lags: list[float], idle: Counter[Asked], restarts: list[float], memory: list[float], peak: float
+) -> Result:
+    """`memory` in MiB: of the libraries, of an operator without jobs, then of those with all; `peak` of the last."""
     libraries, empty, *full = memory
     pods = PODS_OF_A_JOB * FLEET
     quiet = f"in {QUIET_SECONDS:g} s of {FLEET} unchanged jobs, beside the Lease"
@@ -86,6 +89,7 @@ def _result(lags: list[float], idle: Counter[Asked], restarts: list[float], memo
             "RSS without jobs, MiB": round(empty),
             "RSS with all, after making them, MiB": round(full[0]),
             "RSS with all, largest after a restart, MiB": round(max(full[1:])),
+            "RSS with all, at most while it starts, MiB": round(peak),
         },
         comment="The operator is a process of its own beside API server and etcd, on the same cores; pods are played by"
         " patches of their status. Requests are counted by the API server's audit log, which knows GET from LIST. A"
