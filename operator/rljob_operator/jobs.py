@@ -167,7 +167,8 @@ def _told(status: Manifest) -> Told:
 
 
 def _shares(percent: str | None, shares: Manifest | None) -> tuple[float, ...]:
-    return tuple(float(shares[use]) / 100 for use in Use) if percent and shares else ()
+    """A use that is newer than the operator who wrote this took nothing."""
+    return tuple(float(shares.get(use, 0)) / 100 for use in Use) if percent and shares else ()
 
 
 def _saved_at(status: Manifest) -> float | None:

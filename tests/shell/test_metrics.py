@@ -96,3 +96,8 @@ def test_the_age_of_the_newest_checkpoint_is_told_while_a_job_runs() -> None:
     assert told({"phase": "Training"}, metric) == []
     for still in ({"completionTime": to_text(time.time())}, {"phase": "Suspended"}):
         assert told(saved | still, metric) == []
+
+
+def test_a_use_of_time_that_the_operator_before_did_not_know_took_none() -> None:
+    goodput = {"percent": "90.0", "shares": {"productive": "90.0", "saving": "10.0"}}
+    assert sum(told({"goodput": goodput}, "rljob_job_time_share")) == pytest.approx(1)
