@@ -93,6 +93,9 @@ class Observed:
     """One look at everything that belongs to a job."""
 
     pods: tuple[Pod, ...] = ()
+    trainer_vanished: bool = False
+    """One of the attempt's trainers went without a word before any other had ended. Only an operator that saw it
+    knows."""
     progress: Progress | None = None
     """What rank 0 told last, live or as its last words."""
     listening_since: float = 0.0

@@ -50,6 +50,8 @@ class PlainCluster:
     _is: dict[str, Kept] = field(default_factory=dict)
     _news: deque[tuple[str, Kept]] = field(default_factory=deque)
     _departed: dict[str, Pod] = field(default_factory=dict)
+    _vanished: int = 0
+    """The last attempt of which a trainer went before any was known to have ended."""
     _refusal: Refusal | None = None
     _version: int = 0
 
@@ -104,14 +106,14 @@ class PlainCluster:
     def hear_all(self) -> None:
         """A list: also of what went while nobody listened."""
         self._news.clear()
-        for name in [name for name in self.known if name not in self._is]:
-            self._know(name, Kept(self._version, None))
         for name, kept in self._is.items():
             self._know(name, kept)
+        for name in [name for name in self.known if name not in self._is]:
+            self._know(name, Kept(self._version, None))
 
     def die(self) -> None:
         """Another operator begins with empty hands, and a list."""
-        self.known, self._departed, self._refusal = {}, {}, None
+        self.known, self._departed, self._vanished, self._refusal = {}, {}, 0, None
         self.hear_all()
 
     def _know(self, name: str, kept: Kept) -> None:
@@ -122,8 +124,20 @@ class PlainCluster:
             self.known[name] = kept
             return
         gone = self.known.pop(name, None)
-        if gone is not None and isinstance(gone.value, Pod) and gone.value.ended:
-            self._departed[name] = replace(gone.value, terminating=True)
+        if gone is not None and isinstance(gone.value, Pod):
+            self._remember(gone.value)
+
+    def _remember(self, pod: Pod) -> None:
+        if pod.ended:
+            self._departed[pod.name] = pod
+        elif pod.role is RoleName.TRAINER and not any(one.ended for one in self._trainers(pod.attempt)):
+            self._vanished = pod.attempt
+
+    def _trainers(self, attempt: int) -> list[Pod]:
+        """That are known, or were."""
+        known = [kept.value for kept in self.known.values() if isinstance(kept.value, Pod)]
+        every = [*known, *self._departed.values()]
+        return [pod for pod in every if (pod.role, pod.attempt) == (RoleName.TRAINER, attempt)]
 
     async def observe(self, job: RLJob) -> Observed:
         attempt = job.attempt_number
@@ -133,7 +147,8 @@ class PlainCluster:
         ]
         maps = [kept.value for kept in self.known.values() if isinstance(kept.value, str)]
         pods = tuple(sorted([*known, *departed], key=lambda pod: pod.name))
-        return Observed(pods=pods, run_config_maps=frozenset(maps), refusal=self._refusal)
+        vanished = self._vanished == attempt
+        return Observed(pods, vanished, run_config_maps=frozenset(maps), refusal=self._refusal)
 
     # What the operator does
 

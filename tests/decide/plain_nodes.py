@@ -13,6 +13,10 @@ from rljob_operator.observed import Pod, PodPhase
 
 from .plain_cluster import PlainCluster
 
+LEAVING = [(Ending.PREEMPTED, 143), (Ending.FAILED, 1), (Ending.FAILED, 137)]
+"""How a pod ends that was told to go: it saved; it met a peer's closed connection; its grace was over."""
+BLOWS = ("fails", "evicted", "gone")
+
 
 @dataclass
 class PlainNodes:
@@ -21,6 +25,7 @@ class PlainNodes:
     """Chance that a trainer is through, or that a pod which was told to go has saved, when its kubelet looks."""
     room: int = PLENTY
     """Pods that find a node."""
+    blows: tuple[str, ...] = BLOWS
 
     def tend(self, pod: Pod) -> None:
         """What a scheduler or a kubelet does next for it."""
@@ -45,7 +50,7 @@ class PlainNodes:
         if pod.phase is not PodPhase.RUNNING:
             self.cluster.change(pod.name, None)
         elif self.cluster.dice.random() < self.haste:
-            self._end(pod, Ending.PREEMPTED, 143)
+            self._end(pod, *self.cluster.dice.choice(LEAVING))
 
     def _is_mountable(self, pod: Pod) -> bool:
         return self.cluster.has(names.run_config_map(self.cluster.job.metadata.name, pod.attempt))
@@ -62,7 +67,7 @@ class PlainNodes:
         """It fails, is evicted, or is gone with its node."""
         if not pod.node or pod.ended:
             return
-        match self.cluster.dice.choice(["fails", "evicted", "gone"]):
+        match self.cluster.dice.choice(self.blows):
             case "fails":
                 self._end(pod, Ending.FAILED, 1)
             case "evicted":

@@ -16,14 +16,14 @@ from rljob_operator.reconcile import Pass, reconcile
 from rljob_operator.settings import Settings
 
 from .plain_cluster import DiedError, PlainCluster
-from .plain_nodes import PlainNodes
+from .plain_nodes import BLOWS, PlainNodes
 
 SETTINGS = Settings()
 TURNS = 200
 """In which all may go wrong."""
 CALM_TURNS = 200
 """In which nothing does: more than any job needs to its end."""
-QUICK = {"backoffSeconds": {"initial": 1, "max": 4}, "maxRestarts": 1000}
+QUICK = {"backoffSeconds": {"initial": 1, "max": 4}}
 TURN = [
     *["pass"] * 8,
     *["node"] * 10,
@@ -34,13 +34,19 @@ TURN = [
 ]
 
 
-def play(seed: int) -> None:
+TAKEN = ("evicted", "gone")
+"""What may happen to a pod of which nothing failed."""
+
+
+def play(seed: int, max_restarts: int = 1000, blows: tuple[str, ...] = BLOWS) -> None:
     """Raises `BrokenError`."""
     dice = random.Random(seed)
     nodes, replicas = dice.randint(1, 3), dice.randint(1, 3)
-    job = a_job(trainer={"numNodes": nodes}, rollout={"replicas": replicas}, failurePolicy=QUICK)
+    policy = {**QUICK, "maxRestarts": max_restarts}
+    job = a_job(trainer={"numNodes": nodes}, rollout={"replicas": replicas}, failurePolicy=policy)
     cluster = PlainCluster(job, dice, NOW, trouble=dice.choice([0.0, 0.02, 0.1, 0.3]))
-    asyncio.run(Schedule(cluster, PlainNodes(cluster, haste=dice.choice([0.02, 0.1, 0.5]))).play())
+    at_work = PlainNodes(cluster, haste=dice.choice([0.02, 0.1, 0.5]), blows=blows)
+    asyncio.run(Schedule(cluster, at_work).play())
 
 
 @dataclass

@@ -185,6 +185,54 @@ def test_pods_that_vanished_without_a_word_count_as_preempted() -> None:
     assert (decision.ended, decision.begin.reason) == (Ended.PREEMPTED, "PodsGone")
 
 
+BY_FORCE: dict[str, Any] = {"trainer": {"numNodes": 2}, "failurePolicy": {"maxRestarts": 0}}
+
+
+def when_one_is_missing(*pods: Pod, saw_it_go: bool = False) -> Decision:
+    observed = replace(seen(*pods, *STEADY), trainer_vanished=saw_it_go)
+    return decide(a_job(a_status(), **BY_FORCE), observed, NOW)
+
+
+@pytest.mark.parametrize("exit_code", [1, 137, 143], ids=["connection closed", "grace is over", "saved"])
+def test_who_was_told_to_go_for_want_of_a_pod_that_vanished_did_not_fail(exit_code: int) -> None:
+    """Even an operator that did not see it vanish knows."""
+    decision = when_one_is_missing(a_trainer(0, terminating=True, **failed(exit_code)))
+    assert decision.begin is not None
+    assert (decision.ended, decision.begin.reason) == (Ended.PREEMPTED, "PodsGone")
+
+
+def test_who_saw_a_pod_vanish_first_knows_why_the_others_ended_before_they_were_told() -> None:
+    crashed = a_trainer(0, **failed(1))
+    decision = when_one_is_missing(crashed, saw_it_go=True)
+    assert decision.begin is not None
+    assert (decision.ended, decision.begin.reason) == (Ended.PREEMPTED, "PodsGone")
+    assert when_one_is_missing(crashed).goal is Goal.FAIL, (
+        "as if it had failed first: nobody saw it otherwise"
+    )
+
+
+def test_while_the_others_go_the_pod_that_is_gone_is_told_of_and_not_them() -> None:
+    spec: dict[str, Any] = {"trainer": {"numNodes": 3}}
+    decision = after(a_status(), a_trainer(0, terminating=True, **failed(1)), a_trainer(2), **spec)
+    assert decision.message == "The trainer gang restarts: a trainer pod is gone."
+    assert names(decision.delete) == ["demo-trainer-2-1"]
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["another is missing", "all are known"])
+def test_who_ended_before_anybody_told_it_to_go_counts_by_its_own_end(others: int) -> None:
+    followers = [a_trainer(1, terminating=True, **failed(137))][:others]
+    decision = when_one_is_missing(a_trainer(0, **failed(1, ago=9)), *followers)
+    assert (decision.goal, decision.reason) == (Goal.FAIL, "MaxRestartsExceeded")
+
+
+def test_who_lost_a_pod_with_its_node_did_not_fail_though_the_node_was_cleared_up_after_later() -> None:
+    """Its connections broke at once; the pod is called ended when the node is given up, and nobody saw how."""
+    lost = a_trainer(1, **failed(None) | {"disrupted": True, "terminating": True})
+    assert after(a_status(), a_trainer(0, **failed(1, ago=300)), lost, **BY_FORCE).ended is Ended.PREEMPTED
+    ended = a_trainer(1, **failed(143) | {"disrupted": True, "terminating": True})
+    assert after(a_status(), a_trainer(0, **failed(1, ago=300)), ended, **BY_FORCE).goal is Goal.FAIL
+
+
 @pytest.mark.parametrize(
     "facts", [failed(2), failed(1, words=last_words(Ending.MISTAKE, message="no such model"))]
 )

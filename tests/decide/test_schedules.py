@@ -15,7 +15,7 @@ from core_plants import (
 )
 from invariants import BrokenError, Invariant
 
-from .schedules import play
+from .schedules import TAKEN, play
 
 SCHEDULES = int(os.environ.get("RLJOB_CORE_SCHEDULES", "200"))
 """`make bench` plays 10,000 others."""
@@ -25,6 +25,12 @@ AT_ONCE = 50
 @pytest.mark.parametrize("first", range(0, SCHEDULES, AT_ONCE))
 def test_random_schedules_lose_no_job(first: int) -> None:
     play_all(first)
+
+
+@pytest.mark.parametrize("first", range(0, SCHEDULES // 2, AT_ONCE))
+def test_a_job_whose_pods_were_only_taken_away_never_fails(first: int) -> None:
+    for seed in range(first, first + AT_ONCE):
+        play(seed, max_restarts=0, blows=TAKEN)
 
 
 def play_all(first: int) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -18,6 +20,9 @@ from .virtual_time import CLOCK
 
 NAMESPACE = "default"
 TICK_SECONDS = 0.25
+SAVED = (Ending.PREEMPTED, 143)
+LEAVINGS = (SAVED, (Ending.FAILED, 1), (Ending.FAILED, 137))
+"""How a pod may end that was told to go: it saved, it met a peer's closed connection, or its grace was over."""
 
 
 @dataclass
@@ -28,6 +33,9 @@ class Nodes:
     """A pod that is told to go takes so long: it saves."""
     room: int = PLENTY
     """Pods that find a node."""
+    leavings: Sequence[tuple[Ending, int]] = (SAVED,)
+    """How pods end that were told to go, by chance."""
+    dice: random.Random = field(default_factory=lambda: random.Random(0))
     _since: dict[tuple[str, str], float] = field(default_factory=dict)
     """When a pod, by its UID, began to run or to leave."""
 
@@ -79,7 +87,7 @@ class Nodes:
         if running and self._seconds("leaving", pod) < self.leaving_seconds:
             return
         if running:
-            self.end(name, Ending.PREEMPTED, 143)
+            self.end(name, *self.dice.choice(self.leavings))
         self.vanish(name)
 
     def _is_placed(self, pod: Manifest) -> bool:
@@ -118,9 +126,14 @@ class Nodes:
         self.say(
             name,
             phase="Failed" if exit_code else "Succeeded",
-            conditions=[{"type": "Ready", "status": "False"}],
+            conditions=[{"type": "Ready", "status": "False"}, *self._disruption(name)],
             containerStatuses=[{"name": "main", "state": {"terminated": ended}}],
         )
+
+    def _disruption(self, name: str) -> list[Manifest]:
+        """What an eviction said of it: kubelets leave that alone."""
+        said = self.api.get(PODS.path(NAMESPACE, name)).body["status"].get("conditions", [])
+        return [one for one in said if one["type"] == "DisruptionTarget"]
 
     def evict(self, name: str) -> None:
         disrupted = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}

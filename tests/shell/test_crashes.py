@@ -48,6 +48,16 @@ async def trainer_is_evicted(world: World) -> None:
     await completes(world)
 
 
+async def trainer_is_deleted_by_force(world: World) -> None:
+    """The other one, which is told to go then, is not through when its grace is over."""
+    world.nodes.leavings = [(Ending.FAILED, 137)]
+    await trains(world)
+    world.nodes.vanish("demo-trainer-1-1")
+    await completes(world)
+    status = world.jobs()["demo"]["status"]
+    assert (status["preemptions"], status.get("restartsCountTowardsMax", 0)) == (1, 0)
+
+
 async def rollout_fails(world: World) -> None:
     await trains(world)
     world.nodes.end("demo-rollout-0-0", Ending.FAILED, 1)
@@ -187,7 +197,7 @@ async def deleted(world: World) -> None:
 
 
 SCENARIOS = [
-    *(completes, trainer_fails, trainer_is_evicted, rollout_fails, scaled),
+    *(completes, trainer_fails, trainer_is_evicted, trainer_is_deleted_by_force, rollout_fails, scaled),
     *(rollout_is_deleted_by_force, rollout_is_evicted),
     *(suspended_and_resumed, resumed_before_it_is_suspended, laid_out_anew),
     *(given_back_for_want_of_nodes, given_back_to_a_quota, over_its_deadline, over_for_long, deleted),

@@ -11,7 +11,7 @@ from rljob_api.job import RLJob
 
 from ..observed import Pod, PodPhase
 from ..queue import Key
-from .objects import Known, Objects
+from .objects import Known, Objects, job_of
 from .pods import observed_pod, pod_address
 from .resources import METADATA_KINDS
 
@@ -35,14 +35,24 @@ class Pods(Objects[PodFacts | None]):
         super().__init__(_pod_facts, changed)
         self.asked_to_go: set[str] = set()
         """UIDs of pods that we deleted and that the watch has not told of yet."""
+        self._unasked: set[str] = set()
+        """UIDs of pods that ended before anybody told them to go."""
         self._departed: dict[Key, dict[str, Known[PodFacts | None]]] = {}
+        self._vanished: dict[Key, Known[PodFacts | None]] = {}
+        """The last trainer that went without a word before any other of its attempt had ended."""
 
     def gone(self, key: Key, known: Known[PodFacts | None]) -> None:
-        """Trainers that ended are remembered for as long as their attempt: how the first one ended explains it."""
+        """Trainers that ended are remembered for as long as their attempt: how the first one ended explains it. So is
+        that one vanished before."""
         self.asked_to_go.discard(known.uid)
         facts = known.facts
-        if facts is not None and facts.pod.role is RoleName.TRAINER and facts.pod.ended:
-            self._departed.setdefault(key, {})[known.uid] = known
+        if facts is not None and facts.pod.role is RoleName.TRAINER:
+            if facts.pod.ended:
+                pod = replace(facts.pod, terminating=known.uid not in self._unasked)
+                self._departed.setdefault(key, {})[known.uid] = replace(known, facts=replace(facts, pod=pod))
+            elif not any(pod.ended for pod in self._gang(key, known.owner, facts.pod.attempt)):
+                self._vanished[key] = known
+        self._unasked.discard(known.uid)
 
     def observed(self, job: RLJob) -> Iterator[Pod]:
         """The job's own; those that we deleted are going even before the watch says so."""
@@ -53,7 +63,15 @@ class Pods(Objects[PodFacts | None]):
                 yield replace(pod, terminating=True) if known.uid in self.asked_to_go else pod
         for known in self._departed.get(key_of(job), {}).values():
             if known.facts is not None and known.facts.pod.attempt == attempt and _is(known, job):
-                yield replace(known.facts.pod, terminating=True)
+                yield known.facts.pod
+
+    def has_vanished(self, job: RLJob) -> bool:
+        """A trainer of the attempt went without a word before any other had ended, and is not there again."""
+        key = key_of(job)
+        known = self._vanished.get(key)
+        if known is None or known.facts is None or not _is(known, job):
+            return False
+        return known.facts.pod.attempt == job.attempt_number and known.name not in self.of(key)
 
     def stays(self, key: Key, pod: Pod) -> bool:
         """It is there, and we have not asked it to go."""
@@ -76,13 +94,31 @@ class Pods(Objects[PodFacts | None]):
     def forget(self, key: Key, before_attempt: int | None = None) -> None:
         """Departed pods of older attempts; of all, without a number."""
         departed = self._departed.pop(key, {})
+        vanished = self._vanished.pop(key, None)
         if before_attempt is None:
             return
-        kept = {
-            uid: one for uid, one in departed.items() if one.facts and one.facts.pod.attempt >= before_attempt
-        }
+        kept = {uid: one for uid, one in departed.items() if _attempt(one) >= before_attempt}
         if kept:
             self._departed[key] = kept
+        if vanished is not None and _attempt(vanished) >= before_attempt:
+            self._vanished[key] = vanished
+
+    def _keep(self, manifest: Manifest) -> None:
+        """Whoever removes a pod that has ended marks it as told to go: that says nothing of its end."""
+        known = self.of(job_of(manifest)).get(manifest["metadata"]["name"])
+        if known is not None and known.facts is not None:
+            pod = known.facts.pod
+            if pod.ended and not pod.terminating:
+                self._unasked.add(pod.uid)
+        super()._keep(manifest)
+
+    def _gang(self, key: Key, owner: str, attempt: int) -> Iterator[Pod]:
+        """Those that are there, and those that were."""
+        for known in (*self.of(key).values(), *self._departed.get(key, {}).values()):
+            if known.facts is not None and known.owner == owner:
+                pod = known.facts.pod
+                if (pod.role, pod.attempt) == (RoleName.TRAINER, attempt):
+                    yield pod
 
     def _own(self, job: RLJob) -> Iterator[Known[PodFacts | None]]:
         return (known for known in self.of(key_of(job)).values() if _is(known, job))
@@ -101,6 +137,11 @@ def key_of(job: RLJob) -> Key:
 
 def _is(known: Known[PodFacts | None], job: RLJob) -> bool:
     return known.owner == job.metadata.uid
+
+
+def _attempt(known: Known[PodFacts | None]) -> int:
+    """0 for a pod that is none of ours."""
+    return known.facts.pod.attempt if known.facts is not None else 0
 
 
 def _leads(pod: Pod) -> bool:

@@ -74,6 +74,7 @@ class KubernetesCluster:
             self._told.put(key, job.metadata.uid, told)
         return Observed(
             pods=pods,
+            trainer_vanished=self._children.pods.has_vanished(job),
             progress=told,
             listening_since=self._told.since,
             run_config_maps=mine,

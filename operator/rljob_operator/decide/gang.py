@@ -146,18 +146,28 @@ def _watch(job: RLJob, attempt: AttemptStatus, observed: Observed, mine: list[Po
     unmet = [pod for pod in broken if is_unmet(pod)]
     if unmet:
         return _wait_for_choice(observed, unmet[0], now)
-    if not broken and len(mine) >= job.spec.trainer.num_nodes:
+    missing = len(mine) < job.spec.trainer.num_nodes
+    if not broken and not missing:
         placed = waiting(Goal.RUN, attempt.reason, "", mine, now)
         return give_back(job, attempt, observed, now) or placed
+    first = None if missing and _is_taken(observed, broken) else stall.cause_of(broken)
     living = [pod for pod in mine if not pod.ended]
     if living:
-        first = stall.cause_of(broken) if broken else None
         stopping = stall.reason(first, Reason.GANG_STOPPING)
         decision = waiting(Goal.RESTART, stopping, _why(job, first), living, now)
         return replace(decision, delete=_survivors(tuple(mine), first))
-    if not broken:
+    if first is None:
         return _again(Verdict.PREEMPTED, next_attempt(job, Reason.PODS_GONE, now))
-    return _judge(job, attempt, observed, stall.cause_of(broken), now)
+    return _judge(job, attempt, observed, first, now)
+
+
+def _is_taken(observed: Observed, broken: list[Pod]) -> bool:
+    """Whether the pod that is missing was the first to go. Then the others ended for want of it, however they did:
+    their connections broke, or their grace was over before they had saved.
+
+    Who did not see it go takes it for the first unless one had ended before it was told to go.
+    """
+    return observed.trainer_vanished or all(pod.terminating for pod in broken)
 
 
 def _survivors(mine: tuple[Pod, ...], first: Pod | None) -> tuple[Pod, ...]:

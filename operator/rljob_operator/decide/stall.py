@@ -11,15 +11,16 @@ from rljob_api.reasons import Reason
 from rljob_api.status import HungStep
 
 from ..observed import Pod
-from .verdict import first_to_end, lacks_volume
+from .verdict import first_to_end, is_lost, lacks_volume
 from .verdict import sentence as sentence_of
 
 
 def cause_of(broken: list[Pod]) -> Pod:
-    """Who ended the attempt: one that tells of a hang or of its volume before those that died of its end, else the
-    first."""
+    """Who ended the attempt: one that was lost with its node, then one that tells of a hang or of its volume, each
+    before those that died of its end; else the first."""
+    lost = [pod for pod in broken if is_lost(pod)]
     telling = [pod for pod in broken if hang_of(pod)] or [pod for pod in broken if lacks_volume(pod)]
-    return first_to_end(telling or broken)
+    return first_to_end(lost or telling or broken)
 
 
 def hang_of(pod: Pod | None) -> Hang | None:

@@ -75,6 +75,12 @@ def lacks_volume(pod: Pod) -> bool:
     return _said(pod, Ending.VOLUME_UNUSABLE)
 
 
+def is_lost(pod: Pod) -> bool:
+    """The cluster took it away, and no kubelet saw its end: its time is when somebody cleared up after its node, long
+    after the others had lost it."""
+    return pod.disrupted and pod.exit_code is None
+
+
 def first_to_end(pods: list[Pod]) -> Pod:
     """The one whose end explains the others'. Times are whole seconds: of several in one, those that the cluster
     took away come first, and those that we told to go after the first had ended come last."""
