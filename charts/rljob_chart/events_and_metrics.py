@@ -24,7 +24,8 @@ Made from the code by `make crds`. Fields, conditions and reasons are in [refere
 ## Events
 
 `kubectl rljob events JOB` and `kubectl describe rljob JOB` show them; each is told once. Most are told when a condition
-moves: their `reason` is the condition's, and their note is its message.
+moves: their `reason` is the condition's, and their note is its message. An operator that is told to stop posts what is
+left to tell, for three seconds at most; one that is killed does not, so count on the conditions.
 """
 OPERATOR = """## Metrics of the operator
 

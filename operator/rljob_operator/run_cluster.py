@@ -44,6 +44,8 @@ from .watch import Scope, Sink, Watch
 from .within import within
 
 POLL_SECONDS = 5.0
+LAST_SECONDS = 3.0
+"""At the end of a term, for the statuses that are being written; and as long for the Events that are left."""
 SWEEP_AFTER_SECONDS = 2.0
 """Time from the last job of a list to the look for those that are gone."""
 SWEEP_EVERY_SECONDS = 300.0
@@ -91,14 +93,27 @@ class Term:
     async def run(self) -> None:
         """Until the lease is lost."""
         polling = Polling(self._told, self._rank0s, self._heard, POLL_SECONDS)
-        async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
-            forever = [watch.run() for watch in self._watches]
-            forever += [self._source.run(self._job_told), polling.run(), self._events.run(), self._sweeps()]
-            forever.append(self._event_reading.run())
-            forever += [self._work() for _ in range(self._settings.workers)]
-            for each in forever:
-                stack.callback(tasks.create_task(each).cancel)
-            await self._leader.hold()
+        try:
+            async with asyncio.TaskGroup() as tasks, AsyncExitStack() as stack:
+                forever = [watch.run() for watch in self._watches]
+                forever += [
+                    self._source.run(self._job_told),
+                    polling.run(),
+                    self._events.run(),
+                    self._sweeps(),
+                ]
+                forever.append(self._event_reading.run())
+                forever += [self._work() for _ in range(self._settings.workers)]
+                for each in forever:
+                    stack.callback(tasks.create_task(each).cancel)
+                await self._leader.hold()
+        finally:
+            await asyncio.shield(self._tell_the_rest())
+
+    async def _tell_the_rest(self) -> None:
+        """What this term wrote, for the next one never learns what has changed."""
+        await self._cluster.finish(LAST_SECONDS)
+        await self._events.drain(LAST_SECONDS)
 
     async def _work(self) -> NoReturn:
         """A worker. Nothing that goes wrong with one job is of any concern to another."""

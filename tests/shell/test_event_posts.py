@@ -33,11 +33,15 @@ class Choosy(MemoryClient):
     def __init__(self, errors: dict[str, list[ApiError]]) -> None:
         super().__init__(MemoryApi(CLOCK.text), Faults())
         self.errors = errors
+        self.silent = False
+        """Nobody answers."""
         self.asked: list[str] = []
 
     async def send(self, method: str, path: str, body: Manifest | None = None, **more: object) -> Manifest:
         note = str((body or {})["note"])
         self.asked.append(note)
+        if self.silent:
+            await asyncio.Event().wait()
         if left := self.errors.get(note):
             raise left.pop(0)
         return {}
@@ -65,6 +69,36 @@ def test_one_that_fails_comes_again_after_the_others_and_not_for_ever() -> None:
     assert virtual_time.run(asked(29, busy=[BUSY])) == ["busy", "last"]
     assert virtual_time.run(asked(31, busy=[BUSY])) == ["busy", "last", "busy"]
     assert Counter(virtual_time.run(asked(1000, failed=[FAILED] * 100)))["failed"] == TRIES
+
+
+async def drained(*notes: str, **errors: list[ApiError]) -> Choosy:
+    """What was asked once an operator ended that was posting these: the first was under way."""
+    client = Choosy(errors)
+    client.silent = True
+    posts = EventPosts(client, "we")
+    running = asyncio.create_task(posts.run())
+    posts.put(KEY, JOB, [happening(note) for note in notes])
+    await asyncio.sleep(1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    client.silent = False
+    await posts.drain(3.0)
+    return client
+
+
+@pytest.mark.usefixtures("virtual_time")
+def test_what_is_left_at_the_end_is_posted_then() -> None:
+    told = virtual_time.run(drained("under way", "waits", "fails", fails=[FAILED])).asked
+    assert told == ["under way", "under way", "waits", "fails", "fails"]
+
+
+@pytest.mark.usefixtures("virtual_time")
+def test_nobody_waits_for_long_at_the_end_and_what_was_not_told_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    virtual_time.run(drained("busy", "told", busy=[BUSY]))
+    assert "because this operator ends: PodFailed of here/demo: busy" in caplog.text
+    assert "told" not in caplog.text
 
 
 def test_an_event_too_many_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

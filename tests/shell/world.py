@@ -54,8 +54,12 @@ class World:
 
     async def crash_operator(self) -> None:
         """At once: nothing that it was about to do happens, and nobody hears of it."""
-        assert self._at_work is not None
         self.client.dead = True
+        await self.stop_operator()
+
+    async def stop_operator(self) -> None:
+        """In order, as by SIGTERM."""
+        assert self._at_work is not None
         self._at_work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._at_work

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -59,6 +60,9 @@ class KubernetesCluster:
         self._wrote = wrote
         self._refusals: dict[Key, Refusal] = {}
         """Of the jobs whose last pass met one."""
+        self._under_way: set[asyncio.Task[None]] = set()
+        """Writes of a status: each comes to its end, even if nobody waits for it any more, so that what it changes is
+        told."""
         self._read: dict[Key, int] = {}
         """Version of the job that the pass at work began with: its status is written over no other."""
 
@@ -134,6 +138,19 @@ class KubernetesCluster:
         told = with_unknown(told, manifest.get("status") or {})
         body = {**manifest, "apiVersion": API_VERSION, "kind": KIND, "status": told}
         body["metadata"]["resourceVersion"] = str(version)
+        writing = asyncio.create_task(self._put(key, stored, before, status, body))
+        self._under_way.add(writing)
+        writing.add_done_callback(self._under_way.discard)
+        await asyncio.shield(writing)
+
+    async def finish(self, seconds: float) -> None:
+        """Wait for the writes under way, for so long at most."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=seconds)
+
+    async def _put(
+        self, key: Key, stored: Stored, before: Status | None, status: Status, body: Manifest
+    ) -> None:
         try:
             answer = await self._writer.put_status(body)
         except ApiError as error:
