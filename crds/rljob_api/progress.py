@@ -102,6 +102,9 @@ class BrokenReplica(Record):
 class Progress(Record):
     """The trainer now."""
 
+    job_uid: Told = ""
+    """Of the job that it trains: an address may have gone to another job's rank 0 meanwhile. Images from before this
+    field leave it empty."""
     attempt: int
     step: int
     """Finished steps."""

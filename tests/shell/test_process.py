@@ -150,8 +150,15 @@ def test_a_hostile_rank_0_is_not_heard(answer: Answer) -> None:
 
 
 def test_an_honest_rank_0_is_heard() -> None:
-    """The control: the others' answers carry the same."""
+    """The control: the others' answers carry the same. An image from before the job's UID was told is believed."""
     assert asyncio.run(heard_of(telling(TOLD)))[0] == TOLD
+
+
+def test_what_rank_0_of_another_job_tells_is_not_heard() -> None:
+    """Addresses go round: the pod that was there may be gone."""
+    mine, of_another = (TOLD.model_copy(update={"job_uid": uid}) for uid in ("uid", "another"))
+    assert asyncio.run(heard_of(telling(mine)))[0] == mine
+    assert asyncio.run(heard_of(telling(of_another)))[0] is None
 
 
 def test_of_an_answer_without_end_no_more_is_read_than_an_answer_may_have() -> None:

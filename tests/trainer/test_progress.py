@@ -43,11 +43,13 @@ def get(port: int, path: str) -> str:
 
 
 def test_progress_and_metrics_are_served(tmp_path: Path) -> None:
-    board = ProgressBoard(a_run(tmp_path))
+    run = a_run(tmp_path).model_copy(update={"uid": "1111-2222"})
+    board = ProgressBoard(run)
     port = board.serve("127.0.0.1", 0)
     board.finish_step(3, {"step_seconds": 2.0, "reward": 0.5, "kl": math.nan})
     board.saved(a_fact())
     told = Progress.model_validate_json(get(port, "/progress"))
+    assert told.job_uid == "1111-2222"
     assert (told.step, told.total_steps, told.estimated_remaining_seconds) == (3, 10, 14.0)
     assert math.isnan(told.metrics["kl"]), "NaN is news"
     scraped = get(port, "/metrics")
@@ -188,6 +190,22 @@ def test_a_long_progress_gives_way_to_the_message() -> None:
     words = LastWords(ending=Ending.FAILED, role="trainer", message="why", progress=progress)
     left = LastWords.model_validate_json(fitted(words))
     assert (left.message, left.progress) == ("why", None)
+
+
+def test_beside_a_long_message_there_is_room_for_what_rank_0_tells_and_whose_it_is() -> None:
+    metrics = {f"a metric of training {number}": 1 / 3 for number in range(30)}
+    uid = "0f9ab4de-6c1e-4f0c-9e55-1b3a2c4d5e6f"
+    progress = Progress(
+        job_uid=uid,
+        attempt=1,
+        step=1,
+        total_steps=2,
+        phase=TrainPhase.TRAIN,
+        heartbeat=1 / 3,
+        metrics=metrics,
+    )
+    words = LastWords(ending=Ending.FAILED, role="trainer", message="why " * 2500, progress=progress)
+    assert LastWords.model_validate_json(fitted(words)).progress == progress
 
 
 def test_words_on_a_volume_that_refuses_do_not_hide_the_rest(

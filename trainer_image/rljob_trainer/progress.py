@@ -69,6 +69,7 @@ class ProgressBoard:
         self._broken: Callable[[], list[BrokenReplica]] = list
         self._reader: ReadsBack | None = None
         self._now = Progress(
+            job_uid=run.uid,
             attempt=run.attempt,
             step=0,
             total_steps=run.spec.algorithm.grpo.max_steps,

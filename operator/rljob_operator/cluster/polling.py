@@ -114,8 +114,16 @@ class Polling:
             except (aiohttp.ClientError, TimeoutError):
                 return  # not there yet, or busy: its probes tell which
         progress = read_progress(answer)
-        if progress is not None and (news := self._told.put(key, uid, progress)) is not News.NONE:
+        if progress is None or not _is_of(uid, progress):
+            return
+        if (news := self._told.put(key, uid, progress)) is not News.NONE:
             self._heard(key, news)
+
+
+def _is_of(uid: str, progress: Progress) -> bool:
+    """Whether the job told it, and not one whose rank 0 got the address since. A trainer's image that is older than the
+    field is believed."""
+    return progress.job_uid in ("", uid)
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
