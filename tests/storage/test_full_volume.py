@@ -16,6 +16,7 @@ import torch.distributed as dist
 from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.durable import StorageError
 from rljob_trainer.checkpoint.fence import FencedError
+from rljob_trainer.checkpoint.scrub import Scrub
 from rljob_trainer.checkpoint.state import LoopState
 from rljob_trainer.checkpoint.verify import verify
 from rljob_trainer.leader import Leader
@@ -100,6 +101,48 @@ def test_an_attempt_that_finds_no_room_says_so_and_the_next_goes_on(small: Volum
 
 class TrainingJob(SavingJob):
     """One that saves every other step, in the background or not, and writes samples and notes at each."""
+def reading_for_ever(job: SavingJob, step: int) -> None:
+    """Its thread hangs in the checkpoint of that step, whose successor is whole."""
+    scrub = Scrub(job.storage, lambda _: None)
+    scrub._reading = step
+    job.saver._scrub = scrub
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["a small disk", "a quota"])
+def test_one_that_is_read_back_makes_way_where_there_is_no_room_for_the_next(
+    small: Volume, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    """Where the volume does not tell how little room there is, a save fails before."""
+    monkeypatch.setattr(Scrub, "wake", lambda _: None)
+    if not seen:
+        monkeypatch.setattr("rljob_trainer.checkpoint.save.fits_another", lambda _: True)
+    job, ballast = SavingJob(small.path / "job", keep=1), small.path / "ballast"
+    ballast.mkdir()
+    job.saved(1)
+    reading_for_ever(job, 1)
+    job.saved(2)
+    assert job.storage.steps() == [1, 2]
+    with_bytes(ballast, small, 30)
+    if not seen:
+        with pytest.raises(StorageError, match="is full"):
+            job.saved(3)
+    assert job.saved(3) == 3
+    assert job.storage.steps() == [3]
+
+
+def test_a_job_that_shall_keep_fewer_finds_room_by_that(small: Volume) -> None:
+    """As the message of a full volume has it."""
+    root, ballast = small.path / "job", small.path / "ballast"
+    ballast.mkdir()
+    job = SavingJob(root, keep=3)
+    for step in (1, 2, 3):
+        job.saved(step)
+    with_bytes(ballast, small, 30)
+    fewer = SavingJob(root, attempt=2, keep=1)
+    assert fewer.saved(4) == 4
+    assert fewer.storage.steps() == [4]
+
+
 
     def __init__(self, root: Path, *, background: bool) -> None:
         nothing: Any = None  # a step that is done asks for none of it

@@ -44,5 +44,22 @@ def test_nan_and_absent_metrics_are_never_best() -> None:
     assert steps_to_remove(verified, 1, KeepTopK(count=3)) == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("proved", "reading", "removed"),
+    [
+        ((), (), [10, 20, 30, 40]),
+        ((10, 20), (), [10, 30, 40]),
+        ((10, 20), (30,), [10, 40]),
+        ((), (30,), [10, 20, 40]),
+        ((10, 20), (50,), [10, 30, 40]),
+        ((7,), (7,), [10, 20, 30, 40]),
+    ],
+)
+def test_the_newest_that_was_read_back_is_kept_and_the_one_that_is_being_read(
+    proved: tuple[int, ...], reading: tuple[int, ...], removed: list[int]
+) -> None:
+    assert steps_to_remove({step: {} for step in SCORES}, 1, None, proved, reading) == removed
+
+
 def test_nothing_is_removed_where_nothing_is_whole() -> None:
     assert steps_to_remove({}, 1, None) == []

@@ -128,12 +128,22 @@ class Lossy(Storage):
             damage(self.checkpoint(step))
 
 
-def a_saver(root: Path, pass_over: PassOver | None) -> Saver:
-    """Of a job on such a volume, which keeps one checkpoint."""
+def a_saver(root: Path, pass_over: PassOver | None, attempt: int = 1) -> Saver:
+    """Of a job on such a volume, which keeps one checkpoint; after the first attempt it has resumed."""
     alone()
-    run = a_run(root, checkpoint={"keepLatest": 1})
+    run = a_run(root, attempt, checkpoint={"keepLatest": 1})
     open_storage(run)
-    return Saver(run, Lossy.of(run), FileBackend(), VERSIONS, None, pass_over=pass_over)  # type: ignore[arg-type]  # saves only
+    storage = Lossy.of(run)
+    plan = plan_resume(storage, run, layout(), VERSIONS) if attempt > 1 else None
+    return Saver(
+        run,
+        storage,
+        FileBackend(),  # type: ignore[arg-type]  # saves only
+        VERSIONS,
+        None,
+        pass_over=pass_over,
+        verified=plan.verified(storage.checkpoints) if plan else None,
+    )
 
 
 def save_three(saver: Saver) -> None:
@@ -164,6 +174,78 @@ def test_without_reading_back_the_last_good_one_is_removed(tmp_path: Path) -> No
     save_three(a_saver(tmp_path, None))
     assert Directory(tmp_path).steps() == [3]
     assert verify(Directory(tmp_path).checkpoint(3)) != []
+
+
+@pytest.fixture
+def at_the_tests_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read back unless the test says so."""
+    monkeypatch.setattr(Scrub, "wake", lambda _: None)
+
+
+@pytest.mark.usefixtures("at_the_tests_word")
+def test_what_a_resume_has_verified_stays_until_a_newer_one_was_read_back(tmp_path: Path) -> None:
+    """Also where the disk has spoiled those that were saved since, and nobody has seen it yet."""
+    a_saver(tmp_path, hear([])).save(LoopState(step=1), rng=0)
+    saver = a_saver(tmp_path, hear([]), attempt=2)
+    for step in (2, 3):
+        saver.save(LoopState(step=step), rng=0)
+    assert Directory(tmp_path).steps() == [1, 3]
+    run = a_run(tmp_path, 3)
+    assert plan_resume(open_storage(run), run, layout(), VERSIONS).step == 1
+
+
+@pytest.mark.usefixtures("at_the_tests_word")
+def test_what_a_resume_has_verified_is_read_back_from_the_disk_all_the_same(tmp_path: Path) -> None:
+    """What the resume has read may have been in memory."""
+    a_saver(tmp_path, hear([])).save(LoopState(step=1), rng=0)
+    told: list[str] = []
+    saver = a_saver(tmp_path, hear(told), attempt=2)
+    assert saver._scrub is not None
+    assert sorted(saver.proved) == [1]
+    damage(Directory(tmp_path).checkpoint(1))
+    saver._scrub.look()
+    assert len(told) == 1
+    assert sorted(saver.doubted) == [1]
+
+
+@pytest.mark.usefixtures("at_the_tests_word")
+def test_a_checkpoint_of_another_job_protects_none_of_this_ones(tmp_path: Path) -> None:
+    (theirs,) = save(a_run(tmp_path / "theirs", uid="uid-2"), 1)
+    run = a_run(tmp_path / "ours", initialCheckpoint={"path": str(theirs.path)})
+    storage = open_storage(run)
+    plan = plan_resume(storage, run, layout(), VERSIONS)
+    assert (plan.step, plan.verified(storage.checkpoints)) == (1, None)
+
+
+class SavesMeanwhile(SlowReader):
+    """While it reads the first file of one, three more are saved."""
+
+    def __init__(self, saver: Saver) -> None:
+        super().__init__(1.0)
+        self._saver = saver
+        self.seen: list[list[int]] = []
+
+    def sha256_of(self, path: Path) -> str:
+        if not self.seen:
+            for step in (2, 3, 4):
+                self._saver.save(LoopState(step=step), rng=0)
+                self.seen.append(self._saver._storage.steps())
+        return super().sha256_of(path)
+
+
+@pytest.mark.usefixtures("at_the_tests_word")
+def test_one_is_read_to_its_end_however_many_are_saved_meanwhile(tmp_path: Path) -> None:
+    (tmp_path / "mended").touch()
+    saver = a_saver(tmp_path, hear([]))
+    saver.save(LoopState(step=1), rng=0)
+    assert saver._scrub is not None
+    saver._scrub._reader = reader = SavesMeanwhile(saver)
+    saver._scrub.look()
+    assert reader.seen == [[1, 2], [1, 3], [1, 4]], "one more than keepLatest"
+    assert 1 in saver.proved
+    saver._scrub.look()
+    saver.save(LoopState(step=5), rng=0)
+    assert Directory(tmp_path).steps() == [4, 5], "then it has had its time"
 
 
 def leave_after(root: Path, steps: int, reader: Callable[[Path], str] | None = None) -> tuple[str, list[int]]:
@@ -231,12 +313,10 @@ def facts(board: ProgressBoard) -> tuple[int, bool, bool]:
     return newest.step, newest.verified, newest.damaged
 
 
-def test_the_status_calls_a_checkpoint_verified_once_it_was_read_back_and_not_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("at_the_tests_word")
+def test_the_status_calls_a_checkpoint_verified_once_it_was_read_back_and_not_before(tmp_path: Path) -> None:
     """And the second one, which the volume spoils, never."""
     alone()
-    monkeypatch.setattr(Scrub, "wake", lambda _: None)  # it looks when the test says so
     run = a_run(tmp_path)
     open_storage(run)
     board = ProgressBoard(run)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -25,6 +26,8 @@ from rljob_operator.cluster.container import machine_places
 from rljob_operator.cluster.workdir import WorkDir
 from rljob_operator.render.initial import initial
 from rljob_trainer.checkpoint.directory import STATE, Directory
+from rljob_trainer.checkpoint.resume import ResumePlan
+from rljob_trainer.checkpoint.scrub import Scrub
 from rljob_trainer.checkpoint.verify import SEAL_FILE, read_manifest, seal, sha256_of, verify
 from trainer.answering import a_model
 from trainer.checkpoints import save
@@ -109,8 +112,17 @@ def vouch_for_it(checkpoint: Path) -> None:
 
 
 def test_a_run_that_was_told_to_go_ends_as_one_that_was_not(folder: Path) -> None:
-    told, differing = went_on(stopped(folder, "exact"))
+    """And what it went on from stays while nothing newer was read back."""
+    directory = stopped(folder, "exact")
+    told, differing = went_on(directory, change=nothing_is_read_back)
     assert (told.exactness, told.skipped, differing) == ("Exact", [], [])
+    assert directory.steps() == [STOPPED, STEPS - 1, STEPS]
+
+
+def nothing_is_read_back(plan: ResumePlan) -> ResumePlan:
+    """In this process, from now on."""
+    mock.patch.object(Scrub, "look", return_value=None).start()
+    return plan
 
 
 def test_a_job_that_begins_with_another_by_its_name_ends_as_that_one_would_have(folder: Path) -> None:

@@ -189,7 +189,15 @@ def prepare(
         leader = Leader(spec, rollouts, inputs, reward, storage, log, board, preemption.poll, notes, kept)
     saver = None
     if spec.checkpoint.enabled:
-        saver = Saver(run, storage, backend, versions, model, pass_over=board.pass_over)
+        saver = Saver(
+            run,
+            storage,
+            backend,
+            versions,
+            model,
+            pass_over=board.pass_over,
+            verified=plan.verified(storage.checkpoints),
+        )
         board.reads_back(saver)
     loop = Loop(spec, ranks, backend, preemption, sync, saver, board, leader, plan.loop, backend.rng_state())
     if isinstance(rollouts, Fleet):

@@ -52,6 +52,10 @@ class ResumePlan:
         """What `Backend.load_checkpoint` takes."""
         return self.directory / STATE if self.directory else None
 
+    def verified(self, checkpoints: Path) -> int | None:
+        """The step of the job's own checkpoint, of that folder, that it goes on from: it was read whole."""
+        return self.step if self.directory and self.directory.parent == checkpoints else None
+
     @property
     def furthest(self) -> int | None:
         """The furthest step that was ever finished; None if that is not known."""

@@ -27,10 +27,10 @@ from rljob_trainer.backend.protocol import Backend, Written
 from rljob_trainer.futures import in_thread
 
 from .directory import STATE, Storage
-from .durable import storage_errors, sync_directory, write_durably
+from .durable import dispensable, storage_errors, sync_directory, write_durably
 from .facts import FACTS_FILE, facts_text, model_name, result_facts, run_hash
 from .files import copy_model_files, synced_entry, unhashed
-from .prune import prune
+from .prune import fits_another, make_room, prune
 from .scrub import PassOver, Scrub
 from .state import LOOP_FILE, LoopState
 from .team import AbsentRankError, Team
@@ -91,10 +91,12 @@ class Saver:
         model_directory: Path | None,
         *,
         pass_over: PassOver | None = None,
+        verified: int | None = None,
     ) -> None:
         """`model_directory` is the Hugging Face directory that the model came from; all ranks call this together.
 
         With `pass_over` rank 0 reads checkpoints back in the background, and tells it of those that are damaged.
+        `verified` is the step of the job's own that the attempt went on from.
         """
         self._run, self._storage, self._backend = run, storage, backend
         self.versions = versions
@@ -104,8 +106,9 @@ class Saver:
         self._team = Team(dist.new_group(backend="gloo", timeout=timeout), timeout)
         self._boundary = Team(dist.new_group(backend="gloo", timeout=timeout), timeout)
         self._running: Future[Saved] | None = None
-        self._scrub = Scrub(storage, pass_over) if pass_over and self._team.rank == 0 else None
-        if self._scrub:
+        self._scrub: Scrub | None = None
+        if pass_over and self._team.rank == 0:
+            self._scrub = Scrub(storage, pass_over, verified=verified)
             self._scrub.wake()
         self.latest: Saved | None = None
         """The newest checkpoint that this attempt completed. Not collective."""
@@ -174,7 +177,7 @@ class Saver:
 
     @property
     def proved(self) -> Collection[int]:
-        """Steps of the checkpoints that rank 0 read back whole in the background. Not collective."""
+        """Steps of the checkpoints that rank 0 knows to be whole. Not collective."""
         return self._scrub.proved if self._scrub else ()
 
     @property
@@ -205,10 +208,18 @@ class Saver:
                 shutil.rmtree(draft, ignore_errors=True)
             if isinstance(error, AbsentRankError):
                 raise
-            self._on_first(self._storage.check_fence)
+            self._on_first(self._make_room)
             raise
 
+    def _make_room(self) -> None:
+        """For the next try: it may have been room that was lacking, and a quota is not seen before."""
+        self._storage.check_fence()
+        with dispensable("Removing checkpoints that have had their time"):
+            make_room(self._storage, self._run.spec.checkpoint, self._scrub)
+
     def _prepare(self, draft: Path) -> None:
+        if not fits_another(self._storage):
+            make_room(self._storage, self._run.spec.checkpoint, self._scrub)
         draft.mkdir()
         self._storage.check_fence()
         (draft / STATE).mkdir()
@@ -239,7 +250,7 @@ class Saver:
         write_durably(draft.path / SEAL_FILE, seal(text))
         sync_directory(draft.path / STATE)
         self._take_name(draft.loop.step)
-        self._prune()
+        prune(self._storage, self._run.spec.checkpoint, self._scrub)
         return manifest
 
     def _take_name(self, step: int) -> None:
@@ -252,14 +263,6 @@ class Saver:
                 self._storage.quarantine_checkpoint(step)
             self._storage.publish(step)
             self._scrub.trust(step)
-
-    def _prune(self) -> None:
-        knobs = self._run.spec.checkpoint
-        if self._scrub is None:
-            prune(self._storage, knobs)
-            return
-        with self._scrub.still:
-            prune(self._storage, knobs, self._scrub.proved)
 
     def _manifest(self, loop: LoopState, entries: list[FileEntry]) -> CheckpointManifest:
         return CheckpointManifest(

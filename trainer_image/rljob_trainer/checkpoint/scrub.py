@@ -1,7 +1,8 @@
 """Reads checkpoints back while training goes on, slowly: what a disk lost is noticed while there are others.
 
 The `Saver` of rank 0 has one. What does not verify is moved to `quarantine/` and named; until a newer one was read back
-whole, the newest that was is not removed (`prune.py`).
+whole, the newest that was is not removed (`prune.py`). Nor is the one that is being read, however many are saved
+meanwhile: else none would ever be read to its end where that takes longer than a checkpoint is kept.
 """
 
 from __future__ import annotations
@@ -79,10 +80,20 @@ def _forget(file: io.FileIO) -> None:
 class Scrub:
     """A thread of its own, from the first `wake` on."""
 
-    def __init__(self, storage: Storage, pass_over: PassOver, reader: SlowReader | None = None) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        pass_over: PassOver,
+        reader: SlowReader | None = None,
+        verified: int | None = None,
+    ) -> None:
+        """`verified` is the step of a checkpoint that was found whole before, from whatever held its bytes. It is
+        protected from the start, and read back from the disk like the others."""
         self._storage, self._pass_over = storage, pass_over
         self._reader = reader or SlowReader(share_here())
-        self._proved: set[int] = set()
+        self._proved: set[int] = set() if verified is None else {verified}
+        self._read_back: set[int] = set()
+        self._reading: int | None = None
         self._doubted: set[int] = set()
         self._told: set[int] = set()
         self._awake = Event()
@@ -92,8 +103,18 @@ class Scrub:
 
     @property
     def proved(self) -> Collection[int]:
-        """Steps of the checkpoints that were read back whole."""
+        """Steps of the checkpoints that were read back whole, here or by the resume."""
         return frozenset(self._proved)
+
+    @property
+    def reading(self) -> Collection[int]:
+        """The step of the checkpoint that is being read, unless that was given up."""
+        reading = self._reading
+        return () if reading is None else (reading,)
+
+    def let_go(self) -> None:
+        """The one that is being read may be removed: its room is wanted. A thread that hangs in it keeps nobody."""
+        self._reading = None
 
     @property
     def doubted(self) -> Collection[int]:
@@ -102,8 +123,8 @@ class Scrub:
 
     def trust(self, step: int) -> None:
         """Another checkpoint of that step has taken the place of the one in doubt."""
-        self._doubted.discard(step)
-        self._told.discard(step)
+        for steps in (self._doubted, self._told, self._proved, self._read_back):
+            steps.discard(step)
 
     def wake(self) -> None:
         """There may be a checkpoint that was not read back yet."""
@@ -126,7 +147,7 @@ class Scrub:
         """
         for step in reversed(self._storage.steps()):
             try:
-                if step not in self._proved:
+                if step not in self._read_back:
                     self._examine(step)
             except OSError as error:
                 logging.warning("The checkpoint of step %d cannot be read back now: %s", step, error)
@@ -147,12 +168,16 @@ class Scrub:
             read = path.stat().st_ino
         except FileNotFoundError:
             return  # it had its time while another was read
+        with self.still:
+            self._reading = step
         found = problems(path, self._reader.sha256_of, threads=1)
         with self.still:
+            self._reading = None
             if not path.exists() or path.stat().st_ino != read:
-                return  # it had its time while it was read, or another took its place
+                return  # it made way while it was read, or another took its place
             if not found:
                 self._proved.add(step)
+                self._read_back.add(step)
                 return
             self._doubted.add(step)
             if step not in self._told:
