@@ -1,10 +1,12 @@
-"""The power goes at any moment of a save: what was told to be saved is there, and what is there is whole.
+"""The power goes at any moment: what was told to be saved is there, what is there is whole, and no step that was
+finished beside it is forgotten.
 
 Every call that reaches the volume is recorded while a job saves; then each disk is made that it may have left.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import tempfile
@@ -16,6 +18,7 @@ import pytest
 from rljob_api.parallelism import BackendName
 from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.checkpoint.durable import sync_directory
+from rljob_trainer.checkpoint.resume import ResumePlan
 from rljob_trainer.checkpoint.verify import verify
 from rljob_trainer.errors import Mistake
 from storage.effects import Deed, Effect
@@ -25,8 +28,9 @@ from storage.volumes import FailingVolume, Volume
 
 TRIES = int(os.environ.get("RLJOB_POWER_CUTS", "2"))
 """Disks that chance makes of each moment, besides the one on which nothing arrived."""
-STEPS = (1, 2, 3)
-JOB, TOLD = "job", "told"
+STEPS = (1, 3, 5)
+"""That are saved; after each another is finished."""
+JOB, TOLD, DONE = "job", "told", "done"
 SYNCS = {Deed.SYNC_FILE, Deed.SYNC_FOLDER}
 
 
@@ -36,17 +40,21 @@ def record(states: States, volume: FailingVolume) -> list[Effect]:
     sync_directory(volume.path)  # in a cluster the job's directory is the mount, and was there before
     job = SavingJob(volume.path / JOB, 1, 1, states)
     (volume.path / TOLD).mkdir()
+    (volume.path / DONE).mkdir()
     for step in STEPS:
+        job.notes.finished(step)
+        (volume.path / DONE / str(step)).mkdir()
         job.saved(step)
         (volume.path / TOLD / str(step)).mkdir()
-        job.notes.finished(step)
+        job.notes.finished(step + 1)
+        (volume.path / DONE / str(step + 1)).mkdir()
     return volume.effects()
 
 
-def told_before(effects: list[Effect]) -> int:
-    """The newest step that was told to be saved."""
+def newest(kind: str, effects: list[Effect]) -> int:
+    """The newest step that was told to be saved, or finished, before."""
     steps = [
-        int(Path(e.path).name) for e in effects if e.deed is Deed.MKDIR and e.path.startswith(f"/{TOLD}/")
+        int(Path(e.path).name) for e in effects if e.deed is Deed.MKDIR and e.path.startswith(f"/{kind}/")
     ]
     return max(steps, default=0)
 
@@ -63,18 +71,19 @@ def moments(effects: list[Effect], backend: BackendName) -> list[int]:
 
 def disks(
     effects: list[Effect], scratch: Path, tries: int, backend: BackendName
-) -> Iterator[tuple[int, Path]]:
-    """For each moment of the record all disks that are tried: the step that must be there, and the disk."""
+) -> Iterator[tuple[int, int, Path]]:
+    """For each moment of the record all disks that are tried: the step that must be there, the last that was finished,
+    and the disk."""
     for at in moments(effects, backend):
         for dice in (None, *(random.Random(f"{at}-{number}") for number in range(tries))):
             with tempfile.TemporaryDirectory(dir=scratch) as folder:
                 after_power_cut(effects, at, dice, Path(folder))
-                yield told_before(effects[:at]), Path(folder) / JOB
+                yield newest(TOLD, effects[:at]), newest(DONE, effects[:at]), Path(folder) / JOB
 
 
 def lost(states: States, effects: list[Effect], scratch: Path, tries: int = 0) -> Iterator[str]:
     """What the next attempt misses of what was told, or finds half, over all disks."""
-    for promised, root in disks(effects, scratch, tries, states.name):
+    for promised, done, root in disks(effects, scratch, tries, states.name):
         try:
             plan = resumed(root, 2, states.name)
         except Mistake as refusal:
@@ -84,6 +93,13 @@ def lost(states: States, effects: list[Effect], scratch: Path, tries: int = 0) -
         yield from (*plan.skipped, *broken(root))
         if plan.step < promised:
             yield f"step {promised} was told, {plan.step} is there"
+        if claimed(plan) < done:
+            yield f"step {done} was finished, {claimed(plan)} is claimed to be the last, and {plan.exactness}"
+
+
+def claimed(plan: ResumePlan) -> float:
+    """The last step that was finished before, as the resume has it; no end to it where it owns not to know."""
+    return math.inf if plan.furthest is None else plan.furthest
 
 
 def broken(root: Path) -> list[str]:
@@ -115,8 +131,12 @@ def of_a_folder_inside(effect: Effect) -> bool:
     return effect.deed is Deed.SYNC_FOLDER and "/checkpoints/" in effect.path
 
 
+def of_the_notes(effect: Effect) -> bool:
+    return effect.deed is Deed.SYNC_FOLDER and effect.path.endswith("/attempts")
+
+
 @on_each_backend
-def test_without_one_kind_of_sync_a_checkpoint_that_was_told_is_lost(
+def test_without_one_kind_of_sync_something_that_was_told_is_lost(
     tmp_path: Path, failing: FailingVolume, small: Volume, backend: BackendName
 ) -> None:
     """Negative control: the same record, had the job not waited there."""
@@ -131,7 +151,7 @@ def lost_without_each_kind(states: States, volume: FailingVolume, scratch: Volum
         left_out.__name__: next(
             lost(states, [effect for effect in effects if not left_out(effect)], scratch.path), ""
         )
-        for left_out in (of_a_file, of_the_checkpoints, of_a_folder_inside)
+        for left_out in (of_a_file, of_the_checkpoints, of_a_folder_inside, of_the_notes)
     }
 
 

@@ -2,7 +2,8 @@
 
 The furthest step that was ever finished stays known until a later attempt has passed it, however many die on the way
 there; and so does what it depended on. `plan_resume` reads both and begins the attempt's own note, rank 0's `Leader`
-tells it of each step.
+tells it of each step. A note is on the disk before the next step begins: else a power cut would leave an older one, by
+which fewer steps were lost than were.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rljob_api.manifest import Layout, Versions
 
 from .basis import Basis, read_basis, write_basis
 from .directory import Storage
+from .durable import sync_file, write_durably
 from .fence import NOTHING_YET, fences
 
 UNKNOWN = "?"
@@ -41,7 +43,7 @@ class Past:
     """How far the attempts before came."""
 
     furthest: int | None
-    """The furthest step that was ever finished; None if a power cut has torn the note of it."""
+    """The furthest step that was ever finished; None if the note of it is torn, or could not be written."""
     first: bool = False
     """None has begun to train before."""
     basis: Basis | None = None
@@ -74,7 +76,8 @@ def read_past(storage: Storage) -> Past:
 
 
 def read_note(path: Path) -> Note | None:
-    """None if the attempt has not begun to train, or a power cut tore its note."""
+    """None if the attempt has not begun to train, or its note is torn: the volume refused it, or the power went while
+    it was written over."""
     found = _NOTE.fullmatch(path.read_text())
     if found is None:
         return None
@@ -108,10 +111,13 @@ class StepNotes:
         self._note(step)
 
     def _note(self, step: int) -> None:
-        """Without fsync: it is worth a step's truth in a status, not a disk's latency in each step. The end of the line
-        tells one that a power cut has torn.
+        """Put it on the disk, which takes milliseconds. Where there is no room for a second file the first is written
+        over; if that fails too it is empty, and not an older note that would be believed.
         """
         path = self.storage.attempts / self.storage.mine.file
-        draft = path.with_name(f".{path.name}")
-        draft.write_text(Note(step, self.furthest).text)
-        draft.replace(path)
+        text = Note(step, self.furthest).text
+        try:
+            write_durably(path, text)
+        except OSError:
+            path.write_text(text)
+            sync_file(path)

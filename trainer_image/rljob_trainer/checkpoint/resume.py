@@ -18,7 +18,7 @@ from .past import Past
 from .reshard import same_spread, why_no_optimizer, why_no_rng
 from .state import LoopState
 
-UNKNOWN = "how many finished steps are done again is not known, as the note of the last one was torn"
+UNKNOWN = "how many finished steps are done again is not known"
 UNNOTED = "an older version did not note what rollout servers computed with, which is taken to be the same"
 
 
