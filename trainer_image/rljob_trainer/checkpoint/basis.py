@@ -17,7 +17,7 @@ from rljob_api.exactness import lasting_doubts
 from rljob_api.job import JobSpec
 from rljob_api.manifest import Layout, ProcessVersions, Versions
 
-from .durable import write_durably
+from .durable import sync_directory, write_durably
 from .facts import Facts, changes, result_facts
 from .reshard import same_spread
 
@@ -109,6 +109,12 @@ def read_basis(root: Path) -> Basis | None:
     except ValidationError:
         logging.warning("%s is damaged: what the steps before depended on is not known", file)
         return None
+
+
+def forget_basis(root: Path) -> None:
+    """Before steps are noted that come of another beginning."""
+    (root / BASIS_FILE).unlink(missing_ok=True)
+    sync_directory(root)
 
 
 def write_basis(root: Path, basis: Basis) -> None:

@@ -2,6 +2,7 @@
 
 job.json                 name and UID of the job: a reused name or a retained claim never resumes a stranger; where
                          the one before finished no step, the next job of its name takes its place
+initial.json             which checkpoint of another job this one has begun with (`initial.py`)
 basis.json               what the furthest finished step depended on (`basis.py`)
 attempts/000002-<token>  the fence (`fence.py`); in it how far the attempt, and any before it, came (`past.py`)
 checkpoints/step_40      whole and verified when written; step_60.tmp-000002-<token> is being written by attempt 2
@@ -30,6 +31,7 @@ from .durable import remove_tree, storage_errors, sync_directory, write_durably
 from .fence import Fence, check_fence, is_reached, take_fence
 
 JOB_FILE = "job.json"
+INITIAL_FILE = "initial.json"
 STATE = "state"
 """Folder inside a checkpoint that belongs to the backend."""
 _STEP = re.compile(r"step_(\d+)")
@@ -216,6 +218,7 @@ def _take_over(storage: Storage) -> None:
     for path in (storage.attempts, *drafts, storage.rollouts):
         if path.exists():
             remove_tree(path, storage.trash)
+    (storage.root / INITIAL_FILE).unlink(missing_ok=True)
     storage.attempts.mkdir()
     _write_owner(storage)
 

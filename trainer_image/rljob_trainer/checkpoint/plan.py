@@ -13,16 +13,16 @@ from rljob_api.run import Run
 from rljob_api.status import Exactness
 from rljob_trainer.errors import Unmet
 
-from .basis import Basis
+from .basis import Basis, forget_basis
 from .directory import Storage
 from .durable import StorageError, storage_errors
 from .facts import FACTS_FILE, Facts
-from .initial import initial_checkpoint
+from .initial import Beginning, beginning
 from .past import Past, StepNotes, read_past
 from .resume import UNKNOWN, ResumePlan, decide
 from .save import facts_of
 from .state import LoopState
-from .verify import Problem, problems, read_manifest
+from .verify import Problem, first_whole, problem_of, read_manifest
 from .versions import versions_here
 
 
@@ -36,10 +36,20 @@ def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions |
     """
     with storage_errors(storage.root, "Looking for a checkpoint"):
         own, skipped = _newest_whole(storage, run)
-        now = versions or versions_here(run)
-        plan = _planned(storage, run, layout, now, own or initial_checkpoint(run))
-        StepNotes(storage, Basis.of(run.spec, layout, now), plan.furthest).begin(plan.step)
-    return replace(plan, skipped=tuple(skipped), checkpoint_count=len(storage.steps()))
+        begun = beginning(run, storage.root) if own is None else Beginning()
+        then, now = read_past(storage), versions or versions_here(run)
+        past = begun.past(then)
+        plan = _planned(storage, run, layout, now, own or begun.path, past)
+        notes = StepNotes(storage, Basis.of(run.spec, layout, now), plan.furthest)
+        if past == then:
+            begun.note(storage.root)
+            notes.begin(plan.step)
+        else:  # as long as the new beginning is not noted, the next attempt judges by the old one, as this one did
+            forget_basis(storage.root)
+            notes.begin(plan.step)
+            begun.note(storage.root)
+    count = len(storage.steps())
+    return replace(plan, skipped=(*skipped, *begun.told), checkpoint_count=count, past=past)
 
 
 def judged_again(
@@ -49,13 +59,14 @@ def judged_again(
     come up while ranks load. Raises `Unmet` as `plan_resume` does.
     """
     with storage_errors(storage.root, "Looking at the checkpoint again"):
-        again = _planned(storage, run, layout, versions, plan.directory)
+        again = _planned(storage, run, layout, versions, plan.directory, plan.past)
     return replace(plan, exactness=again.exactness, reason=again.reason, doubts=again.doubts)
 
 
-def _planned(storage: Storage, run: Run, layout: Layout, versions: Versions, path: Path | None) -> ResumePlan:
+def _planned(  # noqa: PLR0917 - as of `decide`
+    storage: Storage, run: Run, layout: Layout, versions: Versions, path: Path | None, past: Past
+) -> ResumePlan:
     """By the checkpoint of `path`, which is whole; None begins at step 0."""
-    past = read_past(storage)
     if path is None:
         plan = _from_the_start(run.spec, past, past.doubts(0, run.spec, layout, versions))
     else:
@@ -76,14 +87,10 @@ def _begins_with(spec: JobSpec) -> JobSpec:
 
 def _newest_whole(storage: Storage, run: Run) -> tuple[Path | None, list[str]]:
     """And a sentence for each that is newer; those are moved aside, for their names will be needed."""
-    wrong: dict[int, Problem] = {}
-    for step in reversed(storage.steps()):
-        problem = _why_not(storage, run, step)
-        if problem is None:
-            return storage.checkpoint(step), _set_aside(storage, wrong)
-        wrong[step] = problem
-    _refuse_unreadable(storage, wrong)
-    return None, _set_aside(storage, wrong)
+    found, wrong = first_whole(reversed(storage.steps()), lambda step: _why_not(storage, run, step))
+    if found is None:
+        _refuse_unreadable(storage, wrong)
+    return None if found is None else storage.checkpoint(found), _set_aside(storage, wrong)
 
 
 def _set_aside(storage: Storage, wrong: dict[int, Problem]) -> list[str]:
@@ -107,9 +114,8 @@ def _refuse_unreadable(storage: Storage, wrong: dict[int, Problem]) -> None:
 def _why_not(storage: Storage, run: Run, step: int) -> Problem | None:
     if run.spec.resume.policy is ResumePolicy.NEVER:
         return Problem("spec.resume.policy is Never")
-    if found := problems(storage.checkpoint(step)):
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        return replace(found[0], told=found[0].told + more)
+    if found := problem_of(storage.checkpoint(step)):
+        return found
     manifest = read_manifest(storage.checkpoint(step))
     if manifest.job_uid != run.uid:
         return Problem(f"it belongs to another job, {manifest.job_name!r} with UID {manifest.job_uid}")

@@ -14,7 +14,7 @@ from rljob_trainer.errors import Mistake, Unmet
 from .basis import Basis
 from .directory import STATE
 from .facts import Facts, model_name
-from .past import Past
+from .past import FIRST, Past
 from .reshard import same_spread, why_no_optimizer, why_no_rng
 from .state import LoopState
 
@@ -46,6 +46,8 @@ class ResumePlan:
     """A sentence for each checkpoint that was passed over."""
     checkpoint: CheckpointFacts | None = None
     checkpoint_count: int = 0
+    past: Past = FIRST
+    """What of the attempts before it was judged by."""
 
     @property
     def state(self) -> Path | None:

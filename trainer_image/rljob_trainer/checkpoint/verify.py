@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -67,6 +67,28 @@ def read_manifest(checkpoint: Path) -> CheckpointManifest:
             f" image"
         )
     return manifest
+
+
+def problem_of(checkpoint: Path) -> Problem | None:
+    """What is wrong with a checkpoint, in a part of a sentence; None if it is whole."""
+    found = problems(checkpoint)
+    if not found:
+        return None
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return replace(found[0], told=found[0].told + more)
+
+
+def first_whole(
+    steps: Iterable[int], why_not: Callable[[int], Problem | None]
+) -> tuple[int | None, dict[int, Problem]]:
+    """The first that nothing is wrong with, and what is with those before it."""
+    wrong: dict[int, Problem] = {}
+    for step in steps:
+        problem = why_not(step)
+        if problem is None:
+            return step, wrong
+        wrong[step] = problem
+    return None, wrong
 
 
 def verify(checkpoint: Path) -> list[str]:
