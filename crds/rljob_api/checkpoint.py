@@ -146,8 +146,7 @@ class InitialCheckpoint(Spec):
     """Job of the same namespace that wrote it; it may be gone, if its claim is there. `rljob run` looks beside its own
     work directory."""
     step: int | None = Field(None, ge=1, le=10_000_000)
-    """Which of that job's checkpoints; absent means the newest that is whole when this job begins, also after restarts.
-    """
+    """Which of that job's checkpoints; absent means the newest that is whole when this job begins. Restarts keep it."""
     claim_name: DnsSubdomain | None = None
     """Claim of that job; absent means the one that was made for it, `<rljobName>-storage`."""
     path: str | None = Field(None, pattern=ABSOLUTE_PATH, max_length=1024)
