@@ -52,6 +52,8 @@ class Fate(Enum):
     SLOW = "slow"
     TWICE = "twice"
     """It reaches the API server two times; the answer is that to the second."""
+    DROPPED = "dropped"
+    """The connection breaks, and the request never reaches the API server."""
     LOST = "lost"
     """Done, but the connection breaks before the answer."""
     HELD = "held"
@@ -60,9 +62,15 @@ class Fate(Enum):
     EXPIRED = 410
     TOO_MANY = 429
     FAILED = 500
+    UNAVAILABLE = 503
 
 
-REASONS = {Fate.CONFLICT: "Conflict", Fate.EXPIRED: "Expired", Fate.TOO_MANY: "TooManyRequests"}
+REASONS = {
+    Fate.CONFLICT: "Conflict",
+    Fate.EXPIRED: "Expired",
+    Fate.TOO_MANY: "TooManyRequests",
+    Fate.UNAVAILABLE: "ServiceUnavailable",
+}
 SLOW_SECONDS = 0.5
 
 
@@ -139,6 +147,9 @@ class Proxy:
         fate = Fate.FAILED if watch and self._is_over else self.fate(asked)
         if isinstance(fate.value, int):
             return _refusal(fate)
+        if fate is Fate.DROPPED:
+            _hang_up(request)
+            return web.Response()
         if fate is Fate.SLOW:
             await asyncio.sleep(SLOW_SECONDS)
         if fate is Fate.HELD:
@@ -147,8 +158,8 @@ class Proxy:
             async with self._sent(request, await request.read()) as first:
                 await first.read()
         async with self._sent(request, await request.read()) as answer:
-            if fate is Fate.LOST and request.transport is not None:
-                request.transport.abort()
+            if fate is Fate.LOST:
+                _hang_up(request)
             return await (self._stream(request, answer) if watch else self._whole(asked, answer))
 
     def _sent(self, request: web.Request, body: bytes) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
@@ -171,12 +182,17 @@ class Proxy:
         try:
             await copying
         except (asyncio.CancelledError, ConnectionResetError):  # we cut it, or the operator is gone
-            if request.transport is not None:
-                request.transport.abort()
+            _hang_up(request)
         finally:
             self._streams.discard(copying)
             _abort(answer)
         return response
+
+
+def _hang_up(request: web.Request) -> None:
+    """The operator gets no answer."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _abort(answer: aiohttp.ClientResponse) -> None:

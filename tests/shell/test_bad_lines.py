@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
@@ -28,9 +28,10 @@ from .proxy import Asked, Fate, Proxy
 SCHEDULES = int(os.environ.get("RLJOB_PROXY_SCHEDULES", "50"))
 A_LINE = 10
 """Schedules that share one."""
-OF_WRITES = [Fate.SLOW, Fate.TWICE, Fate.LOST, Fate.CONFLICT, Fate.TOO_MANY, Fate.FAILED]
-OF_READS = [Fate.SLOW, Fate.LOST, Fate.TOO_MANY, Fate.FAILED]
-OF_WATCHES = [Fate.SLOW, Fate.EXPIRED, Fate.TOO_MANY, Fate.FAILED]
+OF_ALL = [Fate.SLOW, Fate.DROPPED, Fate.TOO_MANY, Fate.FAILED, Fate.UNAVAILABLE]
+OF_WRITES = [*OF_ALL, Fate.TWICE, Fate.LOST, Fate.CONFLICT]
+OF_READS = [*OF_ALL, Fate.LOST]
+OF_WATCHES = [*OF_ALL, Fate.EXPIRED]
 TROUBLED = 0.25
 """Of all requests."""
 CUT_SECONDS = (0.5, 4.0)
@@ -122,7 +123,8 @@ HAPPENINGS = [
 def test_a_bad_line_to_the_real_api_server_delays_jobs_and_no_more(
     place: Place, kubelet: Kubelet, first: int
 ) -> None:
-    """Requests are late, doubled, refused, or their answers lost; watches fail, break off, and tell things twice."""
+    """Requests are late, dropped, doubled, refused, or their answers lost; watches fail, break off, and tell things
+    twice."""
     dice = random.Random(first)
     seeds = range(first, min(first + A_LINE, SCHEDULES))
     with (
@@ -142,6 +144,31 @@ def fate(dice: random.Random, asked: Asked) -> Fate:
     troubles = OF_WRITES if asked.is_write else OF_READS if asked.is_read else []
     troubles = OF_WATCHES if asked.is_watch else troubles
     return dice.choice(troubles) if troubles and dice.random() < TROUBLED else Fate.ANSWERED
+
+
+@pytest.mark.parametrize(
+    ("fate", "code", "is_done"),
+    [
+        (Fate.DROPPED, 0, False),
+        (Fate.UNAVAILABLE, 503, False),
+        (Fate.LOST, 0, True),
+        (Fate.TWICE, 409, True),
+        (Fate.ANSWERED, 201, True),
+    ],
+    ids=lambda one: one.value if isinstance(one, Fate) else "",
+)
+def test_what_a_bad_line_does_to_a_request(place: Place, fate: Fate, code: int, is_done: bool) -> None:
+    """What is asked of the API server, and what is heard of it: nothing is 0."""
+    config_maps = CHILD_KINDS["ConfigMap"].path(place.namespace)
+    with place.proxied() as proxy:
+        proxy.fate = lambda _: fate
+        behind = replace(place.api, url=proxy.url, tls=None)
+        try:
+            heard = behind.post(config_maps, {"metadata": {"name": "one"}}).code
+        except OSError:  # the connection broke
+            heard = 0
+    assert heard == code
+    assert (place.api.get(f"{config_maps}/one").code == 200) is is_done
 
 
 @contextmanager
