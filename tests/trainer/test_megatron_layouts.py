@@ -51,9 +51,9 @@ def make_spec(layout: str, **options: Any) -> JobSpec:
     return tiny.megatron_spec(ranks, parallelism, optimizer={"eps": 1e-4}, **options)
 
 
-def make_model(directory: Path) -> Path:
+def make_model(directory: Path, kind: str = "qwen3") -> Path:
     """Four layers, for two stages with two pieces each; heads and embedding are one tensor."""
-    return tiny.make_model(directory, "qwen3", tied=True, num_hidden_layers=4, **SIZES)
+    return tiny.make_model(directory, kind, tied=True, num_hidden_layers=4, **SIZES)
 
 
 def train_in_buckets(spec: JobSpec, model: Path, steps: int) -> tuple[dict[str, Tensor], list[StepResult]]:
@@ -63,9 +63,13 @@ def train_in_buckets(spec: JobSpec, model: Path, steps: int) -> tuple[dict[str, 
         return train(spec, model, steps)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_updates_equal_those_of_plain_torch(tmp_path: Path, layout: str) -> None:
-    model = make_model(tmp_path)
+BIASED = ("context-and-sequence", "qwen2")
+"""Qwen2 has biases, of queries, keys and values."""
+
+
+@pytest.mark.parametrize(("layout", "kind"), [*((layout, "qwen3") for layout in LAYOUTS), BIASED])
+def test_updates_equal_those_of_plain_torch(tmp_path: Path, layout: str, kind: str) -> None:
+    model = make_model(tmp_path, kind)
     expected, expected_results = train_in_torch(model, steps=2, eps=1e-4)
     spec = make_spec(layout, **OPTIONS.get(layout, {}))
     ranks = run_ranks(spec.trainer.world_size, train_in_buckets, spec, model, 2)
@@ -93,11 +97,13 @@ def test_what_replicas_gather_late_is_in_a_checkpoint(tmp_path: Path) -> None:
     assert run_ranks(2, comes_back, spec, model, directory) == [True] * 2
 
 
-@pytest.mark.parametrize("layout", ["context-and-sequence", "virtual-stages"])
+@pytest.mark.parametrize(
+    ("layout", "kind"), [("context-and-sequence", "qwen3"), ("virtual-stages", "qwen3"), BIASED]
+)
 def test_logprobs_are_those_of_transformers_and_weights_come_back_bit_for_bit(
-    tmp_path: Path, layout: str
+    tmp_path: Path, layout: str, kind: str
 ) -> None:
-    model, batch, spec = make_model(tmp_path), make_batch(), make_spec(layout)
+    model, batch, spec = make_model(tmp_path, kind), make_batch(), make_spec(layout)
     expected, files = reference_logprobs(model, batch), files_of(model)
     for logprobs, weights in run_ranks(spec.trainer.world_size, ask_logprobs, spec, model, batch):
         torch.testing.assert_close(logprobs, expected, atol=1e-5, rtol=0)

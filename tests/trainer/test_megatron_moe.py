@@ -40,6 +40,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "qwen3_moe": {"moe_intermediate_size": 24, "norm_topk_prob": True},
     "mixtral": {},
 }
+UNSCALED = "qwen3_moe unscaled"
+"""The weights of a token's experts do not sum to one."""
+ALL_KINDS = KINDS | {UNSCALED: {"moe_intermediate_size": 24, "norm_topk_prob": False}}
 LAYOUTS: list[dict[str, Any]] = [
     {},
     {"expert": 2, "ranks": 2},
@@ -52,14 +55,14 @@ LAYOUTS: list[dict[str, Any]] = [
 
 
 def make_model(directory: Path, kind: str, **sizes: Any) -> Path:
-    return tiny.make_model(directory, kind, **SIZES | KINDS[kind] | sizes)
+    return tiny.make_model(directory, kind.partition(" ")[0], **SIZES | ALL_KINDS[kind] | sizes)
 
 
 def make_spec(*, ranks: int = 1, **parallelism: object) -> JobSpec:
     return tiny.megatron_spec(ranks, parallelism, optimizer={"eps": 1e-4})
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
 def test_logprobs_are_those_of_transformers_and_weights_come_back_bit_for_bit(
     tmp_path: Path, kind: str, layout: dict[str, Any]
@@ -75,7 +78,9 @@ def test_logprobs_are_those_of_transformers_and_weights_come_back_bit_for_bit(
 
 
 @pytest.mark.parametrize(
-    ("kind", "layout"), [("mixtral", LAYOUTS[1]), *(("qwen3_moe", layout) for layout in LAYOUTS)], ids=str
+    ("kind", "layout"),
+    [("mixtral", LAYOUTS[1]), (UNSCALED, LAYOUTS[1]), *(("qwen3_moe", layout) for layout in LAYOUTS)],
+    ids=str,
 )
 def test_updates_equal_those_of_plain_torch(tmp_path: Path, kind: str, layout: dict[str, Any]) -> None:
     model = make_model(tmp_path, kind)
