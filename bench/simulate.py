@@ -25,8 +25,8 @@ from rljob_api.goodput import Goodput
 from rljob_api.job import RLJob
 from rljob_operator.decide.silence import OVERDUE_SECONDS
 
-DAYS = 3.0
-SEEDS, SEEDS_OF_OTHERS = range(20), range(4)
+DAYS = 1.5
+SEEDS, SEEDS_OF_OTHERS = range(20), range(3)
 """Of the lives that are played as assumed, and as it would be otherwise."""
 TARGET = 98.0
 TRAINER_NODES, SERVERS = 96, 29
