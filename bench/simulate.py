@@ -25,7 +25,7 @@ from rljob_api.goodput import Goodput
 from rljob_api.job import RLJob
 from rljob_operator.decide.silence import OVERDUE_SECONDS
 
-DAYS = 1.5
+DAYS = 3.0
 SEEDS, SEEDS_OF_OTHERS = range(20), range(3)
 """Of the lives that are played as assumed, and as it would be otherwise."""
 TARGET = 98.0

@@ -26,6 +26,8 @@ from rljob_trainer.progress import ProgressBoard
 
 GPUS_PER_NODE = 8
 BEGINNING = 1_700_000_000.0
+BETWEEN = {TrainPhase.TRAIN, TrainPhase.SYNC, TrainPhase.SAVE}
+"""Phases of a step after its first."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +181,14 @@ class World:
         self._go_on(self._training(self.board), life)
 
     def _go_on(self, training: Iterator[float], life: int) -> None:
-        """To the trainer's next change of phase."""
+        """To the trainer's next change of phase. The operator looks once a step: of what is between the trainer's own
+        account tells, to the second."""
         if life != self._life:
             return
         seconds = next(training)
-        self._pass()
+        told = self._told()
+        if told is None or told.phase not in BETWEEN:
+            self._pass()
         self._at(self.now + seconds, lambda: self._go_on(training, life))
 
     def _training(self, board: ProgressBoard) -> Iterator[float]:
