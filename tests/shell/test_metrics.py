@@ -83,8 +83,10 @@ def told(status: Manifest, metric: str) -> list[float]:
     return [sample.value for sample in found.samples]
 
 
-def test_replaced_servers_are_told() -> None:
-    assert told({"rollout": {"restarts": 3}}, "rljob_job_rollout_restarts") == [3]
+def test_restarts_preemptions_and_replaced_servers_are_told_apart() -> None:
+    status = {"restarts": 5, "preemptions": 2, "rollout": {"restarts": 3}}
+    kinds = ("restarts", "preemptions", "rollout_restarts")
+    assert [told(status, f"rljob_job_{kind}") for kind in kinds] == [[5], [2], [3]]
 
 
 def test_the_age_of_the_newest_checkpoint_is_told_while_a_job_runs() -> None:
