@@ -92,3 +92,5 @@ def test_a_refused_edit_is_told_by_whoever_leads_and_tried_again(place: Place) -
     place.until_reason("Accepted", "Valid")
     claim = METADATA_KINDS["PersistentVolumeClaim"].path(place.namespace, names.claim("demo"))
     assert place.api.get(claim).body["metadata"]["ownerReferences"][0]["name"] == "demo"
+    place.edit({"checkpoint": {"storage": {"retentionPolicy": {"whenDeleted": "Retain"}}}})
+    place.until(lambda: "ownerReferences" not in place.api.get(claim).body["metadata"])
