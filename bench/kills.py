@@ -283,4 +283,5 @@ def served(run: Run, folder: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # servers end with it, as with Ctrl-C
     sys.exit(play(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])))

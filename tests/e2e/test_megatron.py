@@ -1,7 +1,7 @@
 """The Megatron backend under a whole job, that of an example: killed in each phase, it goes on as if nothing had
 happened, bit for bit. The same holds for its last step, done again from its samples.
 
-What is killed here is what a user starts; `test_kills` strikes in more phases, and more often.
+What is killed here is what a user starts; `test_kills` strikes the two tensor ranks, in more phases and more often.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def begin(
 @pytest.mark.parametrize(
     ("parallelism", "ranks", "kills"),
     [
-        pytest.param({"tensor": 2}, 2, KILLS[1:2], id="tensor"),
+        pytest.param({"tensor": 2}, 2, [], id="tensor"),
         pytest.param({"pipeline": 2}, 2, KILLS[:1], id="pipeline"),
         pytest.param({"tensor": 2}, 2, KILLS, id="tensor-in-each-phase", marks=pytest.mark.slow),
         pytest.param({"tensor": 2}, 4, KILLS[:2], id="tensor-and-data", marks=pytest.mark.slow),
@@ -70,8 +70,6 @@ def test_kills_change_nothing(
     ranks: int,
     kills: list[tuple[TrainPhase, signal.Signals, int]],
 ) -> None:
-    straight = begin(jobs, tmp_path / "straight", parallelism, ranks, save_period=STEPS)
-    assert straight.finish() == 0, straight.words()
     job = begin(jobs, tmp_path / "killed", parallelism, ranks, save_period=1)
     before = -1
     for phase, how, rank in kills:
@@ -80,7 +78,10 @@ def test_kills_change_nothing(
     status = job.status()
     assert status is not None
     assert (status.phase, status.restarts) == (Phase.COMPLETE, len(kills))
-    assert max(straight.volume.curve("mismatch_max").values()) < 1e-4
-    assert_same(job, straight)
+    assert max(job.volume.curve("mismatch_max").values()) < 1e-4
+    if kills:
+        straight = begin(jobs, tmp_path / "straight", parallelism, ranks, save_period=STEPS)
+        assert straight.finish() == 0, straight.words()
+        assert_same(job, straight)
     found = job.replay(STEPS)
     assert found == {"step": STEPS, "fromStep": STEPS - 1, "inexact": "", "difference": None}
