@@ -6,18 +6,15 @@ again can tell whether they come back as they were (`past.py`).
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Self
-
-from pydantic import ValidationError
 
 from rljob_api.base import Record
 from rljob_api.exactness import lasting_doubts
 from rljob_api.job import JobSpec
 from rljob_api.manifest import Layout, ProcessVersions, Versions
 
-from .durable import sync_directory, write_durably
+from .durable import read_record, remove_durably, write_durably
 from .facts import Facts, changes, result_facts
 from .reshard import same_spread
 
@@ -101,20 +98,12 @@ def _by_name(versions: ProcessVersions, fields: list[str]) -> dict[str, str]:
 
 def read_basis(root: Path) -> Basis | None:
     """Of the furthest finished step; None if that is not known."""
-    file = root / BASIS_FILE
-    if not file.exists():
-        return None
-    try:
-        return Basis.model_validate_json(file.read_bytes())
-    except ValidationError:
-        logging.warning("%s is damaged: what the steps before depended on is not known", file)
-        return None
+    return read_record(root / BASIS_FILE, Basis, "what the steps before depended on is not known")
 
 
 def forget_basis(root: Path) -> None:
     """Before steps are noted that come of another beginning."""
-    (root / BASIS_FILE).unlink(missing_ok=True)
-    sync_directory(root)
+    remove_durably(root / BASIS_FILE)
 
 
 def write_basis(root: Path, basis: Basis) -> None:

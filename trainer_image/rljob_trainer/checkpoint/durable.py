@@ -11,7 +11,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
+from pydantic import ValidationError
+
+from rljob_api.base import Record
 from rljob_trainer.errors import Mistake
 
 
@@ -19,6 +23,7 @@ class StorageError(Exception):
     """The volume is full or failing: nothing is wrong with the job, and a restart may help once there is room."""
 
 
+R = TypeVar("R", bound=Record)
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -117,6 +122,23 @@ def write_durably(path: Path, text: str) -> None:
         with suppress(OSError):  # what the volume refused first is what is told
             draft.unlink(missing_ok=True)
         raise
+    sync_directory(path.parent)
+
+
+def read_record(path: Path, kind: type[R], lost: str) -> R | None:
+    """What was put there so, if it is; None also if it is damaged, and then the log says what is `lost` with it."""
+    if not path.exists():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError:
+        logging.warning("%s is damaged: %s", path, lost)
+        return None
+
+
+def remove_durably(path: Path) -> None:
+    """If it is there. After a crash it does not come back."""
+    path.unlink(missing_ok=True)
     sync_directory(path.parent)
 
 

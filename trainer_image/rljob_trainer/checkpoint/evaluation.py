@@ -6,16 +6,15 @@ checkpoint is whole with or without it. `prune` ranks by it.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from rljob_api.base import Record
 
 from .directory import Storage
-from .durable import write_durably
+from .durable import read_record, write_durably
 
 EVALUATION_FILE = "evaluation.json"
 
@@ -38,11 +37,6 @@ def add_evaluation(storage: Storage, step: int, metrics: Mapping[str, float]) ->
 
 def added_metrics(checkpoint: Path) -> dict[str, float]:
     """Those that are not in the manifest, by name."""
-    file = checkpoint / EVALUATION_FILE
-    if not file.exists():
-        return {}
-    try:
-        return Evaluation.model_validate_json(file.read_bytes()).metrics
-    except ValidationError:
-        logging.warning("%s is damaged; the checkpoint counts as one that was not evaluated", file)
-        return {}
+    lost = "the checkpoint counts as one that was not evaluated"
+    found = read_record(checkpoint / EVALUATION_FILE, Evaluation, lost)
+    return found.metrics if found else {}

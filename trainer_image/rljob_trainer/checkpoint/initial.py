@@ -6,11 +6,8 @@ checkpoint of its own begins with the same, though the other job may have saved 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from rljob_api.base import Record
 from rljob_api.checkpoint import InitialCheckpoint
@@ -18,7 +15,7 @@ from rljob_api.run import Run
 from rljob_trainer.errors import Mistake
 
 from .directory import INITIAL_FILE, Directory
-from .durable import StorageError, storage_errors, sync_directory, write_durably
+from .durable import StorageError, read_record, remove_durably, storage_errors, write_durably
 from .past import Past
 from .verify import Problem, first_whole, problem_of, read_manifest
 
@@ -60,8 +57,7 @@ class Beginning:
         if self.chosen:
             write_durably(root / INITIAL_FILE, self.chosen.model_dump_json(by_alias=True))
         else:
-            (root / INITIAL_FILE).unlink(missing_ok=True)
-            sync_directory(root)
+            remove_durably(root / INITIAL_FILE)
 
 
 def beginning(run: Run, own: Path) -> Beginning:
@@ -81,14 +77,7 @@ def beginning(run: Run, own: Path) -> Beginning:
 
 
 def _noted(own: Path) -> Chosen | None:
-    file = own / INITIAL_FILE
-    if not file.exists():
-        return None
-    try:
-        return Chosen.model_validate_json(file.read_bytes())
-    except ValidationError:
-        logging.warning("%s is damaged: what the attempts before had begun with is not known", file)
-        return None
+    return read_record(own / INITIAL_FILE, Chosen, "what the attempts before had begun with is not known")
 
 
 def _named(wanted: InitialCheckpoint, root: Path) -> Path:

@@ -23,6 +23,8 @@ from rljob_api.manifest import ProcessVersions, Versions
 from rljob_api.parallelism import BackendName
 from rljob_api.run import Run
 
+from .verify import sha256_of
+
 WITHOUT_EFFECT = {"ALL_PROXY", "HF_ENDPOINT", "HF_TOKEN", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"}
 """Variables that change how things are fetched, and no result; those of W&B beside."""
 ALIKE = "none"
@@ -131,7 +133,7 @@ def system_digest(maps: Path) -> str:
         Path(line.split(maxsplit=5)[5].rstrip()) for line in maps.read_text().splitlines() if "/" in line
     }
     libraries = [path for path in loaded if path.name.startswith(SYSTEM_LIBRARIES) and path.is_file()]
-    contents = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in libraries)
+    contents = sorted(map(sha256_of, libraries))
     return _short(hashlib.sha256("\n".join(contents).encode()).hexdigest())
 
 
