@@ -7,7 +7,7 @@ the write before it. When they come depends on the clock and not on the scenario
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 import pytest
 
@@ -237,16 +237,26 @@ async def played(scenario: Scenario, crash_after: int) -> tuple[World, int]:
         world.start_operator()
         world.client.after_write = count
 
+    await to_its_end(world, scenario, count, succeed)
+    return world, writes
+
+
+async def to_its_end(
+    world: World,
+    scenario: Scenario,
+    after_write: Callable[[str, str], None],
+    succeed: Callable[[], Coroutine[None, None, None]],
+) -> None:
+    """Play it; `succeed` replaces the operator when `after_write` has told it to."""
     async with world.alive():
         world.start_operator()
-        world.client.after_write = count
+        world.client.after_write = after_write
         successor = asyncio.create_task(succeed())
         world.submit("demo", trainer={"numNodes": 2})
         await scenario(world)
         await world.comes(lambda: not world.running(), Invariant.NOTHING_IS_LEFT)
         await asyncio.sleep(60)
         successor.cancel()
-    return world, writes
 
 
 async def ends_alike(scenario: Scenario, undisturbed: World, crash_after: int) -> None:

@@ -37,37 +37,42 @@ async def trouble(world: World, dice: random.Random) -> None:
     deletes the jobs' Secrets."""
     for _ in range(dice.randint(2, 6)):
         await asyncio.sleep(dice.uniform(0.5, 12))
-        match dice.choice(HAPPENINGS):
-            case "fail":
-                strike(world, dice, lambda name: world.nodes.end(name, Ending.FAILED, 1))
-            case "evict":
-                strike(world, dice, world.nodes.evict)
-            case "vanish":
-                strike(world, dice, world.nodes.vanish)
-            case "suspend":
-                world.edit("a", suspend=True)
-                await asyncio.sleep(dice.uniform(0, 10))
-                world.edit("a", suspend=False)
-            case "scale":
-                world.edit("b", rollout={"replicas": dice.randint(1, 3)})
-            case "delete":
-                world.delete("c")
-            case "tokens":
-                world.delete_secrets()
-            case "full nodes":
-                world.nodes.room = dice.randint(0, 4)
-                await asyncio.sleep(dice.choice([5, 5, 5, 700]))
-                world.nodes.room = PLENTY
-            case "quota":
-                world.api.quota = dice.randint(0, 4)
-                await asyncio.sleep(dice.choice([5, 60]))
-                world.api.quota = PLENTY
-            case "crash":
-                await world.crash_operator()
-                await asyncio.sleep(dice.uniform(0, 20))
-                world.start_operator()
-            case other:
-                raise AssertionError(other)
+        await befall(world, dice, dice.choice(HAPPENINGS))
+
+
+async def befall(world: World, dice: random.Random, what: str) -> None:
+    """One of `HAPPENINGS`."""
+    match what:
+        case "fail":
+            strike(world, dice, lambda name: world.nodes.end(name, Ending.FAILED, 1))
+        case "evict":
+            strike(world, dice, world.nodes.evict)
+        case "vanish":
+            strike(world, dice, world.nodes.vanish)
+        case "suspend":
+            world.edit("a", suspend=True)
+            await asyncio.sleep(dice.uniform(0, 10))
+            world.edit("a", suspend=False)
+        case "scale":
+            world.edit("b", rollout={"replicas": dice.randint(1, 3)})
+        case "delete":
+            world.delete("c")
+        case "tokens":
+            world.delete_secrets()
+        case "full nodes":
+            world.nodes.room = dice.randint(0, 4)
+            await asyncio.sleep(dice.choice([5, 5, 5, 700]))
+            world.nodes.room = PLENTY
+        case "quota":
+            world.api.quota = dice.randint(0, 4)
+            await asyncio.sleep(dice.choice([5, 60]))
+            world.api.quota = PLENTY
+        case "crash":
+            await world.crash_operator()
+            await asyncio.sleep(dice.uniform(0, 20))
+            world.start_operator()
+        case other:
+            raise AssertionError(other)
 
 
 HAPPENINGS = [

@@ -14,6 +14,7 @@ from .test_crashes import (
     over_its_deadline,
     rollout_fails,
     suspended_and_resumed,
+    to_its_end,
     trainer_fails,
 )
 from .world import World
@@ -63,14 +64,7 @@ async def told(scenario: Scenario, stop_after: int) -> tuple[set[str], int]:
         await world.stop_operator()
         world.start_operator()
 
-    async with world.alive():
-        world.start_operator()
-        world.client.after_write = count
-        successor = asyncio.create_task(succeed())
-        world.submit("demo", trainer={"numNodes": 2})
-        await scenario(world)
-        await asyncio.sleep(60)
-        successor.cancel()
+    await to_its_end(world, scenario, count, succeed)
     return {event["reason"] for event in world.api.all("events")}, writes
 
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from builders import JOB, PLENTY, a_job, a_status
+from builders import JOB, a_job, a_status
 from kube.api import Manifest
 from rljob_api.failure import RoleName
 from rljob_api.progress import Ending
@@ -17,7 +17,7 @@ from rljob_operator.cluster.children import Pods, key_of
 from . import virtual_time
 from .memory_client import CHANCES, Faults
 from .nodes import LEAVINGS
-from .test_faults import strike
+from .test_faults import befall
 from .world import World
 
 SCHEDULES = 30
@@ -68,33 +68,11 @@ async def only_taken(seed: int) -> None:
         world.submit("b", trainer={"numNodes": 2}, rollout={"replicas": 2}, failurePolicy=NO_RESTARTS)
         for _ in range(dice.randint(2, 6)):
             await asyncio.sleep(dice.uniform(0.5, 12))
-            await take_away(world, dice)
+            await befall(world, dice, dice.choice(HAPPENINGS))
         world.faults.end()
         await world.comes(lambda: set(world.phases().values()) == {"Complete"}, seconds=1200)
     counted = [job["status"].get("restartsCountTowardsMax", 0) for job in world.jobs().values()]
     assert counted == [0, 0]
-
-
-async def take_away(world: World, dice: random.Random) -> None:
-    match dice.choice(HAPPENINGS):
-        case "evict":
-            strike(world, dice, world.nodes.evict)
-        case "vanish":
-            strike(world, dice, world.nodes.vanish)
-        case "suspend":
-            world.edit("a", suspend=True)
-            await asyncio.sleep(dice.uniform(0, 10))
-            world.edit("a", suspend=False)
-        case "full nodes":
-            world.nodes.room = dice.randint(0, 4)
-            await asyncio.sleep(5)
-            world.nodes.room = PLENTY
-        case "crash":
-            await world.crash_operator()
-            await asyncio.sleep(dice.uniform(0, 20))
-            world.start_operator()
-        case other:
-            raise AssertionError(other)
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
