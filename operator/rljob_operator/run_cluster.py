@@ -175,7 +175,8 @@ class Term:
 
     async def _refuse(self, key: Key, stored: Stored, error: ValidationError) -> None:
         """The API server's own rules let it through, ours do not: the job says so, and what runs of it goes on."""
-        await self._say(key, stored, refused(stored.status, stored.generation, error, time.time()))
+        before = stored.status
+        await self._say(key, stored, before, refused(before, stored.generation, error, time.time()))
 
     async def _give_up(self, key: Key, error: Exception) -> None:
         """The job says that this operator fails at it. If even that fails, the log says so, and the next pass tries."""
@@ -183,15 +184,16 @@ class Term:
         if stored is None or stored.deleting:
             return
         try:
-            await self._say(key, stored, given_up(stored.status, stored.generation, error, time.time()))
+            before = stored.status
+            await self._say(key, stored, before, given_up(before, stored.generation, error, time.time()))
         except (ApiError, NotLeadingError) as why:
             log.info("the job is not told of it: %s", why)
         except Exception:
             log.exception("nor can the job be told of it")
 
-    async def _say(self, key: Key, stored: Stored, new: Status) -> None:
-        if new != stored.status:
-            await self._cluster.put_status(key, stored.status, new, stored.version)
+    async def _say(self, key: Key, stored: Stored, before: Status, new: Status) -> None:
+        if new != before:
+            await self._cluster.put_status(key, before, new, stored.version)
 
     def _tell(self, key: Key, stored: Stored, before: Status | None, after: Status) -> None:
         """What came about between the two, as Events; and in the log, why a job is not accepted."""

@@ -109,9 +109,8 @@ class Objects(Generic[T]):
         objects = self._by_job.setdefault(key, {})
         other = next(iter(objects.values()), None)
         objects[known.name] = known
-        self._places[known.uid] = (
-            key if other is None else self._places[other.uid]
-        )  # one key in memory for all
+        # One key in memory for all of a job's.
+        self._places[known.uid] = self._places[other.uid] if other else key
 
     def _drop(self, key: Key, known: Known[T]) -> None:
         objects = self._by_job[key]
