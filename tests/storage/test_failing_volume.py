@@ -87,6 +87,16 @@ def test_a_checkpoint_that_cannot_be_read_is_passed_over_and_kept(failing: Faili
     assert verify(aside.with_name("step_2")) == [], "for people, not for the dustbin"
 
 
+def test_a_save_holds_although_an_older_one_cannot_be_removed(failing: FailingVolume) -> None:
+    job = SavingJob(failing.path, keep=1)
+    job.saved(1)
+    with failing.failing(Fault(errno.EIO, (Deed.RENAME,), "*/step_1")):
+        assert job.saved(2) == 2
+    assert job.storage.steps() == [1, 2]
+    job.saved(3)
+    assert job.storage.steps() == [3], "what could not be removed goes after the next save"
+
+
 @pytest.mark.parametrize("file", ["manifest.json", "state/*.distcp", "loop.json"])
 def test_a_volume_that_cannot_be_read_for_a_while_never_costs_all_steps(
     failing: FailingVolume, file: str

@@ -214,8 +214,13 @@ class Saver:
     def _make_room(self) -> None:
         """For the next try: it may have been room that was lacking, and a quota is not seen before."""
         self._storage.check_fence()
-        with dispensable("Removing checkpoints that have had their time"):
+        with self._removing():
             make_room(self._storage, self._run.spec.checkpoint, self._scrub)
+
+    @staticmethod
+    def _removing() -> AbstractContextManager[None]:
+        """What cannot be removed today is removed after another save."""
+        return dispensable("Removing checkpoints that have had their time")
 
     def _prepare(self, draft: Path) -> None:
         if not fits_another(self._storage):
@@ -250,7 +255,8 @@ class Saver:
         write_durably(draft.path / SEAL_FILE, seal(text))
         sync_directory(draft.path / STATE)
         self._take_name(draft.loop.step)
-        prune(self._storage, self._run.spec.checkpoint, self._scrub)
+        with self._removing():
+            prune(self._storage, self._run.spec.checkpoint, self._scrub)
         return manifest
 
     def _take_name(self, step: int) -> None:
