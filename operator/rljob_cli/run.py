@@ -84,6 +84,12 @@ def run_job(
     except OSError as error:
         if error.errno in UNUSABLE:
             raise UserMistake(str(work_dir.unusable(error))) from error
+        if work_dir.is_removed():
+            raise UserMistake(
+                f"the work directory {work_dir.path}, or a part of it, was removed while the job ran,"
+                " which was stopped; put it back, and the same command goes on from its checkpoints;"
+                " without it, from the beginning"
+            ) from error
         raise
     finally:
         work_dir.close()

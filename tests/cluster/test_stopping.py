@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -192,6 +193,23 @@ def test_a_work_directory_that_gets_full_ends_nothing_that_runs(toys: Toys) -> N
     toys.wait(lambda now: now.progress.step == 2, "the step is told")
     assert toys.pids() == pids
     assert toys.complete() == 0
+
+
+def test_a_work_directory_that_is_taken_away_ends_the_run_with_a_sentence(toys: Toys) -> None:
+    """And one that is put back goes on."""
+    toys.start_ready()
+    toys.finish_a_step()
+    pids, place = toys.pids(), toys.work_dir.path
+    place.rename(place.with_name("away"))
+    code, said = toys.end()
+    assert code == 2
+    assert f"the work directory {place}, or a part of it, was removed while the job ran" in said
+    assert "Traceback" not in said
+    until(lambda: not any(alive(pid) for pid in pids), "all are gone", DEADLINE_SECONDS)
+    shutil.rmtree(place, ignore_errors=True)
+    place.with_name("away").rename(place)
+    toys.start()
+    toys.wait(lambda now: now.attempt is not None and now.attempt.number == 2, "it goes on")
 
 
 def test_a_status_that_can_never_be_written_ends_the_run_with_a_sentence(toys: Toys) -> None:

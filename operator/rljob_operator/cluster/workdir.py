@@ -94,6 +94,10 @@ class WorkDir:
             "make it writable or free some space there, or choose another with --work-dir"
         )
 
+    def is_removed(self) -> bool:
+        """Whether somebody took it away, or a part of it, since it was opened."""
+        return not all((self.path / name).exists() for name in (*FOLDERS, LOCK))
+
     def identify(self, job: RLJob, folder: Path) -> RLJob:
         """The job with its uid, its generation (rises when the spec changed) and its last status; its relative paths
         start at `folder`. Raises `WorkDirError` for a change that its checkpoints forbid."""
