@@ -14,22 +14,29 @@ import pytest
 from example_jobs import shortened
 from kube.cluster import Cluster
 from rljob_api.progress import TrainPhase
+from rljob_operator import names
 
 from .job import Job
 from .test_drain_phases import drained_while, trainers_of
 
-STEPS = 12
+STEPS = {"addition-cpu.yaml": 60, "moe-megatron-cpu.yaml": 12}
+"""Of the first so many, with a save after every few, that it neither ends nor makes its last save before it is drained
+again: a step takes a fifth of a second."""
+SAVE_PERIOD = 6
 
 
 @pytest.fixture
 def example(rljob_cluster: Cluster, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Job]:
     """The job of an example's file, with fewer steps and one server, as a user applies it."""
-    manifest, file = shortened(request.param, STEPS), tmp_path / request.param
+    manifest, file = shortened(request.param, STEPS[request.param]), tmp_path / request.param
+    manifest["spec"]["checkpoint"]["savePeriod"] = SAVE_PERIOD
     file.write_text(json.dumps(manifest))
     rljob_cluster.kubectl("apply", "-f", file)
     job = Job(rljob_cluster, manifest["metadata"]["name"])
     yield job
     job.cluster.kubectl("delete", "rljob", job.name)
+    # It stays, as the file does not say otherwise: a second try would find another job's checkpoints.
+    job.cluster.kubectl("delete", "persistentvolumeclaim", names.claim(job.name))
 
 
 @pytest.mark.parametrize("example", ["addition-cpu.yaml"], indirect=True)
@@ -80,5 +87,5 @@ def test_a_job_with_experts_is_drained_while_its_model_is_converted(example: Job
 
 def complete(job: Job, preemptions: int) -> None:
     job.wait_for(lambda: job.is_("Complete"), "it is complete")
-    assert job.step() == STEPS
+    assert job.step() == job.status()["progress"]["totalSteps"]
     assert job.status()["preemptions"] == preemptions
