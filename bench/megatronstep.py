@@ -9,7 +9,7 @@ from bench.convert import CACHE_ENV, convert_in_a_process
 from bench.job import job
 from bench.model import Shape, make_qwen3
 from bench.result import Check, Facts, Result, at_most
-from bench.rounds import FEWER_ROUNDS, Seconds, ratio
+from bench.rounds import ROUNDS, Seconds, ratio
 from bench.step import STEPS, turns
 from rljob_api.base import Manifest
 
@@ -27,7 +27,7 @@ def measure(folder: Path) -> Result:
     for name, parallelism in LAYOUTS.items():
         run = job(folder, STEPS, backend="megatron", parallelism=parallelism)
         convert_in_a_process(run, folder, folder / "conversions")
-        own_seconds, own_facts = turns(run, folder, FEWER_ROUNDS)
+        own_seconds, own_facts = turns(run, folder, ROUNDS)
         checks.append(at_most(f"step over its floor, {name}", ratio(own_seconds, "step", "floor"), TARGET))
         seconds |= {f"{name}: {what}": values for what, values in own_seconds.items()}
         facts |= {f"{name}: {what}": value for what, value in own_facts.items()}
