@@ -24,7 +24,6 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined] # public, b
 
 from rljob_trainer.backend.protocol import Interrupted
 from rljob_trainer.forking import leave_cuda_alone
-from rljob_trainer.memory import freeze_imports, keep_freed_memory
 from waiting import DEADLINE_SECONDS
 
 T = TypeVar("T")
@@ -36,7 +35,10 @@ REPOSITORY = str(Path(__file__).parents[2])
 """pytest names test modules from here (`tests.trainer.test_x`); pickle names functions by their module."""
 
 PRELOAD = [
-    "rljob_trainer.backend.megatron",
+    "pytest",
+    "rljob_trainer.backend.dtensor.backend",
+    "rljob_trainer.backend.megatron.backend",
+    "rljob_trainer.convert.write",
     "torch",
     "torch.distributed.checkpoint",
     "torch.distributed.checkpoint.hf_storage",
@@ -47,8 +49,10 @@ PRELOAD = [
     "transformers.models.llama.modeling_llama",
     "transformers.models.qwen2.modeling_qwen2",
     "transformers.models.qwen3.modeling_qwen3",
+    "tests.trainer.frozen",
 ]
-"""Imported by the fork server. Only modules whose import changes nothing else: no megatron shims."""
+"""Imported by the fork server. Only modules whose import changes nothing else: Megatron's stand-ins for CUDA are put in
+by whoever builds a model."""
 
 
 class RankFailedError(AssertionError):
@@ -123,8 +127,6 @@ def _heard(end: Connection) -> tuple[bool, object]:
 
 def _rank(place: Place, job: bytes, end: Connection) -> None:
     """The life of a rank. Plain pickle, as torch's would leave tensors in memory that ends with the sender."""
-    keep_freed_memory()  # as the launcher does
-    freeze_imports()
     try:
         _join(*place)
         sys.path.append(REPOSITORY)
