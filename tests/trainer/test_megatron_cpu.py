@@ -23,8 +23,11 @@ def touched(cuda: bool) -> tuple[bool, bool, bool]:
         with cpu.stand_in():
             exchanged = (Tensor.cuda, Tensor.type, nn.Module.cuda) != methods
     assert (Tensor.cuda, Tensor.type, nn.Module.cuda) == methods
-    loaded = [module for name, module in sys.modules.items() if name.startswith("megatron.")]
-    shadowed = any(getattr(module, "torch", torch) is not torch for module in loaded)
+    shadowed = False
+    loaded = {name: module for name, module in sys.modules.items() if name.startswith("megatron.")}
+    for name, module in loaded.items():
+        if f"{name}.torch" not in loaded:  # some have a module of that name, which is another thing
+            shadowed |= getattr(module, "torch", torch) is not torch
     return shadowed, random._get_cuda_rng_state is not getter, exchanged
 
 

@@ -1,7 +1,7 @@
 """Of which modules Megatron builds a layer: Transformer Engine's where it is installed on a GPU, else Megatron's own.
 
-Megatron's own lack two things, which are here: a norm that knows sequence parallelism, and attention for context
-parallelism.
+Megatron's own lack two things, which are here: a norm that knows sequence parallelism, and attention that makes no
+matrix of all scores, and knows context parallelism.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from megatron.core.transformer.spec_utils import ModuleSpec
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 
-from rljob_trainer.backend.megatron.context_attention import ContextAttention
+from rljob_trainer.backend.megatron.attention import Attention, ContextAttention
 
 
 class RMSNorm(torch.nn.RMSNorm):
@@ -63,6 +63,5 @@ def _local_layer(config: TransformerConfig) -> ModuleSpec:
     parts.input_layernorm = parts.pre_mlp_layernorm = RMSNorm
     if config.qk_layernorm:
         attention.q_layernorm = attention.k_layernorm = RMSNorm
-    if config.context_parallel_size > 1:
-        attention.core_attention = ContextAttention
+    attention.core_attention = ContextAttention if config.context_parallel_size > 1 else Attention
     return layer
