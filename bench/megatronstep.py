@@ -37,6 +37,6 @@ def measure(folder: Path) -> Result:
         seconds=seconds,
         facts=facts,
         comment="As `step`, with the same floor: two engines without a server, then two processes with a whole model of"
-        " transformers each. Over it: Megatron's own attention without Transformer Engine, which makes the whole"
-        " matrix of scores; with tensor 2 the sums over ranks, two in each layer and direction, through loopback.",
+        " transformers each. Over it: the optimizer and its gradients' sums, the sync, and HTTP; with tensor 2 the sums"
+        " over ranks of all hidden states, two in each layer and direction, through loopback.",
     )

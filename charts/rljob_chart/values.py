@@ -144,7 +144,7 @@ class Values(Settings):
 
     resources: Manifest = Field({"requests": {"cpu": "100m", "memory": "192Mi"}, "limits": {"memory": "1Gi"}})
     """Of the operator's container. It holds some 75 MB, and 4 KB a pod and 12 KB a job; for a moment after a start,
-    while it lists them all, three times as much. Beyond 20,000 pods raise the limit."""
+    while it lists them all, half as much again. Beyond 50,000 pods raise the limit."""
     node_selector: dict[str, str] = Field({})
     """Labels that the operator's nodes must have."""
     tolerations: list[Manifest] = Field([])
