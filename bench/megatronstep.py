@@ -38,5 +38,6 @@ def measure(folder: Path) -> Result:
         facts=facts,
         comment="As `step`, with the same floor: two engines without a server, then two processes with a whole model of"
         " transformers each. Over it: the optimizer and its gradients' sums, the sync, and HTTP; with tensor 2 the sums"
-        " over ranks of all hidden states, two in each layer and direction, through loopback.",
+        " over ranks of all hidden states, two in each layer and direction, through loopback: those of a step, 420 MB,"
+        " took 0.45 and 0.58 s here by themselves, without which tensor 2 would be at 1.19.",
     )
