@@ -159,6 +159,12 @@ def test_one_that_was_damaged_since_is_as_good_as_gone(old: Path) -> None:
     assert (again.step, again.lost_steps, len(again.skipped)) == (2, None, 2)
 
 
+def test_one_at_which_the_job_would_be_over_is_a_mistake(old: Path) -> None:
+    with pytest.raises(Mistake, match=r"is of step 4, .* is 4: .* Set maxSteps above 4"):
+        planned(old, algorithm={"grpo": {"maxSteps": 4}})
+    assert planned(old, algorithm={"grpo": {"maxSteps": 5}}).step == 4
+
+
 def test_where_none_is_whole_it_is_a_mistake(old: Path) -> None:
     damage(old, 2)
     damage(old, 4)

@@ -73,7 +73,18 @@ def beginning(run: Run, own: Path) -> Beginning:
         else:
             pinned = before.step if before and before.wanted == wanted else None
             path, told = _of_job(Directory(root), pinned)
-        return Beginning(path, Chosen(wanted=wanted, step=read_manifest(path).step), before, tuple(told))
+        step = read_manifest(path).step
+        _refuse_the_end(step, run.spec.algorithm.grpo.max_steps)
+        return Beginning(path, Chosen(wanted=wanted, step=step), before, tuple(told))
+
+
+def _refuse_the_end(step: int, last: int) -> None:
+    """The job would be complete at once, without a word of why."""
+    if step >= last:
+        raise Mistake(
+            f"spec.initialCheckpoint is of step {step}, and algorithm.grpo.maxSteps, which counts those before too, is"
+            f" {last}: nothing would be trained. Set maxSteps above {step}, or name an earlier step of that job."
+        )
 
 
 def _noted(own: Path) -> Chosen | None:
