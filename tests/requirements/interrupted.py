@@ -184,12 +184,12 @@ def a_spec(
     )
 
 
-def a_model(directory: Path, spec: JobSpec) -> Path:
-    """With experts if the job spreads them, and a layer for each piece of a stage."""
-    cut = spec.parallelism
-    if cut.expert > 1:
+def a_model(directory: Path, *specs: JobSpec) -> Path:
+    """With experts if one of the jobs spreads them, and a layer for each piece of a stage."""
+    cuts = [spec.parallelism for spec in specs]
+    if any(cut.expert > 1 for cut in cuts):
         return test_megatron_moe.make_model(directory, "qwen3_moe")
-    layers = max(2, cut.pipeline * cut.virtual_pipeline)
+    layers = max(2, *(cut.pipeline * cut.virtual_pipeline for cut in cuts))
     return tiny.make_model(directory, "qwen3", tied=True, num_hidden_layers=layers, **SIZES)
 
 
@@ -199,9 +199,12 @@ def ran(spec: JobSpec, model: Path, plan: Plan = Plan()) -> list[Trace]:
     return run_ranks(spec.trainer.world_size, run, spec, model, plan, backend=backend)
 
 
-def saved(tmp_path: Path, spec: JobSpec, plan: Plan = Plan()) -> tuple[Path, Path, list[Trace]]:
-    """A model, the checkpoint of a run on it, and what the run came to, which went on to its end."""
-    model, directory = a_model(tmp_path / "model", spec), tmp_path / "step_3"
+def saved(
+    tmp_path: Path, spec: JobSpec, plan: Plan = Plan(), *later: JobSpec
+) -> tuple[Path, Path, list[Trace]]:
+    """A model for this job and those that come later, the checkpoint of a run on it, and what the run came to, which
+    went on to its end."""
+    model, directory = a_model(tmp_path / "model", spec, *later), tmp_path / "step_3"
     directory.mkdir()
     return model, directory, ran(spec, model, replace(plan, save=directory))
 

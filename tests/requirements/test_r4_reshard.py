@@ -41,6 +41,7 @@ FULLY = {"optimizerSharding": "FullyReshardable"}
         ({"context": 2}, {}),
         ({"pipeline": 2, "virtualPipeline": 2}, {"pipeline": 2}),
         ({"expert": 2, "data": 2}, {}),
+        ({}, {"expert": 2, "data": 2}),
         ({"expert": 2, "data": 2}, {"tensor": 2, "sequence": True}),
     ],
     ids=lambda layout: "x".join(f"{name}{size}" for name, size in layout.items()) or "one",
@@ -50,7 +51,7 @@ def test_a_fully_reshardable_checkpoint_goes_on_under_another_layout(
 ) -> None:
     """Without dropout: losses are those of the run that never changed. Random states are loaded where they can be."""
     then, now = a_spec(**before, checkpoint=FULLY), a_spec(**after)
-    model, directory, straight = saved(tmp_path, then)
+    model, directory, straight = saved(tmp_path, then, Plan(), now)
     resumed = ran(now, model, Plan(first=3, load=directory, rng=decided(then, now).load_rng))
     for rank in resumed:
         for one, other in zip(straight[0].results[3:], rank.results, strict=True):
