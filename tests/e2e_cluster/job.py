@@ -62,13 +62,18 @@ PATIENT_REWARD: Manifest = {
         "patient.py": """\
 import time
 
+last = None
+
 def score(prompt, completion, answer, item):
-    time.sleep(0.01)
+    global last
+    if prompt == last:  # another answer to it: no evaluation, which asks two thousand prompts once each
+        time.sleep(0.02)
+    last = prompt
     return float(completion.strip() == answer.strip())
 """
     },
 }
-"""Half a second a step in which nothing computes: a job that trains beside all tests would take the machine."""
+"""A second of each step in which nothing computes: a job that trains beside all tests would take the machine."""
 
 HOSTNAME = "kubernetes.io/hostname"
 TRAINERS_NODE = "node1"
@@ -79,13 +84,13 @@ def spread(name: str, max_steps: int) -> Manifest:
     """A job with a server on each of two nodes, and its trainer where it can be drained.
 
     On megatron, which does in a cluster all that dtensor does, and has its model converted by an init container first.
-    It also does what the dashboards show: validate, and hold the policy by a KL penalty. Its checkpoints load under
-    another layout. It is scored by `PATIENT_REWARD`.
+    It also does what the dashboards show: validate, before its first step and seldom after it, and hold the policy by a
+    KL penalty. Its checkpoints load under another layout. It is scored by `PATIENT_REWARD`.
     """
     data = {"train": {"source": BUILTIN}, "validation": {"source": BUILTIN}}
     job = addition(name, max_steps, data=data, backend="megatron", parallelism={"tensor": 2})
     spec = job["spec"]
-    spec["algorithm"]["grpo"] |= {"validationPeriod": 10, "klPenalty": 0.01}
+    spec["algorithm"]["grpo"] |= {"validationPeriod": 50, "klPenalty": 0.01}
     spec["checkpoint"]["optimizerSharding"] = "FullyReshardable"
     reward = {"module": "patient", "function": "score", "configMapRef": PATIENT_REWARD["metadata"]}
     spec["reward"] = {"python": reward}

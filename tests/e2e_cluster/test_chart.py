@@ -169,5 +169,4 @@ def test_a_query_of_the_dashboards_shows_the_job_or_the_operator(
     asked = (
         query.replace("$__rate_interval", "10s").replace("$namespace", "default").replace("$rljob", job.name)
     )
-    # What an evaluation tells comes every tenth step, and a busy machine takes minutes for those.
     until(lambda: any(server.values(asked) for server in prometheus), f"{asked} returns data", WITHIN_S)

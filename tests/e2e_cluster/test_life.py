@@ -22,7 +22,7 @@ A_RANK_A_NODE = {
 """For the trainer: its two ranks in a pod each, on different nodes."""
 TWO_STAGES = {"tensor": 1, "pipeline": 2}
 """Of the model, in place of two halves of each layer."""
-MORE_STEPS = 60
+MORE_STEPS = 45
 """After the resume: enough for three restarts of the gang on the way."""
 COLUMNS = ["NAME", "BACKEND", "PHASE", "STEP", "REWARD", "CKPT", "TRAINERS", "ROLLOUTS", "RESTARTS", "AGE"]
 
