@@ -17,6 +17,11 @@ Direction = Literal["Ingress", "Egress"]
 ENDED = ("Succeeded", "Failed")
 
 
+REFUSED = ["    meta l4proto tcp reject with tcp reset", "    reject"]
+"""Not dropped: who is refused knows at once, and a test need not wait. An ICMP message alone does not reach who is on
+the same node, behind the same bridge."""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """What rules follow from, as the API server lists it."""
@@ -72,8 +77,7 @@ def _chains(cluster: Cluster, pod: Manifest) -> list[tuple[Direction, str, str, 
         if policies:
             rules = [rule for each in policies for rule in _rules(cluster, each, pod, direction)]
             name = f"{direction.lower()}_{_address(pod).replace('.', '_')}"
-            # not dropped: who is refused knows at once, and a test need not wait
-            found.append((direction, _address(pod), name, [*rules, "    reject"]))
+            found.append((direction, _address(pod), name, [*rules, *REFUSED]))
     return found
 
 
