@@ -16,6 +16,7 @@ from rljob_trainer.checkpoint.directory import Storage, open_storage
 from rljob_trainer.checkpoint.plan import judged_again, plan_resume
 from rljob_trainer.checkpoint.resume import UNNOTED, ResumePlan
 from rljob_trainer.errors import Mistake, Unmet
+from rljob_trainer.progress import ProgressBoard
 from trainer.checkpoints import A_WORKER, BESIDE, VERSIONS, a_run, finish, layout, save
 
 
@@ -409,7 +410,9 @@ def test_they_do_not_if_something_was(tmp_path: Path, change: dict[str, Any], be
 def test_a_job_that_asks_for_exactness_does_not_begin_again_as_another(tmp_path: Path) -> None:
     wants: dict[str, Any] = {"resume": {"exactness": "Exact"}}
     begun(tmp_path, 1, **wants)
-    with pytest.raises(Unmet, match=r"the resume from step 0 would be BestEffort: torch was"):
+    with pytest.raises(
+        Unmet, match=r"the resume from step 0 would be BestEffort and cost 1 finished step: torch was"
+    ):
         plan(tmp_path, versions=VERSIONS.model_copy(update={"torch": "9"}), **wants)
     assert plan(tmp_path, 3, **wants).exactness is Exactness.EXACT, "what it began with is still known"
 
@@ -444,6 +447,21 @@ def test_after_a_power_cut_that_tore_the_note_nobody_claims_to_know_what_was_los
     assert "how many finished steps are done again is not known" in again.reason
 
 
+def test_what_was_passed_over_is_told_although_the_resume_is_refused(tmp_path: Path) -> None:
+    """It was moved aside: the next attempt finds nothing to tell of."""
+    save(a_run(tmp_path), 2, 4)
+    (tmp_path / "checkpoints" / "step_4" / "loop.json").write_text("{")
+    run = a_run(tmp_path, 2, resume={"loadOptimizer": False, "exactness": "Exact"})
+    board = ProgressBoard(run)
+    with pytest.raises(Unmet):
+        plan_resume(open_storage(run), run, layout(), VERSIONS, board.found)
+    told = board.progress()
+    (passed_over,) = told.skipped_checkpoints
+    assert passed_over.startswith("The checkpoint of step 4 was passed over: loop.json")
+    assert told.checkpoint is not None
+    assert (told.checkpoint.step, told.checkpoint_count, told.resumed) == (2, 1, None)
+
+
 @pytest.mark.parametrize("wanted", ["Exact", "Lossless"])
 def test_a_resume_that_falls_short_of_what_was_asked_loads_nothing(tmp_path: Path, wanted: str) -> None:
     save(a_run(tmp_path), 2)
@@ -452,8 +470,9 @@ def test_a_resume_that_falls_short_of_what_was_asked_loads_nothing(tmp_path: Pat
     with pytest.raises(Unmet) as unmet:
         plan(tmp_path, **less)
     assert str(unmet.value) == (
-        f"spec.resume.exactness is {wanted}, but the resume from step 2 would be BestEffort: the optimizer starts"
-        " fresh. Undo that, or set spec.resume.exactness to BestEffort, and the job goes on."
+        f"spec.resume.exactness is {wanted}, but the resume from step 2 would be BestEffort and cost 3 finished"
+        " steps: the optimizer starts fresh. Undo that, or set spec.resume.exactness to BestEffort, and the job goes"
+        " on."
     )
     undone = plan(tmp_path, 3, resume={"exactness": wanted})
     assert (undone.exactness, undone.lost_steps) == (Exactness.EXACT, 3), "what was lost is still known"

@@ -30,6 +30,7 @@ from rljob_trainer.stall.pulse import Pulse
 from rljob_trainer.trend import Trend
 
 if TYPE_CHECKING:  # it imports torch, for which a conversion that is found would wait seconds
+    from rljob_trainer.checkpoint.plan import Found
     from rljob_trainer.checkpoint.resume import ResumePlan
 
 STEP_WINDOW = 25
@@ -120,6 +121,12 @@ class ProgressBoard:
             with self._lock:
                 self._waits = False
                 self._set()
+
+    def found(self, found: Found) -> None:
+        """What there is to go on from."""
+        self._set(
+            checkpoint=found.newest, checkpoint_count=found.count, skipped_checkpoints=list(found.skipped)
+        )
 
     def resume(self, plan: ResumePlan) -> None:
         """What the attempt goes on from."""

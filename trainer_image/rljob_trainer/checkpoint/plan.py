@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rljob_api.base import many
 from rljob_api.checkpoint import ResumePolicy
 from rljob_api.job import JobSpec
 from rljob_api.manifest import CheckpointManifest, Layout, Versions
 from rljob_api.run import Run
-from rljob_api.status import Exactness
+from rljob_api.status import CheckpointFacts, Exactness
 from rljob_trainer.errors import Unmet
 
 from .basis import Basis, forget_basis
@@ -26,9 +28,28 @@ from .verify import Problem, first_whole, problem_of, read_manifest
 from .versions import versions_here
 
 
-def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions | None = None) -> ResumePlan:
+@dataclass(frozen=True)
+class Found:
+    """What there is to go on from, whatever is decided about it."""
+
+    newest: CheckpointFacts | None
+    """The job's own newest that is whole."""
+    count: int
+    """Of those that are kept."""
+    skipped: tuple[str, ...]
+    """Sentences on those that were passed over."""
+
+
+def plan_resume(
+    storage: Storage,
+    run: Run,
+    layout: Layout,
+    versions: Versions | None = None,
+    tell: Callable[[Found], None] = lambda _: None,
+) -> ResumePlan:
     """The newest checkpoint of this job that verifies; broken ones are moved to `quarantine/` and named. Without any,
-    the one that `initialCheckpoint` names.
+    the one that `initialCheckpoint` names. `tell` hears what was found before it is judged: a resume that is refused
+    has put them aside all the same.
 
     Raises `Mistake` if the checkpoint is of another model or backend, `Unmet` if the resume would be less exact than
     `resume.exactness`, or not load what `loadRng` or `loadOptimizer` ask for, and `StorageError` if the volume cannot
@@ -36,6 +57,8 @@ def plan_resume(storage: Storage, run: Run, layout: Layout, versions: Versions |
     """
     with storage_errors(storage.root, "Looking for a checkpoint"):
         own, skipped = _newest_whole(storage, run)
+        newest = facts_of(read_manifest(own), own, verified=True) if own else None
+        tell(Found(newest, len(storage.steps()), tuple(skipped)))
         begun = beginning(run, storage.root) if own is None else Beginning()
         then, now = read_past(storage), versions or versions_here(run)
         past = begun.past(then)
@@ -126,9 +149,10 @@ def _refuse_less(plan: ResumePlan, spec: JobSpec) -> None:
     wanted = spec.resume.exactness
     if plan.resumed is None or plan.exactness.reaches(wanted):
         return
+    cost = f" and cost {many(plan.lost_steps, 'finished step')}" if plan.lost_steps else ""
     raise Unmet(
         f"spec.resume.exactness is {wanted.value}, but the resume from step {plan.step} would be"
-        f" {plan.exactness.value}: {'; '.join(plan.doubts)}. Undo that, or set spec.resume.exactness to"
+        f" {plan.exactness.value}{cost}: {'; '.join(plan.doubts)}. Undo that, or set spec.resume.exactness to"
         f" {plan.exactness.value}, and the job goes on."
     )
 
