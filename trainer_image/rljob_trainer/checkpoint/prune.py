@@ -10,14 +10,17 @@ from contextlib import nullcontext, suppress
 from rljob_api.checkpoint import Checkpoint, KeepTopK
 
 from .directory import Storage
+from .durable import dispensable
 from .evaluation import added_metrics
 from .scrub import Scrub
 from .verify import BrokenCheckpointError, read_manifest
 
 
 def prune(storage: Storage, knobs: Checkpoint, scrub: Scrub | None = None) -> None:
-    """Remove the checkpoints that have had their time; broken ones are left for the next resume to report."""
-    with scrub.still if scrub else nullcontext():
+    """Remove the checkpoints that have had their time; broken ones are left for the next resume to report, and what
+    cannot be removed today for another save."""
+    still = scrub.still if scrub else nullcontext()
+    with dispensable("Removing checkpoints that have had their time"), still:
         whole: dict[int, dict[str, float]] = {}
         for step in storage.steps():
             with suppress(BrokenCheckpointError):

@@ -27,7 +27,7 @@ from rljob_trainer.backend.protocol import Backend, Written
 from rljob_trainer.futures import in_thread
 
 from .directory import STATE, Storage
-from .durable import dispensable, storage_errors, sync_directory, write_durably
+from .durable import storage_errors, sync_directory, write_durably
 from .facts import FACTS_FILE, facts_text, model_name, result_facts, run_hash
 from .files import copy_model_files, synced_entry, unhashed
 from .prune import fits_another, make_room, prune
@@ -214,13 +214,7 @@ class Saver:
     def _make_room(self) -> None:
         """For the next try: it may have been room that was lacking, and a quota is not seen before."""
         self._storage.check_fence()
-        with self._removing():
-            make_room(self._storage, self._run.spec.checkpoint, self._scrub)
-
-    @staticmethod
-    def _removing() -> AbstractContextManager[None]:
-        """What cannot be removed today is removed after another save."""
-        return dispensable("Removing checkpoints that have had their time")
+        make_room(self._storage, self._run.spec.checkpoint, self._scrub)
 
     def _prepare(self, draft: Path) -> None:
         if not fits_another(self._storage):
@@ -255,8 +249,7 @@ class Saver:
         write_durably(draft.path / SEAL_FILE, seal(text))
         sync_directory(draft.path / STATE)
         self._take_name(draft.loop.step)
-        with self._removing():
-            prune(self._storage, self._run.spec.checkpoint, self._scrub)
+        prune(self._storage, self._run.spec.checkpoint, self._scrub)
         return manifest
 
     def _take_name(self, step: int) -> None:
