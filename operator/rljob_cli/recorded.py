@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from rljob_api.run import Run
 from rljob_trainer.checkpoint.directory import Directory
 
 from .difference import Curves, Samples
@@ -18,6 +19,18 @@ def recorded(storage: Directory, steps: range) -> tuple[Samples, Curves]:
         for name, curve in _curves(storage).items()
     }
     return _samples(storage, steps), curves
+
+
+def that_ran(storage: Directory, runs: list[Run]) -> Run:
+    """The newest of `runs` that finished a step: one that was refused may stand after it, of a spec that nothing came
+    of."""
+    from rljob_trainer.checkpoint.basis import read_basis
+    from rljob_trainer.checkpoint.facts import of_the_spec, result_facts
+
+    did = read_basis(storage.root)
+    wanted = of_the_spec(did.facts) if did else None
+    same = [run for run in runs if of_the_spec(result_facts(run.spec)) == wanted]
+    return (same or runs)[-1]
 
 
 def refuse_what_never_ran(storage: Directory, step: int) -> None:

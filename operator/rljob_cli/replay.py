@@ -40,6 +40,7 @@ from .recorded import (
     recorded,
     refuse_what_cannot_be_fed,
     refuse_what_never_ran,
+    that_ran,
 )
 from .run import run_job
 
@@ -100,7 +101,7 @@ def _job(storage: Directory, file: Path | None) -> tuple[RLJob, Path]:
     runs = sorted(work_dir.config.glob(f"*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime)
     if not runs:
         raise UserMistake(f"{work_dir.path} does not say what job it was: name its file with --file")
-    run = Run.model_validate_json(runs[-1].read_text())
+    run = that_ran(storage, [Run.model_validate_json(path.read_text()) for path in runs])
     return RLJob(metadata=Metadata(name=run.name), spec=run.spec), work_dir.job_folder()
 
 

@@ -16,11 +16,12 @@ from rljob_cli.recorded import (
     recorded,
     refuse_what_cannot_be_fed,
     refuse_what_never_ran,
+    that_ran,
 )
 from rljob_trainer.checkpoint.basis import Basis, write_basis
 from rljob_trainer.checkpoint.directory import Directory
 from rljob_trainer.event_file import EventFile
-from trainer.checkpoints import VERSIONS, layout
+from trainer.checkpoints import VERSIONS, a_run, layout
 
 
 def with_samples(folder: Path, kept: range, tokens: bytes = b"") -> Directory:
@@ -62,6 +63,14 @@ def test_what_the_first_steps_depended_on_is_compared_with_what_there_is_now(tmp
     told = doubts_of_the_first_steps(there, again, ["so it always is"])
     assert told == "torch was 2.13.0 and is 2.14.0; so it always is."
     assert "not known" in doubts_of_the_first_steps(Directory(tmp_path), again, [])
+
+
+def test_steps_are_done_again_by_what_did_them_and_not_by_an_edit_that_was_refused(tmp_path: Path) -> None:
+    did, refused = a_run(tmp_path), a_run(tmp_path, trainer={"numProcPerNode": 2})
+    write_basis(tmp_path, Basis.of(did.spec, layout(), VERSIONS))
+    assert that_ran(Directory(tmp_path), [did, refused]) is did
+    assert that_ran(Directory(tmp_path), [refused, did]) is did
+    assert that_ran(Directory(tmp_path), [refused]) is refused, "what else there is to go by"
 
 
 def test_a_job_without_samples_is_told_so(tmp_path: Path) -> None:

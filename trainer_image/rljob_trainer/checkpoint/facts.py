@@ -23,6 +23,8 @@ GROWING = ("algorithm.", "dtensor.", "megatron.", "parallelism.", "rollout.vllm.
 """Sections in which a later version may have new fields."""
 ORDER = ("data.", "algorithm.grpo.seed", "algorithm.grpo.promptsPerStep")
 """What decides which prompts a step asks. Validation too: what it asks is left out of training."""
+CONTENT = " (content)"
+"""Ends the name of a fact about a file that the spec names."""
 DERIVED = {"trainer.worldSize": "the number of trainer ranks"}
 """Facts that are no field of a spec, in words."""
 NOTHING, ABSENT, THERE = "null", "absent", "there"
@@ -63,6 +65,11 @@ def result_facts(spec: JobSpec) -> Facts:
     return _flat({path: _plain(part) for path, part in parts.items()}) | _contents(spec)
 
 
+def of_the_spec(facts: Facts) -> Facts:
+    """Without what stands in the files that it names, which may be edited in place."""
+    return {path: value for path, value in facts.items() if not path.endswith(CONTENT)}
+
+
 def _contents(spec: JobSpec) -> Facts:
     """Digests of data files and of the reward's own module; what that imports in turn is not looked at."""
     datasets = {"train": spec.data.train, "validation": spec.data.validation}
@@ -73,7 +80,7 @@ def _contents(spec: JobSpec) -> Facts:
     }
     if spec.reward.python and (module := module_file(spec.reward.python)):
         files["reward.python.module"] = module
-    return {f"{path} (content)": _digest(file) for path, file in files.items() if file.is_file()}
+    return {f"{path}{CONTENT}": _digest(file) for path, file in files.items() if file.is_file()}
 
 
 @cache
