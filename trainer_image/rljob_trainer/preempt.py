@@ -25,6 +25,8 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import Store
 
 from rljob_trainer.backend.protocol import Interrupted
+from rljob_trainer.distributed import LeaderFailedError
+from rljob_trainer.errors import Mistake, Unmet
 
 KEY = "rljob/preempted"
 STAGE, TRAINING, GIVEN_UP = "rljob/stage", b"training", b"given up"
@@ -72,7 +74,9 @@ class Preemption:
             yield
             self.agree()
             given_up = self._decide(TRAINING) == GIVEN_UP
-        except Exception:  # of any kind: another rank that gave up may be behind it
+        except (Mistake, Unmet, LeaderFailedError):
+            raise  # it is so, whoever gave up; and rank 0, which knows it too and has the store, may be gone already
+        except Exception:  # of any other kind: another rank that gave up may be behind it
             given_up = self._stage() == GIVEN_UP
             if not given_up:
                 raise
