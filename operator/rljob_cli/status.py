@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from typing import TypeVar
 
-from rljob_api.status import Phase, Status
+from rljob_api.reasons import Reason
+from rljob_api.status import ConditionType, Phase, RoleStatus, Status
+from rljob_operator.status_reading import condition
 
 from .errors import UserMistake
 from .output import Output, OutputOption, show
@@ -12,6 +15,7 @@ from .panel import panel
 from .places import Job, find_work_dir, read_status
 from .words import OVER
 
+T = TypeVar("T", bound=RoleStatus)
 NOT_RUNNING = "Not running; the same `rljob run` goes on from the newest checkpoint."
 
 
@@ -34,5 +38,21 @@ def left(status: Status) -> Status:
     """What nobody runs, or waits for any more: it was stopped, or killed before it could say so."""
     if status.phase in OVER:
         return status
-    kept = status.message if status.phase is Phase.PENDING else ""  # it may ask for a choice
-    return status.model_copy(update={"message": f"{kept} {NOT_RUNNING}".lstrip()})
+    kept = status.message if status.phase is Phase.PENDING else ""
+    doing = condition(status, ConditionType.PROGRESSING)
+    asks = kept and doing is not None and doing.reason == Reason.EXACTNESS_UNMET
+    silent = {"phase": "", "detail": "", "estimated_remaining_seconds": None}
+    return status.model_copy(
+        update={
+            "message": kept if asks else f"{kept} {NOT_RUNNING}".lstrip(),
+            "progress": status.progress.model_copy(update=silent),
+            "trainer": _gone(status.trainer),
+            "rollout": _gone(status.rollout),
+        }
+    )
+
+
+def _gone(role: T) -> T:
+    """None of it is there any more."""
+    wanted = role.ready.partition("/")[2]
+    return role.model_copy(update={"ready": f"0/{wanted}" if wanted else ""})

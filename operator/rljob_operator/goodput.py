@@ -81,6 +81,13 @@ def account(before: Goodput | None, seen: Seen, now: float) -> Goodput:
     return _shown(new)
 
 
+def not_counted(known: Goodput) -> Goodput:
+    """The same where nobody looked after the job since: the next pass counts from its own time on."""
+    return known.model_copy(
+        update={"account": known.account and known.account.model_copy(update={"doing": None})}
+    )
+
+
 def _flow(old: Account, seen: Seen, passed: float) -> _Flow:
     """What the trainer told, at most `passed` of it; the rest by what went on."""
     told = seen.told or Seconds()

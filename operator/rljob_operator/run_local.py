@@ -17,6 +17,7 @@ from .cluster.local import LocalCluster
 from .cluster.replay import ReplayCluster
 from .cluster.workdir import UNUSABLE, WorkDir
 from .decide import Decision, Goal
+from .goodput import not_counted
 from .reconcile import Pass, reconcile
 from .settings import Settings
 
@@ -28,6 +29,14 @@ OVER = (Goal.COMPLETE, Goal.FAIL, Goal.SUSPENDED)
 def _over(decision: Decision) -> bool:
     """Also when only a person can say how to go on: that one sits at the keyboard."""
     return decision.goal in OVER or decision.reason == Reason.EXACTNESS_UNMET
+
+
+def _left_alone(job: RLJob) -> RLJob:
+    """As it was found: nothing of it ran since its status was written, which is no part of its time."""
+    if job.status is None or job.status.goodput is None:
+        return job
+    goodput = not_counted(job.status.goodput)
+    return job.model_copy(update={"status": job.status.model_copy(update={"goodput": goodput})})
 
 
 class LocalRun:
@@ -50,7 +59,7 @@ class LocalRun:
         replay: Replay | None = None,
     ) -> None:
         self._work_dir = work_dir
-        self._job = work_dir.identify(job, cwd)
+        self._job = _left_alone(work_dir.identify(job, cwd))
         self._settings = settings
         self._show, self._say = show, say
         self._bears = False

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from builders import NOW, a_job
 from cli.a_status import generating, training
+from rljob_api.reasons import Reason
 from rljob_api.status import Condition, ConditionType, Phase, Status
 from rljob_cli.__main__ import command_line
 from rljob_cli.display import Display, JsonLines, LiveDisplay, PlainLines
@@ -103,9 +104,23 @@ def test_status_is_the_panel_or_the_status_as_it_is(job: WorkDir) -> None:
 
 def test_a_job_that_nobody_runs_any_more_says_so_unless_it_is_over(job: WorkDir) -> None:
     job.close()
-    assert "sums  Training  Not running; the same `rljob run` goes on" in rljob("status").stdout
+    told = rljob("status").stdout
+    assert "sums  Training  Not running; the same `rljob run` goes on" in told
+    assert "about 1 h" not in told
+    assert "phase" not in told
+    assert "trainers           0/1 ready" in told
     job.write_status(training(phase=Phase.COMPLETE))
     assert "Not running" not in rljob("status").stdout
+
+
+def test_a_job_that_waits_for_a_choice_is_not_said_to_go_on_by_itself(job: WorkDir) -> None:
+    job.close()
+    unmet = Condition(type=ConditionType.PROGRESSING, status="False", reason=Reason.EXACTNESS_UNMET)
+    asks = "spec.resume.exactness is Exact, and so on."
+    job.write_status(training(phase=Phase.PENDING, message=asks, conditions=[unmet]))
+    told = rljob("status").stdout
+    assert asks in told
+    assert "Not running" not in told
 
 
 def test_where_there_is_no_terminal_no_sentence_is_broken_and_none_padded(

@@ -26,7 +26,7 @@ from rljob_api.progress import EXIT_STALLED, Ending, Hang, TrainPhase, use_of
 from rljob_api.status import Phase, ProgressStatus, Status
 from rljob_cli.panel import goodput_line, gpu_line
 from rljob_operator.decide import decide
-from rljob_operator.goodput import Hung, Seen, account, shares
+from rljob_operator.goodput import Hung, Seen, account, not_counted, shares
 from rljob_operator.job_metrics import JobMetrics
 from rljob_operator.jobs import Jobs
 from rljob_operator.observed import Observed, PodPhase
@@ -127,6 +127,17 @@ def test_a_job_that_stands_still_spends_no_time() -> None:
     clock = Clock()
     clock.look(RUNNING)
     clock.look(Seen(None, gpus=0, attempt=1), after=10)
+    clock.look(replace(NOT_YET, attempt=2), after=10_000)
+    clock.look(replace(RUNNING, attempt=2), after=5)
+    assert (clock.wall.total, clock.wall.restarting) == (15, 5)
+
+
+def test_while_nobody_looks_after_a_job_no_time_is_counted() -> None:
+    clock = Clock()
+    clock.look(RUNNING)
+    clock.look(RUNNING, after=10)
+    assert clock.goodput is not None
+    clock.goodput = not_counted(clock.goodput)
     clock.look(replace(NOT_YET, attempt=2), after=10_000)
     clock.look(replace(RUNNING, attempt=2), after=5)
     assert (clock.wall.total, clock.wall.restarting) == (15, 5)
