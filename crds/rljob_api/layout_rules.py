@@ -65,8 +65,10 @@ LAYOUT_RULES: list[Rule] = [
         "parallelism.expert",
         "ranks (trainer.numNodes x ranks per node) must be a multiple of expertTensor x expert x pipeline: "
         "change trainer.numNodes, trainer.gpusPerNode or trainer.numProcPerNode, or cut the experts less.",
-        lambda spec: spec.trainer.world_size % spec.parallelism.expert_ranks == 0,
-        f"{_CEL_WORLD} % {_CEL_EXPERTS} == 0",
+        lambda spec: (
+            not spec.parallelism.cuts_experts or spec.trainer.world_size % spec.parallelism.expert_ranks == 0
+        ),
+        f"(self.parallelism.expert == 1 && self.parallelism.expertTensor == 1) || {_CEL_WORLD} % {_CEL_EXPERTS} == 0",
         _experts,
     ),
     Rule(

@@ -43,6 +43,11 @@ class Parallelism(Spec):
         return self.tensor * self.pipeline * self.context
 
     @property
+    def cuts_experts(self) -> bool:
+        """Whether there are experts, and ranks that share them or their matrices."""
+        return self.expert > 1 or self.expert_tensor > 1
+
+    @property
     def expert_ranks(self) -> int:
         """Ranks that hold one copy of the experts."""
         return self.expert_tensor * self.expert * self.pipeline

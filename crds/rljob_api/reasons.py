@@ -27,7 +27,7 @@ class Reason(StrEnum):
     BACK_OFF = "BackOff"
     """The pause before a restart, see `failurePolicy.backoffSeconds`."""
     PODS_GONE = "PodsGone"
-    """Trainer pods were deleted; the gang starts again."""
+    """Trainer pods were gone: deleted, or killed together with `rljob run`; the gang starts again."""
     PREEMPTED = "Preempted"
     """The cluster ended a trainer pod, or it was told to go: it is not counted as a failure."""
     POD_FAILED = "PodFailed"

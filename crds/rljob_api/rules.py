@@ -134,6 +134,10 @@ def _absent_on_dtensor(name: str) -> Callable[[JobSpec], bool]:
     return lambda spec: getattr(spec.checkpoint, name) is None or spec.chosen_backend is BackendName.MEGATRON
 
 
+def _step_of(initial: InitialCheckpoint | None) -> int:
+    return (initial and initial.step) or 0
+
+
 def _names_one(initial: InitialCheckpoint) -> bool:
     by_job = initial.rljob_name is not None
     alone = initial.step is None and initial.claim_name is None
@@ -312,6 +316,14 @@ RULES: list[Rule] = [
         "!has(self.initialCheckpoint) || (has(self.initialCheckpoint.rljobName) != has(self.initialCheckpoint.path)"
         " && (has(self.initialCheckpoint.rljobName)"
         " || (!has(self.initialCheckpoint.step) && !has(self.initialCheckpoint.claimName))))",
+    ),
+    Rule(
+        "initial-checkpoint-before-the-end",
+        "initialCheckpoint.step",
+        "its steps count too, so it must be below algorithm.grpo.maxSteps: raise that, or begin earlier.",
+        lambda spec: _step_of(spec.initial_checkpoint) < spec.algorithm.grpo.max_steps,
+        "!has(self.initialCheckpoint) || !has(self.initialCheckpoint.step)"
+        " || self.initialCheckpoint.step < self.algorithm.grpo.maxSteps",
     ),
     Rule(
         "top-k-needs-checkpoints",

@@ -15,6 +15,7 @@ HELD_OUT = {"train": {"source": "builtin:addition"}, "validation": {"source": "b
 ONE_NODE_CLAIM = {"storage": {"accessModes": ["ReadWriteOnce"]}}
 SHARED_CLAIM = {"storage": {"accessModes": ["ReadWriteOnce", "ReadWriteMany"]}}
 OWN_CLAIM = {"storage": {"accessModes": ["ReadWriteOnce"], "claimName": "mine"}}
+FOUR_STEPS = {"grpo": {"maxSteps": 4}, "sampling": {"maxNewTokens": 8}}
 TOP_K = {"keepTopK": {"count": 1}}
 MEGATRON = {"backend": "megatron"}
 ONE = {"values": [1]}
@@ -179,6 +180,10 @@ CASES: dict[str, Case] = {
             spec(initialCheckpoint={"rljobName": "warm", "step": 4, "claimName": "shared"}),
             spec(initialCheckpoint={"path": "/warm/step_4"}),
         ],
+    ),
+    "initial-checkpoint-before-the-end": Case(
+        bad=[spec(initialCheckpoint={"rljobName": "warm", "step": 4}, algorithm=FOUR_STEPS)],
+        good=[spec(initialCheckpoint={"rljobName": "warm", "step": 3}, algorithm=FOUR_STEPS)],
     ),
     "top-k-needs-checkpoints": Case(
         bad=[spec(data=HELD_OUT, checkpoint={"enabled": False, **TOP_K})],
