@@ -156,10 +156,19 @@ def _failed(last: Pass, work_dir: WorkDir) -> str:
     """The sentence of the status, and the end of the log of whoever failed first."""
     said = f"Failed: {last.status.message}"
     culprit = first_failure(last.observed.pods)
-    log = work_dir.logs / f"{_program(culprit)}.log" if culprit else None
+    log = work_dir.logs / f"{_program(culprit)}.log" if culprit else _log_of_server(last, work_dir)
     if log is None or not log.exists():
         return said
     return f"{tail(log)}\n\n^ the end of {log}\n{said}"
+
+
+def _log_of_server(last: Pass, work_dir: WorkDir) -> Path | None:
+    """Of the one that failed the job: servers are gone by its end."""
+    failed = next((one for one in reversed(last.status.failures) if one.who in last.status.message), None)
+    if failed is None or failed.role != RoleName.ROLLOUT:
+        return None
+    logs = work_dir.logs.glob(f"*-{failed.role}-{failed.rank}-*.log")
+    return max(logs, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _program(pod: Pod) -> str:

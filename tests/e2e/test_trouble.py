@@ -56,7 +56,9 @@ def test_a_server_that_dies_at_start_is_quoted(start: Start) -> None:
     rollout = {"replicas": 1, "vllm": {"maxModelLen": 64, "extraArgs": ["--no-such-argument"]}}
     job = start(rollout=rollout, failurePolicy=policy)
     assert job.finish() == 1
-    assert "unrecognized arguments: --no-such-argument" in job.log.read_text()
+    words = job.log.read_text()
+    assert "unrecognized arguments: --no-such-argument" in words
+    assert "^ the end of " in words
 
 
 def test_a_model_that_is_not_there_is_told_before_anything_starts(start: Start) -> None:
