@@ -10,9 +10,9 @@ from rljob_api.base import Manifest
 
 HEAD = """# What was measured
 
-Written by `make bench` from the JSON files beside it, which hold every single measurement. What is
-compared with a floor or a peer took turns with it in the same run; seconds are medians. The section of each says how it
-was measured, on which machine, and what keeps it from a target that it missed.
+Written by `make bench` from the JSON files beside it, which hold every single measurement. What is compared with a
+floor or a peer took turns with it in the same run; seconds are medians. The section of each says how it was measured,
+on which machine, and what keeps it from a target that it missed.
 
 | | measured | | target | reached |
 |---|---|---|---|---|

@@ -85,9 +85,9 @@ TELLINGS = (
 
 
 WHY_ANOTHER: dict[str, str] = {
-    Reason.RESUMED: "it had been suspended or stopped",
+    Reason.RESUMED: "it had been suspended, stopped or over",
     Reason.PREEMPTED: "the cluster took a trainer pod away, or told it to go",
-    Reason.PODS_GONE: "trainer pods were deleted",
+    Reason.PODS_GONE: "trainer pods were gone",
     Reason.POD_FAILED: "a trainer pod failed",
     Reason.POD_FAILED_IGNORED: "a trainer pod failed",
     Reason.STALLED: "no rank showed a sign of life",

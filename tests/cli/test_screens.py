@@ -151,7 +151,7 @@ def test_the_last_restart_says_where_and_why(reason: str, words: str) -> None:
 
 def test_until_the_trainer_tells_where_it_goes_on_only_the_reason_is_known() -> None:
     starting = AttemptStatus(number=2, reason="PodsGone")
-    assert restart_line(training(attempt=starting)) == "trainer pods were deleted"
+    assert restart_line(training(attempt=starting)) == "trainer pods were gone"
 
 
 def test_a_failure_of_another_attempt_or_role_is_no_reason() -> None:

@@ -142,5 +142,11 @@ def _refuse_unreadable(path: Path, problem: Problem) -> None:
 
 
 def _there(folder: Path) -> str:
-    found = sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []
+    found = sorted((one.name for one in folder.iterdir()), key=_by_number) if folder.is_dir() else []
     return f"Beside it there are: {', '.join(found[-10:])}." if found else f"{folder} is empty or missing."
+
+
+def _by_number(name: str) -> tuple[str, int]:
+    """`step_7` before `step_20`."""
+    word, _, number = name.rpartition("_")
+    return (word, int(number)) if number.isdecimal() else (name, 0)

@@ -85,7 +85,7 @@ def _empty(source: Path, options: ModelOptions) -> Any:
     if config.model_type not in ARCHITECTURES:
         raise Mistake(
             f"spec.model.source: the dtensor backend does not know the architecture {config.model_type!r}; it trains"
-            f" {', '.join(ARCHITECTURES)}. Choose such a model."
+            f" {', '.join(ARCHITECTURES)}. Choose such a model, or `backend: megatron`, which may know it."
         )
     config.attention_dropout = options.attention_dropout
     with torch.device("meta"):
