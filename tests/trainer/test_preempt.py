@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
-from threading import Event, Timer
+from threading import Event, Timer, current_thread, main_thread
 
 import pytest
 import torch
@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import TCPStore
 
 from rljob_trainer.backend.protocol import Interrupted
+from rljob_trainer.distributed import LeaderFailedError
+from rljob_trainer.errors import Mistake, Unmet
 from rljob_trainer.preempt import Preemption
 from trainer.ranks import run_ranks
 from waiting import until
@@ -164,6 +166,37 @@ def told_and_left_behind() -> bool:
 
 def test_a_rank_that_is_late_behind_the_others_gives_up_without_an_error() -> None:
     assert run_ranks(2, told_and_left_behind) == [True, True]
+
+
+class Counted(Preemption):
+    """Counts how often a rank that fails asks what became of the preparation."""
+
+    asked = 0
+
+    def _stage(self) -> bytes:
+        self.asked += current_thread() is main_thread()
+        return super()._stage()
+
+
+def asked_after(error: Exception) -> int:
+    preemption = Counted(a_store(), dist.new_group(backend="gloo"), never)
+    with pytest.raises(type(error)), preemption.preparing():
+        raise error
+    return preemption.asked
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        (Mistake("no such model"), 0),
+        (Unmet("another layout"), 0),
+        (LeaderFailedError("no such model"), 0),
+        (RuntimeError("of another rank that is gone, perhaps"), 1),
+    ],
+)
+def test_a_rank_that_knows_what_is_wrong_does_not_ask_who_gave_up(error: Exception, times: int) -> None:
+    """Rank 0 knows it as well, and is gone, perhaps: torch tells of a question to it on a page of C++."""
+    assert run_ranks(1, asked_after, error) == [times]
 
 
 def fork_and_terminate() -> tuple[int, bool]:
