@@ -43,6 +43,7 @@ def test_what_is_said_is_yaml_that_the_api_takes() -> None:
     from ruamel.yaml import YAML
 
     told = initial_checkpoint(a_manifest(SAVED, claimName="mine"))
-    job = RLJob.parse(manifest(**YAML(typ="safe").load(told)))
+    longer = {"algorithm": {"grpo": {"maxSteps": 60}}}
+    job = RLJob.parse(manifest(**longer, **YAML(typ="safe").load(told)))
     assert job.spec.initial_checkpoint is not None
     assert job.spec.initial_checkpoint.told == told

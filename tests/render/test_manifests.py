@@ -50,7 +50,7 @@ ON_GPU: dict[str, Any] = {
 }
 
 EVERYTHING: dict[str, Any] = {
-    "initialCheckpoint": {"rljobName": "warm", "step": 400},
+    "initialCheckpoint": {"rljobName": "warm", "step": 4},
     "model": {"source": "Qwen/Qwen3-8B", "tokenSecretRef": {"name": "hf", "key": "token"}},
     "trainer": {
         "numNodes": 2,
