@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from itertools import chain
 
 from rljob_api.run import Run
 from rljob_trainer.checkpoint.directory import Directory
@@ -21,16 +23,17 @@ def recorded(storage: Directory, steps: range) -> tuple[Samples, Curves]:
     return _samples(storage, steps), curves
 
 
-def that_ran(storage: Directory, runs: list[Run]) -> Run:
-    """The newest of `runs` that finished a step: one that was refused may stand after it, of a spec that nothing came
-    of."""
+def that_ran(storage: Directory, runs: Iterator[Run]) -> Run:
+    """Of `runs`, which come newest first, the newest that finished a step: one that was refused may stand after it, of
+    a spec that nothing came of. Those before are not read: an older version may have left them."""
     from rljob_trainer.checkpoint.basis import read_basis
     from rljob_trainer.checkpoint.facts import of_the_spec, result_facts
 
     did = read_basis(storage.root)
     wanted = of_the_spec(did.facts) if did else None
-    same = [run for run in runs if of_the_spec(result_facts(run.spec)) == wanted]
-    return (same or runs)[-1]
+    newest = next(runs)
+    same = (run for run in chain([newest], runs) if of_the_spec(result_facts(run.spec)) == wanted)
+    return next(same, newest)
 
 
 def refuse_what_never_ran(storage: Directory, step: int) -> None:

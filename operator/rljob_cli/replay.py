@@ -98,10 +98,10 @@ def _job(storage: Directory, file: Path | None) -> tuple[RLJob, Path]:
             raise UserMistake(f"{file} is of the job {job.metadata.name}, and {storage.root} of {name}")
         return job, file.resolve().parent
     work_dir = WorkDir(storage.root.parent)
-    runs = sorted(work_dir.config.glob(f"*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime)
-    if not runs:
+    files = sorted(work_dir.config.glob(f"*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    if not files:
         raise UserMistake(f"{work_dir.path} does not say what job it was: name its file with --file")
-    run = that_ran(storage, [Run.model_validate_json(path.read_text()) for path in runs])
+    run = that_ran(storage, (Run.model_validate_json(path.read_text()) for path in files))
     return RLJob(metadata=Metadata(name=run.name), spec=run.spec), work_dir.job_folder()
 
 

@@ -164,7 +164,9 @@ def _failed(last: Pass, work_dir: WorkDir) -> str:
 
 def _log_of_server(last: Pass, work_dir: WorkDir) -> Path | None:
     """Of the one that failed the job: servers are gone by its end."""
-    failed = next((one for one in reversed(last.status.failures) if one.who in last.status.message), None)
+    failed = next(
+        (one for one in reversed(last.status.failures) if f"{one.who} " in last.status.message), None
+    )
     if failed is None or failed.role != RoleName.ROLLOUT:
         return None
     logs = work_dir.logs.glob(f"*-{failed.role}-{failed.rank}-*.log")

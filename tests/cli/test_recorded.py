@@ -68,9 +68,12 @@ def test_what_the_first_steps_depended_on_is_compared_with_what_there_is_now(tmp
 def test_steps_are_done_again_by_what_did_them_and_not_by_an_edit_that_was_refused(tmp_path: Path) -> None:
     did, refused = a_run(tmp_path), a_run(tmp_path, trainer={"numProcPerNode": 2})
     write_basis(tmp_path, Basis.of(did.spec, layout(), VERSIONS))
-    assert that_ran(Directory(tmp_path), [did, refused]) is did
-    assert that_ran(Directory(tmp_path), [refused, did]) is did
-    assert that_ran(Directory(tmp_path), [refused]) is refused, "what else there is to go by"
+    there = Directory(tmp_path)
+    assert that_ran(there, iter([refused, did])) is did
+    assert that_ran(there, iter([refused])) is refused, "what else there is to go by"
+    unread = iter([did, refused])
+    assert that_ran(there, unread) is did
+    assert list(unread) == [refused]
 
 
 def test_a_job_without_samples_is_told_so(tmp_path: Path) -> None:
