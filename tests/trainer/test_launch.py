@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rljob_api.progress import EXIT_COMPLETE, EXIT_FAILED, EXIT_MISTAKE, EXIT_PREEMPTED
-from rljob_trainer.launch import EXIT_FOLLOWED, Gang
+from rljob_trainer.launch import EXIT_FOLLOWED, Gang, reaped
 from trainer import hangs
-from trainer.checkpoints import a_run
+from trainer.checkpoints import a_run, in_child
 from trainer.hangs import launched
 
 IMPORTS_FOR_LONG = """
@@ -60,6 +61,27 @@ KILLED = 137
 def test_who_speaks_for_the_pod(codes: dict[int, int], speaker: int) -> None:
     """A rank that is told to go while ranks meet cannot tell the others, whose meeting then fails: no failure."""
     assert Gang({}, codes).speaker == speaker
+
+
+def test_who_was_killed_is_named_before_those_that_failed_for_it_in_the_same_moment() -> None:
+    """The kernel would name them in the order in which they were made."""
+
+    def look() -> None:
+        made = [made_to(lambda: os._exit(EXIT_FAILED)), made_to(lambda: os.kill(os.getpid(), signal.SIGKILL))]
+        for pid in made:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert reaped() == [(made[1], -signal.SIGKILL), (made[0], EXIT_FAILED)]
+        assert reaped() == []
+
+    assert in_child(look) == 0
+
+
+def made_to(end: Callable[[], None]) -> int:
+    """The process id of a child that does so at once."""
+    if pid := os.fork():
+        return pid
+    end()
+    os._exit(EXIT_COMPLETE)
 
 
 NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"

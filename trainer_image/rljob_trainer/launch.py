@@ -163,13 +163,14 @@ def _wait(gang: Gang, guard: Guard) -> LastWords | None:
     killed = False
     words: LastWords | None = None
     while gang.ranks:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid in gang.ranks:
-            _ended(gang, pid, os.waitstatus_to_exitcode(status))
+        if ended := reaped():
+            for pid, code in ended:
+                if (
+                    pid in gang.ranks
+                ):  # else it tried the volume in vain, or is an orphan: they come to a first process
+                    _ended(gang, pid, code)
             if deadline is None and gang.broken:
                 deadline = time.monotonic() + PEER_GRACE_SECONDS
-        elif pid:
-            continue  # it tried the volume in vain, or is an orphan, which come to a pod's first process
         elif deadline is None and (silence := guard.look(gang.processes)):
             words = guard.gather(silence, gang.processes)
             deadline = time.monotonic()
@@ -181,6 +182,16 @@ def _wait(gang: Gang, guard: Guard) -> LastWords | None:
         else:
             time.sleep(POLL_SECONDS)
     return words
+
+
+def reaped() -> list[tuple[int, int]]:
+    """Process ids and exit codes of the children that have ended since the last look, who was ended by SIGKILL first:
+    others may have failed for want of it in the same moment, and the kernel names children as old as they are."""
+    ended = []
+    with suppress(ChildProcessError):  # that was the last one
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended.append((found[0], os.waitstatus_to_exitcode(found[1])))
+    return sorted(ended, key=lambda one: one[1] != -signal.SIGKILL)
 
 
 def _ended(gang: Gang, pid: int, code: int) -> None:
