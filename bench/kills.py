@@ -110,9 +110,8 @@ def code() -> str:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """As Ctrl-C does, so that it ends its servers."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+    """So that it ends its servers. Not by SIGINT, to which what a shell starts in the background is deaf."""
+    process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)
     process.kill()
