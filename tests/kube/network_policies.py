@@ -15,8 +15,6 @@ from .selectors import selects
 TABLE = "network_policies"
 Direction = Literal["Ingress", "Egress"]
 ENDED = ("Succeeded", "Failed")
-
-
 REFUSED = ["    meta l4proto tcp reject with tcp reset", "    reject"]
 """Not dropped: who is refused knows at once, and a test need not wait. An ICMP message alone does not reach who is on
 the same node, behind the same bridge."""

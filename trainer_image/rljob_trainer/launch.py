@@ -165,9 +165,8 @@ def _wait(gang: Gang, guard: Guard) -> LastWords | None:
     while gang.ranks:
         if ended := reaped():
             for pid, code in ended:
-                if (
-                    pid in gang.ranks
-                ):  # else it tried the volume in vain, or is an orphan: they come to a first process
+                # Another tried the volume in vain, or is an orphan, which come to a pod's first process.
+                if pid in gang.ranks:
                     _ended(gang, pid, code)
             if deadline is None and gang.broken:
                 deadline = time.monotonic() + PEER_GRACE_SECONDS

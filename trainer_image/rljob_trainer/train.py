@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from rljob_api.manifest import Versions
 from rljob_api.progress import (
     EXIT_CODES,
     EXIT_COMPLETE,
@@ -32,7 +31,6 @@ from rljob_trainer.checkpoint.durable import StorageError, dispensable
 from rljob_trainer.checkpoint.fence import FencedError
 from rljob_trainer.checkpoint.past import StepNotes
 from rljob_trainer.checkpoint.plan import judged_again, plan_resume
-from rljob_trainer.checkpoint.resume import ResumePlan
 from rljob_trainer.checkpoint.save import Saver
 from rljob_trainer.checkpoint.team import SaveError
 from rljob_trainer.checkpoint.versions import of_all_ranks, versions_here
@@ -166,7 +164,9 @@ def prepare(
     spec, storage = run.spec, Storage.of(run)
     versions = of_all_ranks(ranks.gathered(versions_here(run)))
     with board.phase(TrainPhase.PREPARE):
-        plan = ranks.from_leader(lambda: _planned(run, versions, board))
+        plan = ranks.from_leader(
+            lambda: plan_resume(open_storage(run), run, layout_of(spec), versions, board.found)
+        )
         reward = ranks.on_leader(lambda: load_reward(spec))
         model = ranks.from_node_leaders(lambda: whole_model(run, board.tell))
         ranks.on_leader(lambda: refuse_other_architecture(plan.directory, model))
@@ -205,11 +205,6 @@ def prepare(
     if isinstance(rollouts, Fleet):
         rollouts.likeness.changed = lambda: loop.depend_on(rollouts.likeness.beside(versions))
     return loop
-
-
-def _planned(run: Run, versions: Versions, board: ProgressBoard) -> ResumePlan:
-    """What the attempt goes on from, by rank 0."""
-    return plan_resume(open_storage(run), run, layout_of(run.spec), versions, board.found)
 
 
 def _rollouts(

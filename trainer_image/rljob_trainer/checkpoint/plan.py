@@ -58,7 +58,8 @@ def plan_resume(
     with storage_errors(storage.root, "Looking for a checkpoint"):
         own, skipped = _newest_whole(storage, run)
         newest = facts_of(read_manifest(own), own, verified=True) if own else None
-        tell(Found(newest, len(storage.steps()), tuple(skipped)))
+        count = len(storage.steps())
+        tell(Found(newest, count, tuple(skipped)))
         begun = beginning(run, storage.root) if own is None else Beginning()
         then, now = read_past(storage), versions or versions_here(run)
         past = begun.past(then)
@@ -71,7 +72,6 @@ def plan_resume(
             forget_basis(storage.root)
             notes.begin(plan.step)
             begun.note(storage.root)
-    count = len(storage.steps())
     return replace(plan, skipped=(*skipped, *begun.told), checkpoint_count=count, past=past)
 
 
