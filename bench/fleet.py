@@ -97,9 +97,9 @@ def _result(
         " that went while no operator was there; the one before was told to stop, so it had given its Lease back: after"
         " a crash the next one waits for the rest of the Lease first, 15 s at most. Before its first action it lists"
         " 8,000 pods and 1,000 jobs: all of that goes through one core of Python, which kopf's own list shares, beside"
-        " an API server on the other. What it holds after a restart is more than after it saw all of them come: what"
-        " lists took for a moment leaves gaps between what stays, which neither a garbage collection nor `malloc_trim`"
-        " gives back (tried).",
+        " an API server on the other. All lists are read in pages, and kopf lets go of a job a moment after it told of"
+        " it: what a list takes for a moment leaves gaps between what stays, which neither a garbage collection nor"
+        " `malloc_trim` gives back.",
     )
 
 

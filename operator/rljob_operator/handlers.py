@@ -26,6 +26,8 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 SOUND_SECONDS = 60.0
 """One that lived for so long did not die of how it was started."""
+IDLE_SECONDS = 0.05
+"""For so long kopf keeps the last state of each job that it told us of: of a list, all of them at once."""
 EARLY_DEATHS = 3
 """In a row, after which it is said to be unwell."""
 
@@ -139,7 +141,7 @@ def settings() -> kopf.OperatorSettings:
     found.watching.inactivity_timeout = 90
     found.watching.chunk_size = 50
     found.process.ultimate_exiting_timeout = 20
-    found.queueing.idle_timeout = 1.0
+    found.queueing.idle_timeout = IDLE_SECONDS
     return found
 
 

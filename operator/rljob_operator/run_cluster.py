@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import NoReturn, Protocol
 
 from pydantic import ValidationError
@@ -25,6 +25,7 @@ from .cluster.client import METADATA_LIST, ApiError, Client
 from .cluster.event_posts import EventPosts
 from .cluster.event_reading import EventReading
 from .cluster.kubernetes import KubernetesCluster
+from .cluster.listing import pages
 from .cluster.polling import Answers, News, Polling
 from .cluster.polling import Leader as Rank0
 from .cluster.resources import JOBS, METADATA_KINDS, PODS
@@ -239,9 +240,12 @@ class Term:
                 self._listed.set()
 
     async def _sweep(self, namespace: str) -> None:
-        found = await self._client.send("GET", JOBS.path(namespace), accept=METADATA_LIST)
-        present = {item["metadata"]["uid"] for item in found["items"] or []}
-        self.jobs.sweep(namespace, present, int(found["metadata"]["resourceVersion"]))
+        present: set[str] = set()
+        async with aclosing(pages(self._client, JOBS.path(namespace), METADATA_LIST)) as listed:
+            async for page in listed:
+                present |= {item["metadata"]["uid"] for item in page["items"] or []}
+                version = int(page["metadata"]["resourceVersion"])
+        self.jobs.sweep(namespace, present, version)
 
     def _rank0s(self) -> Iterator[Rank0]:
         for key, stored in self.jobs.items():

@@ -6,11 +6,10 @@ kopf's own watch loses those on a relist and ends the process on an error in the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import random
-from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import NoReturn, Protocol
@@ -18,11 +17,10 @@ from typing import NoReturn, Protocol
 from rljob_api.base import Manifest
 
 from .cluster.client import JSON, METADATA, METADATA_LIST, ApiError, Client
+from .cluster.listing import pages
 from .cluster.resources import Resource
 from .metrics import WATCH_RESTARTS
 
-PAGE = 100
-"""Objects at a time: a page of whole pods is parsed to some ten megabytes, which a list of all must not add up to."""
 STREAM_SECONDS = 300
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 15.0
@@ -77,10 +75,12 @@ class Watch:
                 await self._rest(error)
 
     async def _list(self) -> str:
-        """Page by page, so that no more than two of them are held; the version from which to follow."""
+        """The version from which to follow."""
         present: set[str] = set()
-        async with contextlib.aclosing(self._pages()) as pages:
-            async for page in pages:
+        accept = METADATA_LIST if self._scope.metadata_only else JSON
+        params = {"labelSelector": self._scope.selector}
+        async with aclosing(pages(self._client, self._path(), accept, params)) as listed:
+            async for page in listed:
                 for item in page["items"] or []:  # null for an empty list of metadata
                     self._sink.changed(item)
                     present.add(item["metadata"]["uid"])
@@ -89,27 +89,6 @@ class Watch:
         self._pause = FIRST_PAUSE_SECONDS
         self.synced.set()
         return version
-
-    async def _pages(self) -> AsyncGenerator[Manifest, None]:
-        """The API server makes the next one while the one before is read."""
-        token: str | None = ""
-        coming = asyncio.create_task(self._page(""))
-        try:
-            while token is not None:
-                page = await coming
-                token = page["metadata"].get("continue") or None
-                if token is not None:
-                    coming = asyncio.create_task(self._page(token))
-                    await asyncio.sleep(0)  # else it would not be asked for before this one is read
-                yield page
-        finally:
-            coming.cancel()
-
-    async def _page(self, token: str) -> Manifest:
-        params = {"limit": str(PAGE), "labelSelector": self._scope.selector}
-        accept = METADATA_LIST if self._scope.metadata_only else JSON
-        continued = {"continue": token} if token else {}
-        return await self._client.send("GET", self._path(), params=params | continued, accept=accept)
 
     async def _follow(self, version: str) -> str:
         """One stream to its end; the version from which to follow on.

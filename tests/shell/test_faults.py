@@ -13,7 +13,7 @@ import pytest
 from builders import PLENTY
 from invariants import Invariant
 from rljob_api.progress import Ending
-from rljob_operator import watch
+from rljob_operator.cluster import listing
 
 from . import virtual_time
 from .memory_client import CHANCES, Faults
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("virtual_time")
 @pytest.fixture(autouse=True)
 def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists come in several, as those of large clusters do."""
-    monkeypatch.setattr(watch, "PAGE", 2)
+    monkeypatch.setattr(listing, "PAGE", 2)
 
 
 async def trouble(world: World, dice: random.Random) -> None:
