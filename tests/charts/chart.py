@@ -24,12 +24,12 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault
     """helm said no; the message is what it said."""
 
 
-def helm(*arguments: str | Path) -> str:
-    """What helm prints.
+def helm(*arguments: str | Path, program: str = "helm") -> str:
+    """What helm prints. `program` is `helm3` for the oldest that the chart is for.
 
     Raises `Refused`, and `Unavailable` where helm cannot be had.
     """
-    command: list[str | Path] = [programs("helm")["helm"], *arguments]
+    command: list[str | Path] = [programs(program)[program], *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if ended.returncode:
         raise Refused(ended.stderr)

@@ -65,6 +65,7 @@ PROGRAMS = {
         _kubernetes("kube-proxy"),
         Program("coredns", HERE / "coredns", "rljob.io/tests/kube/coredns", "-s -w"),
         Program("helm", HERE / "helm", "helm.sh/helm/v4/cmd/helm", "-s -w"),
+        Program("helm3", HERE / "helm3", "helm.sh/helm/v3/cmd/helm", "-s -w"),
         Program("kwok", HERE / "kwok", "sigs.k8s.io/kwok/cmd/kwok", "-s -w"),
         Program("kubeconform", HERE / "kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "-s -w"),
     ]
