@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import urllib3
 
 Manifest = dict[str, Any]
 
@@ -71,14 +72,17 @@ class Api:
         Raises `OSError` when nobody answers.
         """
         headers = {"Accept": accept, "Content-Type": content_type, "Authorization": f"Bearer {self.token}"}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
+        data = None if body is None else json.dumps(body)
         try:
-            with urllib.request.urlopen(request, context=self.tls, timeout=300) as response:
-                return Answer(response.status, _json(response.read()))
-        except urllib.error.HTTPError as refusal:
-            with refusal:
-                return Answer(refusal.code, _json(refusal.read()))
+            answer = self._pool.request(method, self.url + path, body=data, headers=headers, redirect=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise ConnectionError(f"{method} {path}: {error}") from error
+        return Answer(answer.status, _json(answer.data))
+
+    @cached_property
+    def _pool(self) -> urllib3.PoolManager:
+        """Connections are kept: tests look again and again, and a handshake costs more than an answer."""
+        return urllib3.PoolManager(maxsize=32, ssl_context=self.tls, retries=False, timeout=300)
 
 
 def _json(body: bytes) -> Manifest:
