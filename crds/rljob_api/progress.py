@@ -180,6 +180,8 @@ class LastWords(Record):
     """Step of the newest checkpoint that this pod's ranks completed."""
     message: str = ""
     """What the rank that failed first said last."""
+    followed: bool = False
+    """It failed only because a rank of another pod had."""
     progress: Progress | None = None
     """The last progress of rank 0, so that a finished job's status is whole."""
     hang: Hang | None = None

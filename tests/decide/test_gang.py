@@ -431,10 +431,21 @@ def test_a_full_volume_is_waited_for_and_never_counted(disrupted: bool) -> None:
 
 
 def test_who_tells_of_the_full_volume_is_the_cause_even_if_others_died_of_it_first() -> None:
-    followed = a_trainer(1, **failed(1, 9, last_words(Ending.FAILED, message="a rank that leads failed")))
+    followed = a_trainer(1, **failed(1, 9, last_words(Ending.FAILED, message="rank 0 failed")))
     spec: dict[str, Any] = {"trainer": {"numNodes": 2}, "failurePolicy": {"maxRestarts": 0}}
     assert after(a_status(), found_no_room(), followed, **spec).reason == "VolumeUnusable"
     assert after(a_status(), followed, found_no_room(ago=9), **spec).reason == "VolumeUnusable"
+
+
+def test_a_pod_that_only_followed_another_is_not_the_cause_even_if_it_ended_before() -> None:
+    followed = failed(1, 9, last_words(Ending.FAILED, message="rank 1 failed: no file", followed=True))
+    cause = failed(1, 5, last_words(Ending.FAILED, rank=1, message="no file"))
+    for pods in (
+        (a_trainer(0, **followed), a_trainer(1, **cause)),
+        (a_trainer(1, **cause), a_trainer(0, **followed)),
+    ):
+        (told,) = after(a_status(), *pods, trainer={"numNodes": 2}).failures
+        assert (told.rank, told.message) == (1, "no file")
 
 
 def test_a_full_volume_is_waited_for_until_a_deadline_of_the_job_or_a_rule_says_stop() -> None:

@@ -85,7 +85,9 @@ def test_a_claim_is_given_half_a_minute_to_come() -> None:
     assert decide(a_job(a_status()), new, NOW).wake_at == NOW + 10
     found = the_hindrance(old)
     assert found is not None
-    assert found.message.startswith(f"demo-trainer-0-1 waits: {UNBOUND}. Create the claim")
+    assert found.message.startswith(
+        f"demo-trainer-0-1 waits: {UNBOUND}: claim demo-storage. Create the claim"
+    )
     none = stuck("Unschedulable", 'persistentvolumeclaim "x" not found', created_at=NOW)
     assert the_hindrance(seen(a_trainer(**none))) is not None, "one that is not there will not come by itself"
 
@@ -94,7 +96,13 @@ def test_pods_that_wait_for_the_same_are_counted() -> None:
     pods = [a_trainer(node, **stuck("Unschedulable", "no room")) for node in range(3)]
     found = the_hindrance(seen(*pods, a_rollout(**stuck("Unschedulable", "no room"))))
     assert found is not None
-    assert found.message == "3 trainer pods wait: no room"
+    assert found.message.startswith("3 trainer pods wait: no room. It starts once there is room.")
+
+
+def test_a_pod_that_is_evicted_waits_for_nothing() -> None:
+    evicted = stuck("EvictionByEvictionAPI", "Eviction API: evicting")
+    assert the_hindrance(seen(a_trainer(), a_rollout(**evicted))) is not None
+    assert the_hindrance(seen(a_trainer(), a_rollout(**evicted, disrupted=True))) is None
 
 
 def test_a_cause_that_has_a_name_goes_before_one_that_may_pass() -> None:

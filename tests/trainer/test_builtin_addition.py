@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -30,6 +31,7 @@ from rljob_trainer.builtin.addition.warm_start import (
     warm_start,
 )
 from rljob_trainer.checkpoint.files import model_files
+from trainer.ranks import run_ranks
 
 SHORT = Recipe(hidden_size=32, intermediate_size=32, heads=1, key_value_heads=1, max_steps=4, check_period=2)
 SHORT = replace(SHORT, batch_size=8, accuracy_range=(0.0, 1.0))
@@ -48,10 +50,19 @@ def quiet(sentence: str) -> None:
     pass
 
 
+def made_by_the_last_rank(cache: Path) -> bool:
+    """The ranks of a gang on two nodes race for it, and the leader of the second may win."""
+    return dist.get_rank() == 0 or is_complete(make_addition_model(cache, quiet, SHORT))
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a complete model, made by the short recipe."""
     return make_addition_model(tmp_path_factory.mktemp("cache"), quiet, SHORT)
+
+
+def test_whichever_rank_of_a_gang_comes_first_makes_it(tmp_path: Path) -> None:
+    assert run_ranks(2, made_by_the_last_rank, tmp_path) == [True, True]
 
 
 def test_held_out_pairs_are_a_fifth_and_never_trained_on() -> None:

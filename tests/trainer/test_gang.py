@@ -52,7 +52,7 @@ def test_what_rank_0_found_reaches_all() -> None:
 @pytest.mark.parametrize(
     ("wrong", "there", "elsewhere"),
     [
-        (Mistake, "Mistake: no such model", "LeaderFailedError: Mistake: no such model"),
+        (Mistake, "Mistake: no such model", "LeaderFailedError: rank 0 failed: Mistake: no such model"),
         (Interrupted, "Interrupted: no such model", "Interrupted: "),
     ],
 )
@@ -80,5 +80,5 @@ def test_each_node_fetches_once_for_its_own_ranks(tmp_path: Path) -> None:
 
 def test_a_node_that_cannot_fetch_ends_the_work_of_all(tmp_path: Path) -> None:
     found = run_ranks(4, fetch_on_each_node, tmp_path, 2)
-    followed = f"{LeaderFailedError.__name__}: Mistake: the hub has no such model"
+    followed = f"{LeaderFailedError.__name__}: rank 2 failed: Mistake: the hub has no such model"
     assert found == [followed, followed, "Mistake: the hub has no such model", followed]

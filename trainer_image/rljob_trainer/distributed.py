@@ -55,7 +55,8 @@ def _attempt(make: Callable[[], T]) -> _Attempt[T]:
     except Interrupted as interrupted:
         return _Attempt(("interrupted", None), interrupted)
     except Exception as failure:
-        return _Attempt(("failed", f"{type(failure).__name__}: {failure}"), failure)
+        told = f"rank {dist.get_rank()} failed: {type(failure).__name__}: {failure}"
+        return _Attempt(("failed", told), failure)
 
 
 def from_first(make: Callable[[], T], group: dist.ProcessGroup) -> T:

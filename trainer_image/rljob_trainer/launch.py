@@ -221,6 +221,7 @@ def _last_words(run: Run, gang: Gang, reports: Path, leader: int) -> LastWords:
             "rank": speaker,
             "attempt": run.attempt,
             "exit_code": code,
+            "followed": gang.codes[speaker] == EXIT_FOLLOWED,
             "progress": lead.progress if lead else None,
         }
     )

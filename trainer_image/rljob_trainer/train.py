@@ -113,7 +113,7 @@ def _ended(run: Run, rank: int, local_rank: int, board: ProgressBoard, give_up: 
         ending = next(ending for kind, ending in ENDINGS.items() if isinstance(told, kind))
         return ending, EXIT_CODES[ending], str(told)
     except LeaderFailedError as failed:
-        return Ending.FAILED, EXIT_FOLLOWED, f"a rank that leads failed: {failed}"
+        return Ending.FAILED, EXIT_FOLLOWED, str(failed)
     except Exception as error:
         traceback.print_exc()
         return Ending.FAILED, EXIT_FAILED, f"{type(error).__name__}: {error}"

@@ -12,7 +12,7 @@ from rljob_api.reasons import Reason
 
 from ..observed import Observed, Pod, PodPhase, Refusal
 from .decision import Decision, Goal
-from .slow_start import claim_may_come, explanation, slow, waits_for_claim
+from .slow_start import claim_may_come, explanation, own_claim, slow, waits_for_claim
 
 IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 VOLUME = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
@@ -42,6 +42,8 @@ NEXT_STEP = {
     Reason.CONFIG_MAP_MISSING: "Create it, or change what refers to it; the pod starts by itself then.",
     Reason.VOLUME_NOT_MOUNTED: "Put right what the message names; the pod starts by itself then.",
     Reason.CONTAINER_CANNOT_START: "Create what is missing; the pod starts by itself then.",
+    Reason.UNSCHEDULABLE: "It starts once there is room. It needs less with fewer GPUs or smaller resources, and fits "
+    "on more nodes with another template.spec.nodeSelector, affinity or tolerations.",
     Reason.CLAIM_NOT_READY: "Create the claim, or the storage class that it asks for (kubectl describe pvc); the pod "
     "starts by itself then. Another storageClassName takes another claim: delete job and claim, and create it again.",
 }
@@ -88,12 +90,17 @@ def hindrance(job: RLJob, observed: Observed, now: float) -> Hindrance | None:
     """What the cluster refused, else why a pod waits, else why one takes long; None if nothing is in the way."""
     if observed.refusal is not None:
         return _refused(observed.refusal)
-    waiting = [pod for pod in observed.pods if pod.phase is PodPhase.PENDING and not pod.terminating]
+    waiting = [pod for pod in observed.pods if _is_to_start(pod)]
     told = [pod for pod in waiting if pod.message or pod.reason in IMAGE | CONTAINER]
     if stuck := [pod for pod in told if not claim_may_come(pod, now)]:
-        return _stuck(stuck)
+        return _stuck(job, stuck)
     late = slow(observed, now)
     return Hindrance(Reason.SLOW_START, explanation(job, late[0])) if late else None
+
+
+def _is_to_start(pod: Pod) -> bool:
+    """One that is evicted waits for nothing, also before it is told to go."""
+    return pod.phase is PodPhase.PENDING and not pod.terminating and not pod.disrupted
 
 
 def _given_back(job: RLJob, decision: Decision) -> str:
@@ -126,7 +133,7 @@ def _why_refused(refusal: Refusal) -> Reason:
     return next(known, Reason.REFUSED)
 
 
-def _stuck(pods: list[Pod]) -> Hindrance:
+def _stuck(job: RLJob, pods: list[Pod]) -> Hindrance:
     """The first whose cause has a name, else the first; and how many wait for the same."""
     first = min(pods, key=lambda pod: _why_stuck(pod) is Reason.POD_WAITS)
     reason = _why_stuck(first)
@@ -136,6 +143,7 @@ def _stuck(pods: list[Pod]) -> Hindrance:
     said = first.message or first.reason
     if reason is Reason.CLAIM_NOT_READY:
         said, _, _ = said.partition(". ")  # the scheduler goes on about whom it could preempt
+        said += f": {own_claim(job)}" if "unbound" in said else ""
     return _with_next_step(reason, f"{who} {verb}: {said}")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from rljob_api.job import RLJob
 from rljob_api.roles import Role
 
+from .. import names
 from ..observed import Observed, Pod, PodPhase
 
 PATIENCE_SECONDS = 30
@@ -34,6 +35,13 @@ def waits_for_claim(pod: Pod) -> bool:
 def claim_may_come(pod: Pod, now: float) -> bool:
     """It is there, not bound, and not waited for long yet; of one that is not there nobody says that it is unbound."""
     return waits_for_claim(pod) and "unbound" in pod.message and now < _patience_ends(pod)
+
+
+def own_claim(job: RLJob) -> str:
+    """The claim that checkpoints go to, in words."""
+    storage = job.spec.checkpoint.storage
+    name = storage.claim_name or names.claim(job.metadata.name)
+    return f"claim {name}" + (f" of class {storage.storage_class_name}" if storage.storage_class_name else "")
 
 
 def explanation(job: RLJob, pod: Pod) -> str:

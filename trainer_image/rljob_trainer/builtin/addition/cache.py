@@ -73,6 +73,8 @@ def _add_weights(directory: Path, recipe: Recipe, heartbeat: Callable[[str], Non
     result = warm_start(recipe, heartbeat)
     temporary = directory.with_name(f".{directory.name}.weights")
     shutil.rmtree(temporary, ignore_errors=True)  # of a holder that died; nobody else holds the lock
+    # Else transformers would let only rank 0 of a gang write, and the rank that came first may be another.
+    result.model.should_save_on_this_rank = lambda is_main_process: is_main_process
     result.model.save_pretrained(temporary)
     _publish(temporary / "model.safetensors", directory)
     facts = {"steps": result.steps, "held_out_accuracy": result.accuracy}
