@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import urllib3
+import yaml
 
 Manifest = dict[str, Any]
 
@@ -38,8 +39,8 @@ class Api:
 
     @classmethod
     def of(cls, kubeconfig: Path) -> Api:
-        """The API server of a kubeconfig that `identities.py` wrote."""
-        content = json.loads(kubeconfig.read_text())
+        """The API server of a kubeconfig that `identities.py` wrote. kubectl may have written it anew, as YAML."""
+        content = yaml.safe_load(kubeconfig.read_text())
         cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         return cls(cluster["server"], ssl.create_default_context(cadata=authority), user["token"], kubeconfig)
