@@ -95,12 +95,15 @@ def checkpoint_line(status: Status, now: float) -> str:
     latest = status.checkpoint.latest
     if latest is None:
         return "none yet"
-    not_read = "not read back" if status.phase in OVER else "not read back yet"
-    unproved = "damaged" if latest.damaged else not_read
-    proof = "verified" if latest.verified else unproved
     age = duration(max(0.0, now - times.to_seconds(latest.time)))
-    facts = f"step {latest.step}, {age} ago, {size(latest.bytes)}, {proof}"
+    facts = f"step {latest.step}, {age} ago, {size(latest.bytes)}, {proof(status, latest)}"
     return f"{facts}, {_holds(latest)}; {status.checkpoint.count} kept"
+
+
+def proof(status: Status, latest: CheckpointFacts) -> str:
+    """Once the job is over nobody reads back any more what was saved last."""
+    not_read = "not read back" if status.phase in OVER else "not read back yet"
+    return "verified" if latest.verified else "damaged" if latest.damaged else not_read
 
 
 def _holds(latest: CheckpointFacts) -> str:

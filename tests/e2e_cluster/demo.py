@@ -37,7 +37,9 @@ def main(job: str) -> int:
         show("kubectl", "get", "nodes")
         show(*install_command(images.names))
         show("kubectl", "apply", "-f", job)
-        return 0 if completes(name) else 1
+        complete = completes(name)
+    print("\n==> the cluster is removed, and nothing of it is left", flush=True)
+    return 0 if complete else 1
 
 
 def completes(name: str) -> bool:
