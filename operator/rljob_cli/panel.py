@@ -14,6 +14,7 @@ from rljob_api.goodput import Shares, Use
 from rljob_api.progress import Progress
 from rljob_api.status import CheckpointFacts, Phase, RoleStatus, RolloutStatus, Status
 from rljob_operator import times
+from rljob_operator.goodput import as_of
 
 from .restarts import restart_line, resume_line
 from .words import AT_WORK, METRICS, OVER, duration, reward_trend, shown_metrics, size
@@ -60,8 +61,8 @@ def _rows(
         ("last restart", restart_line(status)),
         ("resumed", resume_line(status)),
         ("rollouts", rollout_line(status.rollout)),
-        ("goodput", goodput_line(status)),
-        ("of GPU time", gpu_line(status)),
+        ("goodput", goodput_line(status, now)),
+        ("of GPU time", gpu_line(status, now)),
     )
     return [(label, value) for label, value in rows if value]
 
@@ -119,15 +120,15 @@ def _holds(latest: CheckpointFacts) -> str:
             return "weights alone"
 
 
-def goodput_line(status: Status) -> str:
+def goodput_line(status: Status, now: float) -> str:
     """The share of time that counts, and where the rest went, most first; empty until time has passed."""
-    known = status.goodput
+    known = status.goodput and as_of(status.goodput, now)
     return _split(known.percent, known.shares) if known else ""
 
 
-def gpu_line(status: Status) -> str:
+def gpu_line(status: Status, now: float) -> str:
     """The same of GPU time; empty for a job without GPUs."""
-    known = status.goodput
+    known = status.goodput and as_of(status.goodput, now)
     return _split(known.gpu_percent, known.gpu_shares) if known and known.gpu_shares else ""
 
 

@@ -81,6 +81,14 @@ def account(before: Goodput | None, seen: Seen, now: float) -> Goodput:
     return _shown(new)
 
 
+def as_of(known: Goodput, now: float) -> Goodput:
+    """What the next pass will count if nothing happens until then: of a job that only waits nothing is written."""
+    old = known.account
+    if old is None or old.doing not in (Use.WAITING, Use.RESTARTING):
+        return known
+    return account(known, Seen(old.doing, old.gpus, old.attempt, old.told), now)
+
+
 def not_counted(known: Goodput) -> Goodput:
     """The same where nobody looked after the job since: the next pass counts from its own time on."""
     return known.model_copy(

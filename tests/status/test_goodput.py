@@ -26,7 +26,7 @@ from rljob_api.progress import EXIT_STALLED, Ending, Hang, TrainPhase, use_of
 from rljob_api.status import Phase, ProgressStatus, Status
 from rljob_cli.panel import goodput_line, gpu_line
 from rljob_operator.decide import decide
-from rljob_operator.goodput import Hung, Seen, account, not_counted, shares
+from rljob_operator.goodput import Hung, Seen, account, as_of, not_counted, shares
 from rljob_operator.job_metrics import JobMetrics
 from rljob_operator.jobs import Jobs
 from rljob_operator.observed import Observed, PodPhase
@@ -143,6 +143,18 @@ def test_while_nobody_looks_after_a_job_no_time_is_counted() -> None:
     assert (clock.wall.total, clock.wall.restarting) == (15, 5)
 
 
+def test_who_looks_at_a_job_that_waits_is_told_of_the_time_since_its_status_was_written() -> None:
+    clock = Clock()
+    clock.look(NOT_YET)
+    clock.look(Seen(Use.WAITING, gpus=0, attempt=1), after=1)
+    assert clock.goodput is not None
+    assert (
+        goodput_line(Status(goodput=clock.goodput), clock.now + 99) == "0.0 %; waiting 99.0, restarting 1.0"
+    )
+    clock.look(RUNNING, after=100)
+    assert as_of(clock.goodput, clock.now + 99) == clock.goodput, "what training did the trainer tells"
+
+
 def test_an_operator_that_was_away_finds_in_the_status_what_it_needs() -> None:
     clock = Clock()
     clock.look(RUNNING)
@@ -240,10 +252,10 @@ def told_at(before: Status, observed: Observed, after: float, **spec: Any) -> St
 
 def test_people_are_told_the_share_that_counts_and_where_the_rest_went() -> None:
     spent = Goodput(percent="90.0", shares=shares(Seconds(productive=90, saving=3, restarting=7)))
-    assert goodput_line(Status(goodput=spent)) == "90.0 %; restarting 7.0, saving 3.0"
-    assert gpu_line(Status(goodput=spent)) == ""
-    assert gpu_line(Status(goodput=SPENT)) == "70.0 %; waiting 20.0, saving 10.0"
-    assert goodput_line(Status()) == gpu_line(Status()) == ""
+    assert goodput_line(Status(goodput=spent), NOW) == "90.0 %; restarting 7.0, saving 3.0"
+    assert gpu_line(Status(goodput=spent), NOW) == ""
+    assert gpu_line(Status(goodput=SPENT), NOW) == "70.0 %; waiting 20.0, saving 10.0"
+    assert goodput_line(Status(), NOW) == gpu_line(Status(), NOW) == ""
 
 
 SPENT = Goodput(
