@@ -87,6 +87,9 @@ class FakeApiServer:
     """By pod."""
     over: ConditionType | None = None
     phase: str = "Training"
+    """Empty: no operator has written a status."""
+    created: float = 0.0
+    spec: Manifest = field(default_factory=dict)
     deleted: bool = False
     asked: list[Asked] = field(default_factory=list)
     watches: list[queue.Queue[bool]] = field(default_factory=list)
@@ -114,8 +117,9 @@ class FakeApiServer:
 
     def job(self) -> Manifest:
         told = [{"type": self.over, "status": "True", "reason": "Because"}] if self.over else []
-        meta = {"name": JOB, "resourceVersion": "7"}
-        return {"metadata": meta, "spec": {}, "status": {"phase": self.phase, "conditions": told}}
+        born = {"namespace": "default", "creationTimestamp": times.to_text(self.created)}
+        status = {"status": {"phase": self.phase, "conditions": told}} if self.phase else {}
+        return {"metadata": {"name": JOB, "resourceVersion": "7", **born}, "spec": self.spec, **status}
 
 
 @contextmanager
@@ -142,9 +146,10 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
+            query = {key: value[0] for key, value in parse_qs(url.query).items()}
             match url.path.split("/"):
                 case [*_, "rljobs"]:
-                    self._watch()
+                    self._watch(float(query["timeoutSeconds"]))
                 case [*_, "rljobs", str()] if api.refusals:
                     api.refusals -= 1
                     self._answer(json.dumps({"message": "not now"}), 503)
@@ -153,9 +158,14 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
                 case [*_, "pods"]:
                     self._answer(json.dumps({"items": api.pods}))
                 case [*_, "pods", pod, "log"] if pod in api.logs:
-                    self._log(pod, {key: value[0] for key, value in parse_qs(url.query).items()})
+                    self._log(pod, query)
                 case _:
                     self._answer(json.dumps({"message": "not found"}), 404)
+
+        def do_PATCH(self) -> None:
+            length = int(self.headers["Content-Length"])
+            api.spec |= json.loads(self.rfile.read(length))["spec"]
+            self._answer(json.dumps(api.job()))
 
         def _answer(self, text: str, code: int = 200) -> None:
             self.send_response(code)
@@ -163,12 +173,17 @@ def _handler(api: FakeApiServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(text.encode())
 
-        def _watch(self) -> None:
+        def _watch(self, seconds: float) -> None:
+            """One in which so long nothing changed ends."""
             watch: queue.Queue[bool] = queue.Queue()
             self._open()
             api.watches.append(watch)
-            while watch.get():
-                self._chunk(json.dumps({"type": "MODIFIED", "object": api.job()}).encode() + b"\n")
+            try:
+                while watch.get(timeout=seconds):
+                    self._chunk(json.dumps({"type": "MODIFIED", "object": api.job()}).encode() + b"\n")
+            except queue.Empty:
+                self._chunk(b"")
+                return
             self._chunk(b'{"type": "MODI')
             self._reset()
 

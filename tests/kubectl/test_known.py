@@ -1,5 +1,4 @@
-"""A status that a newer operator wrote: what this program knows of it is shown, and that it is too old is said. And one
-that no operator wrote."""
+"""A status that a newer operator wrote: what this program knows of it is shown, and that it is too old is said."""
 
 from __future__ import annotations
 
@@ -7,12 +6,9 @@ from typing import Any
 
 import pytest
 
-from builders import NOW
 from rljob_cli.errors import UserMistake
 from rljob_cli.kubectl.known import known
-from rljob_cli.kubectl.status import unattended
 from rljob_cli.words import summary
-from rljob_operator import times
 
 STATUS: dict[str, Any] = {
     "phase": "Evaluating",
@@ -26,9 +22,6 @@ STATUS: dict[str, Any] = {
     "progress": {"step": 7, "display": "7/10"},
     "somethingNew": {"any": "thing"},
 }
-
-
-OF_OTHERS = {"spec": {"managedBy": "example.com/other"}}
 
 
 def test_unknown_words_are_named_and_all_else_is_shown() -> None:
@@ -48,16 +41,6 @@ def test_unknown_words_are_named_and_all_else_is_shown() -> None:
 @pytest.mark.parametrize("job", [{}, {"status": None}, {"status": {"phase": "Training"}}])
 def test_a_status_of_known_words_has_no_caveat(job: dict[str, Any]) -> None:
     assert known(job).caveat == ""
-
-
-@pytest.mark.parametrize(
-    ("age", "more", "told"),
-    [(31, {}, True), (29, {}, False), (31, {"status": STATUS}, False), (31, OF_OTHERS, False)],
-    ids=["for long", "just created", "looked at", "another manager's"],
-)
-def test_a_job_that_no_operator_has_looked_at_is_told(age: int, more: dict[str, Any], told: bool) -> None:
-    job = {"metadata": {"creationTimestamp": times.to_text(NOW - age)}, "spec": {}} | more
-    assert unattended(job, NOW).startswith("No operator has looked at it") is told
 
 
 def test_a_status_of_which_nothing_can_be_read_is_told_in_a_sentence() -> None:

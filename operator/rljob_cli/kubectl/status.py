@@ -8,9 +8,8 @@ import time
 from pydantic import ValidationError
 
 from rljob_api.base import Manifest
-from rljob_api.job import OURS, JobSpec
+from rljob_api.job import JobSpec
 from rljob_api.status import Status
-from rljob_operator import times
 
 from ..output import Output, OutputOption, show
 from ..panel import panel
@@ -18,9 +17,7 @@ from .fewer_nodes import hint
 from .jobs import Jobs
 from .known import known
 from .options import Context, Name, Namespace
-
-PATIENCE_SECONDS = 30
-"""An operator that starts, or takes over from another, has looked at all jobs by then."""
+from .unattended import unattended
 
 
 def status(
@@ -38,17 +35,6 @@ def status(
         now = time.time()
         hints = (_hint(found, told), unattended(found, now), caveat)
         show(panel(job, told, None, now, [hint for hint in hints if hint]))
-
-
-def unattended(job: Manifest, now: float) -> str:
-    """That no operator has looked at the job, though it is ours and had the time; empty if one has."""
-    age = now - times.to_seconds(job["metadata"]["creationTimestamp"])
-    if job.get("status") or job["spec"].get("managedBy") not in OURS or age < PATIENCE_SECONDS:
-        return ""
-    return (
-        "No operator has looked at it: none runs, or not for this namespace. "
-        "`kubectl logs -n rljob-system deploy/rljob-operator` tells."
-    )
 
 
 def _hint(job: Manifest, status: Status) -> str:

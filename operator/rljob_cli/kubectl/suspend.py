@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from rljob_api.base import Manifest
 from rljob_api.status import ConditionType
 
@@ -9,6 +11,7 @@ from ..errors import UserMistake
 from .going_on import initial_checkpoint
 from .jobs import Jobs
 from .options import Context, Name, Namespace
+from .unattended import unattended
 
 OVER = (
     ConditionType.COMPLETE,
@@ -27,10 +30,11 @@ def suspend(job: Name, namespace: Namespace = None, context: Context = None) -> 
         raise UserMistake(f"{job} is {ended}: there is nothing to suspend")
     again = jobs.command(f"resume {job}")
     if found["spec"].get("suspend"):
-        print(f"{job} is suspended already; `{again}` goes on")
+        print(_nobody(found, "already true") or f"{job} is suspended already; `{again}` goes on")
         return
     jobs.merge(job, {"spec": {"suspend": True}})
-    print(f"{job}: {_what_stops(found['spec'].get('checkpoint', {}), again)}")
+    stops = _what_stops(found["spec"].get("checkpoint", {}), again)
+    print(_nobody(found, "true now") or f"{job}: {stops}")
 
 
 def resume(job: Name, namespace: Namespace = None, context: Context = None) -> None:
@@ -44,7 +48,7 @@ def resume(job: Name, namespace: Namespace = None, context: Context = None) -> N
         print(f"{job} is not suspended, nothing was changed; see `{look}`")
         return
     jobs.merge(job, {"spec": {"suspend": False}})
-    print(f"{job}: goes on; see `{look}`")
+    print(_nobody(found, "false now") or f"{job}: goes on; see `{look}`")
 
 
 def end_of(job: Manifest) -> str:
@@ -55,6 +59,12 @@ def end_of(job: Manifest) -> str:
     if ended in (ConditionType.FAILED, ConditionType.FAILURE_TARGET):
         return f"failed ({true[ended].rstrip('.')})" if true[ended] else "failed"
     return "complete" if ended else ""
+
+
+def _nobody(job: Manifest, suspend: str) -> str:
+    """What is said where no operator makes anything of the field; empty where one does."""
+    why = unattended(job, time.time())
+    return why and f"{job['metadata']['name']}: spec.suspend is {suspend}. {why}"
 
 
 def _what_stops(checkpoint: Manifest, again: str) -> str:

@@ -18,6 +18,8 @@ from .known import known
 from .options import Context, Name, Namespace
 from .patience import PATIENCE_SECONDS, Patience
 from .refusals import Absent
+from .unattended import PATIENCE_SECONDS as TAKEN_UP_SECONDS
+from .unattended import unattended
 
 EXIT_COMPLETE, EXIT_FAILED, EXIT_TIMEOUT = 0, 1, 3
 WATCH_SECONDS = 300.0
@@ -62,7 +64,7 @@ def _wait(jobs: Jobs, name: str, timeout: float, patience: Patience) -> int:
     while (left := deadline - time.monotonic()) > 0:
         pause = ROUND_SECONDS
         try:
-            for job in jobs.changes(name, min(left, WATCH_SECONDS)):
+            for job in jobs.changes(name, min(left, shown.watch_seconds)):
                 patience.restore()
                 shown.show(job)
                 if (code := verdict(job)) is not None:
@@ -87,20 +89,30 @@ def verdict(job: Manifest) -> int | None:
 
 
 class _Shown:
-    """Prints a change of phase or message at once, numbers now and then."""
+    """Prints a change of phase or message at once, numbers now and then, and what is missing once."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._last = ("", "")
         self._at = 0.0
-        self._warned = False
+        self._warned: set[str] = set()
+        self.watch_seconds = TAKEN_UP_SECONDS
+        """A job that nobody takes up never changes: it is looked at again when there is that to say."""
 
     def show(self, job: Manifest) -> None:
         status, caveat = known(job)
         state, now = (str(status.phase), status.message), time.monotonic()
-        if caveat and not self._warned:
-            print(caveat, file=sys.stderr, flush=True)
-            self._warned = True
+        self._warn("caveat", caveat)
         if state != self._last or now - self._at >= QUIET_SECONDS:
             print(summary(self._name, status), file=sys.stderr, flush=True)
             self._last, self._at = state, now
+        nobody = unattended(job, time.time())
+        self._warn("nobody", nobody and f"{self._name}: {nobody}")
+        if nobody or job.get("status"):
+            self.watch_seconds = WATCH_SECONDS
+
+    def _warn(self, of: str, sentence: str) -> None:
+        """Once of each, also if its words change."""
+        if sentence and of not in self._warned:
+            print(sentence, file=sys.stderr, flush=True)
+            self._warned.add(of)
