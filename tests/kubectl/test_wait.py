@@ -41,6 +41,17 @@ def test_a_wait_outlives_a_cut_stream_and_a_restart_of_the_api_server(
     assert trouble[1] == "the API server answers again"
 
 
+def test_a_line_that_says_what_the_last_one_said_is_not_printed(
+    api: FakeApiServer, jobs: Jobs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rljob_cli.kubectl.wait.QUIET_SECONDS", 0.0)
+    same, api.phase, api.over = [api.job()] * 3, "Complete", ConditionType.COMPLETE
+    monkeypatch.setattr(jobs, "changes", lambda *_: [*same, api.job()])
+    assert wait_until_over(jobs, JOB) == EXIT_COMPLETE
+    phases = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
+    assert phases == ["Training", "Complete"]
+
+
 def test_who_stops_waiting_stops_no_job(kubeconfig: Path) -> None:
     with running(kubeconfig, "wait", JOB) as waiting:
         assert waiting.stderr

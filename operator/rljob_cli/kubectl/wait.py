@@ -1,4 +1,4 @@
-"""`kubectl rljob wait JOB`: until it is Complete (exit code 0) or Failed (1); a line whenever something changed."""
+"""`kubectl rljob wait JOB`: until it is Complete (exit code 0) or Failed (1); a line whenever its text changed."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class _Shown:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._last = ("", "")
+        self._state, self._line = ("", ""), ""
         self._at = 0.0
         self._warned: set[str] = set()
         self.watch_seconds = TAKEN_UP_SECONDS
@@ -103,9 +103,10 @@ class _Shown:
         status, caveat = known(job)
         state, now = (str(status.phase), status.message), time.monotonic()
         self._warn("caveat", caveat)
-        if state != self._last or now - self._at >= QUIET_SECONDS:
-            print(summary(self._name, status), file=sys.stderr, flush=True)
-            self._last, self._at = state, now
+        line = summary(self._name, status)
+        if line != self._line and (state != self._state or now - self._at >= QUIET_SECONDS):
+            print(line, file=sys.stderr, flush=True)
+            self._state, self._line, self._at = state, line, now
         nobody = unattended(job, time.time())
         self._warn("nobody", nobody and f"{self._name}: {nobody}")
         if nobody or job.get("status"):
