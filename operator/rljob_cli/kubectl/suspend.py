@@ -8,7 +8,7 @@ from rljob_api.base import Manifest
 from rljob_api.status import ConditionType
 
 from ..errors import UserMistake
-from .going_on import initial_checkpoint
+from .going_on import SAVES, initial_checkpoint, what_stops
 from .jobs import Jobs
 from .options import Context, Name, Namespace
 from .unattended import unattended
@@ -33,8 +33,7 @@ def suspend(job: Name, namespace: Namespace = None, context: Context = None) -> 
         print(_nobody(found, "already true") or f"{job} is suspended already; `{again}` goes on")
         return
     jobs.merge(job, {"spec": {"suspend": True}})
-    stops = _what_stops(found["spec"].get("checkpoint", {}), again)
-    print(_nobody(found, "true now") or f"{job}: {stops}")
+    print(_nobody(found, "true now") or f"{job}: {_what_stops(found, again)}")
 
 
 def resume(job: Name, namespace: Namespace = None, context: Context = None) -> None:
@@ -67,15 +66,10 @@ def _nobody(job: Manifest, suspend: str) -> str:
     return why and f"{job['metadata']['name']}: spec.suspend is {suspend}. {why}"
 
 
-def _what_stops(checkpoint: Manifest, again: str) -> str:
-    if not checkpoint.get("enabled", True):
-        return f"what runs stops unsaved, as checkpoint.enabled is false; `{again}` begins anew"
-    if not checkpoint.get("onPreemption", {}).get("save", True):
-        return (
-            "what runs stops without saving, as checkpoint.onPreemption.save is false; "
-            f"`{again}` goes on from the newest checkpoint"
-        )
-    return f"what runs saves and stops; `{again}` goes on from there"
+def _what_stops(job: Manifest, again: str) -> str:
+    stops, kept = what_stops(job), job["spec"].get("checkpoint", {}).get("enabled", True)
+    then = "goes on from there" if stops == SAVES else "goes on from the newest checkpoint"
+    return f"{stops}; `{again}` {then if kept else 'begins anew'}"
 
 
 def _way_on(job: Manifest) -> str:
