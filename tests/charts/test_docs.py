@@ -12,7 +12,7 @@ import pytest
 from kube.__main__ import install_steps
 from rljob_chart.fields import leaves, values
 
-from .chart import CHART, ROOT, Refused, helm
+from .chart import CHART, NAMESPACE, RELEASE, ROOT, Refused, helm
 
 PAGES = [ROOT / "docs" / "install.md", CHART / "README.md", ROOT / "README.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -89,3 +89,19 @@ def test_a_value_that_does_not_exist_would_be_refused(tmp_path: Path) -> None:
     (tmp_path / "values.yaml").write_text(json.dumps({"jobdefaults": {}}))
     with pytest.raises(Refused, match="jobdefaults"):
         helm("template", CHART, "--values", tmp_path / "values.yaml")
+
+
+@pytest.mark.parametrize(("flags", "where"), [((), ""), (("--set", "namespaces={team-a,bad}"), " -n team-a")])
+def test_the_notes_name_the_namespace_that_is_looked_after(flags: tuple[str, ...], where: str) -> None:
+    told = helm("install", RELEASE, CHART, "--namespace", NAMESPACE, "--dry-run=client", *flags)
+    notes = told.partition("\nNOTES:\n")[2].splitlines()
+    about_jobs = [
+        "kubectl apply -f examples/addition-cpu.yaml",
+        "kubectl get rljobs -w",
+        "kubectl wait --for=condition=Complete rljob/NAME --timeout=24h",
+        "kubectl rljob submit FILE",
+        "kubectl rljob status | logs | events NAME",
+        "kubectl describe rljob NAME",
+    ]
+    assert [line for line in about_jobs if f"  {line}{where}" not in notes] == []
+    assert notes[0].startswith("rljob-operator ")
