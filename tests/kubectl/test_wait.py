@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from kubectl.fake_api_server import JOB, FakeApiServer
 from kubectl.program import ask_cluster_of, running
 from rljob_api.status import ConditionType
+from rljob_cli.__main__ import EXIT_MISTAKE, command_line
 from rljob_cli.errors import UserMistake
 from rljob_cli.kubectl.jobs import Jobs
-from rljob_cli.kubectl.wait import EXIT_COMPLETE, EXIT_TIMEOUT, wait_until_over
+from rljob_cli.kubectl.wait import EXIT_COMPLETE, EXIT_FAILED, EXIT_TIMEOUT, wait_until_over
 from waiting import WITHIN_S, until
 
 
@@ -70,6 +73,12 @@ def test_a_phase_of_a_newer_operator_is_shown_as_it_is(
     caveat, line = capsys.readouterr().err.splitlines()
     assert "update `rljob` here" in caveat
     assert line.startswith(f"{JOB}  Evaluating")
+
+
+def test_the_help_names_every_exit_code() -> None:
+    done = CliRunner().invoke(command_line(["wait"], "kubectl-rljob"), ["wait", "--help"])
+    codes = (EXIT_COMPLETE, EXIT_FAILED, EXIT_MISTAKE, EXIT_TIMEOUT, 128 + signal.SIGINT)
+    assert [int(code) for code in re.findall(r"(\d+):\s", done.stdout)] == list(codes)
 
 
 def test_patience_has_an_end(api: FakeApiServer, jobs: Jobs) -> None:

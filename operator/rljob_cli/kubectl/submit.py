@@ -19,7 +19,7 @@ from .wait import wait_until_over
 def submit(
     file: Annotated[Path, typer.Argument(help="The job file.", show_default=False)],
     wait: Annotated[
-        bool, typer.Option("--wait", help="Show progress until it is Complete or Failed (exit code 1).")
+        bool, typer.Option("--wait", help="Show progress until it is over; exit codes as of wait.")
     ] = False,
     namespace: Namespace = None,
     context: Context = None,

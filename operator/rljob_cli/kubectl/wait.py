@@ -38,7 +38,10 @@ def wait(
     namespace: Namespace = None,
     context: Context = None,
 ) -> None:
-    """Wait until a job is Complete (exit code 0) or Failed (exit code 1)."""
+    """Wait until a job is Complete or Failed.
+
+    Exit code 0: Complete. 1: Failed. 2: there is no such job any more, or no answer. 3: --timeout is over. 130: Ctrl-C.
+    """
     jobs = Jobs(namespace, context)
     jobs.get(job)  # what cannot be reached at all is told at once
     raise typer.Exit(wait_until_over(jobs, job, timeout))
