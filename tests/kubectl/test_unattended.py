@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ MULTIKUEUE = {"managedBy": "kueue.x-k8s.io/multikueue"}
 OTHERS = "Managed by kueue.x-k8s.io/multikueue (spec.managedBy): RLJob's operator leaves it alone"
 NOBODY = "No operator has taken it up yet: either none runs (see `kubectl get pods -A -l app"
 TOLD = {"status": {"phase": "Training"}}
+ROOT = Path(__file__).parents[2]
+
+
+def born(age: int) -> dict[str, str]:
+    return {"namespace": "team-a", "creationTimestamp": times.to_text(NOW - age)}
 
 
 @pytest.fixture
@@ -43,11 +49,16 @@ def jobs(kubeconfig: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
     ids=["for long", "just created", "taken up", "ours by name", "another's", "another's with a status"],
 )
 def test_why_nobody_looks_after_a_job(age: int, more: dict[str, Any], said: str) -> None:
-    meta = {"namespace": "team-a", "creationTimestamp": times.to_text(NOW - age)}
-    told = unattended({"metadata": meta, "spec": {}} | more, NOW)
+    told = unattended({"metadata": born(age), "spec": {}} | more, NOW)
     assert told.startswith(said)
     assert bool(told) is bool(said)
     assert said != NOBODY or "`namespaces` leaves out team-a" in told
+
+
+def test_the_place_that_is_named_is_there() -> None:
+    row = re.search(r'see "(.*)" in (\S+)\.$', unattended({"metadata": born(60), "spec": {}}, NOW))
+    assert row is not None
+    assert f"| {row[1]} |" in (ROOT / row[2]).read_text()
 
 
 BY = pytest.mark.parametrize(
