@@ -23,9 +23,10 @@ Made from the code by `make crds`. Fields, conditions and reasons are in [refere
 
 ## Events
 
-`kubectl rljob events JOB` and `kubectl describe rljob JOB` show them; each is told once. Most are told when a condition
-moves: their `reason` is the condition's, and their note is its message. An operator that is told to stop posts what is
-left to tell, for three seconds at most; one that is killed does not, so count on the conditions.
+`kubectl rljob events JOB` shows them in order, and so does `kubectl describe rljob JOB`, which knows whole seconds
+only; each is told once. Most are told when a condition moves: their `reason` and their message are the condition's. An
+operator that is told to stop posts what is left to tell, for three seconds at most; one that is killed does not, so
+count on the conditions.
 """
 OPERATOR = """## Metrics of the operator
 

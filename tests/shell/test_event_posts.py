@@ -38,7 +38,7 @@ class Choosy(MemoryClient):
         self.asked: list[str] = []
 
     async def send(self, method: str, path: str, body: Manifest | None = None, **more: object) -> Manifest:
-        note = str((body or {})["note"])
+        note = str((body or {})["message"])
         self.asked.append(note)
         if self.silent:
             await asyncio.Event().wait()

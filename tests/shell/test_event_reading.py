@@ -22,7 +22,7 @@ NO_RUN = 'MountVolume.SetUp failed for volume "run" : configmap "demo-run-1" not
 
 
 def an_event(reason: str, note: str = "", at: int = 0, **times: object) -> Manifest:
-    return {"reason": reason, "note": note, "deprecatedLastTimestamp": f"2026-01-01T00:00:{at:02}Z", **times}
+    return {"reason": reason, "message": note, "lastTimestamp": f"2026-01-01T00:00:{at:02}Z", **times}
 
 
 def why(*events: Manifest) -> tuple[str, str]:
@@ -48,7 +48,7 @@ def test_the_attempts_own_config_map_comes_after_its_pods_and_is_not_missing() -
 
 
 def kubelet_says(namespace: str, pod: Manifest, reason: str, note: str, at: int) -> tuple[str, Manifest]:
-    """As kubelets still write them: in the core group."""
+    """As kubelets write them."""
     name = pod["metadata"]["name"]
     event = {
         "metadata": {"name": f"{name}.{reason}", "namespace": namespace},
@@ -87,13 +87,13 @@ def test_events_of_one_object_are_listed_by_its_uid(room: Room) -> None:
     for uid in ("one", "other"):
         body = {
             "metadata": {"name": uid, "namespace": room.namespace},
-            "regarding": {"kind": "Pod", "name": "p", "namespace": room.namespace, "uid": uid},
+            "involvedObject": {"kind": "Pod", "name": "p", "namespace": room.namespace, "uid": uid},
             "type": "Warning",
             "reason": "FailedMount",
             "action": "Mount",
-            "note": "no",
+            "message": "no",
             "eventTime": "2026-01-01T00:00:01.000000Z",
-            "reportingController": "test",
+            "reportingComponent": "test",
             "reportingInstance": "test",
         }
         made = room.api.post(EVENTS.path(room.namespace), body)
@@ -101,7 +101,7 @@ def test_events_of_one_object_are_listed_by_its_uid(room: Room) -> None:
 
     async def listed() -> list[str]:
         async with room.client() as client:
-            path, params = EVENTS.path(room.namespace), {"fieldSelector": "regarding.uid=one"}
+            path, params = EVENTS.path(room.namespace), {"fieldSelector": "involvedObject.uid=one"}
             found = await client.send("GET", path, params=params)
         return [one["metadata"]["name"] for one in found["items"]]
 

@@ -226,11 +226,11 @@ def test_events_tell_what_happened_once_whatever_becomes_of_the_first_posts(
         kubelet.end(TRAINER, Ending.FAILED, 1, message=long)
         place.until(lambda: reasons(place).count("AttemptStarted") == reasons(place).count("PodFailed") == 2)
     failures = [event for event in events(place) if event["reason"] == "PodFailed"]
-    server, told = sorted(failures, key=lambda event: event["note"])
-    assert server["note"] == "rollout 0 failed in attempt 1, exit code 1: out of memory"
-    assert (told["type"], told["regarding"]["name"]) == ("Warning", "demo")
+    server, told = sorted(failures, key=lambda event: event["message"])
+    assert server["message"] == "rollout 0 failed in attempt 1, exit code 1: out of memory"
+    assert (told["type"], told["involvedObject"]["name"]) == ("Warning", "demo")
     start = "trainer 0 failed in attempt 1, exit code 1: "
-    assert told["note"] == f"{start}{long}"[: len(start) + (NOTE_LIMIT - len(start)) // 2]
+    assert told["message"] == f"{start}{long}"[: len(start) + (NOTE_LIMIT - len(start)) // 2]
 
 
 def posts_event(asked: Asked) -> bool:

@@ -83,7 +83,7 @@ def test_the_job_says_it_once_until_a_pass_ends_well_and_others_go_on(
     after = status_of(world, "bad")
     assert (condition(after, "Accepted")["reason"], after.get("message", "")) == ("Valid", "")
     events = [one for one in world.api.all("events") if one["reason"] == "OperatorError"]
-    assert [one["regarding"]["name"] for one in events] == ["bad"]
+    assert [one["involvedObject"]["name"] for one in events] == ["bad"]
     errors = [one for one in caplog.records if one.levelno == logging.ERROR]
     assert {one.getMessage() for one in errors} == {"the pass failed and is tried again"}
     assert all(one.exc_info for one in errors)

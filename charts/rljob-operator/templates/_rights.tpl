@@ -29,7 +29,7 @@ rules:
   - apiGroups: ["policy"]
     resources: [poddisruptionbudgets]
     verbs: [list, watch, patch, create, delete]
-  - apiGroups: ["events.k8s.io"]
+  - apiGroups: [""]
     resources: [events]
     verbs: [create, list]
 {{- end }}

@@ -39,7 +39,7 @@ def events(
 def table(found: list[Manifest], now: float) -> Table:
     rows = Table("AGE", "TYPE", "REASON", "OBJECT", "MESSAGE", box=None, pad_edge=False)
     for event in found:
-        seen = event_time(event).partition(".")[0].rstrip("Z") + "Z"
+        seen = event_time(event).partition(".")[0] + "Z"
         target = f"{event['involvedObject']['kind'].lower()}/{event['involvedObject']['name']}"
         age = duration(max(0.0, now - times.to_seconds(seen)))
         said = (age, event.get("type"), event.get("reason"), target, (event.get("message") or "").strip())

@@ -148,14 +148,11 @@ class Jobs:
 
 
 def event_time(event: Manifest) -> str:
-    """When it was last seen: core/v1 and events.k8s.io keep it in different fields."""
+    """When it was last seen, as text that sorts: the latest that is told, and the finest of the same second."""
     series = event.get("series") or {}
-    return str(
-        series.get("lastObservedTime")
-        or event.get("lastTimestamp")
-        or event.get("eventTime")
-        or event["metadata"]["creationTimestamp"]
-    )
+    told = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    seen = [one.rstrip("Z") for one in told if one]  # else a whole second comes after its parts
+    return max(seen, default=str(event["metadata"]["creationTimestamp"]).rstrip("Z"))
 
 
 def _items(answer: object) -> list[Manifest]:

@@ -116,8 +116,8 @@ def _give_up(post: _Post, why: str) -> None:
         why,
         told["reason"],
         told["metadata"]["namespace"],
-        told["regarding"]["name"],
-        told["note"],
+        told["involvedObject"]["name"],
+        told["message"],
     )
 
 
@@ -127,15 +127,19 @@ def cut(text: str, limit: int) -> str:
 
 
 def event(key: Key, stored: Stored, happening: Happening, instance: str, now: float) -> Manifest:
-    """Its name follows from what it says: told once, even by two operators."""
+    """Its name follows from what it says: told once, even by two operators.
+
+    kubectl sorts by `lastTimestamp`, which has whole seconds; `eventTime` has the parts of one.
+    """
     namespace, job = key
     said = "/".join((stored.uid, str(stored.attempt), happening.reason, happening.note, happening.time))
+    second = times.to_text(now)
     digest = hashlib.sha256(said.encode()).hexdigest()[:16]
     return {
-        "apiVersion": "events.k8s.io/v1",
+        "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": f"{job}.{digest}", "namespace": namespace},
-        "regarding": {
+        "involvedObject": {
             "apiVersion": API_VERSION,
             "kind": KIND,
             "name": job,
@@ -145,8 +149,12 @@ def event(key: Key, stored: Stored, happening: Happening, instance: str, now: fl
         "type": happening.type,
         "reason": happening.reason,
         "action": happening.action,
-        "note": cut(happening.note, NOTE_LIMIT),
+        "message": cut(happening.note, NOTE_LIMIT),
         "eventTime": times.to_micro_text(now),
-        "reportingController": CONTROLLER,
+        "firstTimestamp": second,
+        "lastTimestamp": second,
+        "count": 1,
+        "source": {"component": CONTROLLER},
+        "reportingComponent": CONTROLLER,
         "reportingInstance": cut(instance, INSTANCE_LIMIT),
     }

@@ -112,7 +112,7 @@ class EventReading:
             found = await self._client.send(
                 "GET",
                 EVENTS.path(key[0]),
-                params={"fieldSelector": f"regarding.uid={silence.pod.uid}", "limit": str(MOST_EVENTS)},
+                params={"fieldSelector": f"involvedObject.uid={silence.pod.uid}", "limit": str(MOST_EVENTS)},
             )
         except ApiError as error:
             log.info("the Events of %s are asked for again: %s", silence.pod.name, error)
@@ -128,17 +128,17 @@ def cause(events: Iterable[Manifest], own: str) -> tuple[str, str]:
     The attempt's ConfigMap, `own`, is posted after the pods that mount it: that it is missing is no cause.
     """
     telling = [one for one in events if one.get("reason") in CAUSES | ADVANCES]
-    telling = [one for one in telling if f'"{own}" not found' not in (one.get("note") or "")]
+    telling = [one for one in telling if f'"{own}" not found' not in (one.get("message") or "")]
     newest = max(telling, key=lambda one: (_when(one), one["reason"] in CAUSES), default=None)
     if newest is None or newest["reason"] not in CAUSES:
         return "", ""
-    return newest["reason"], " ".join((newest.get("note") or "").split())
+    return newest["reason"], " ".join((newest.get("message") or "").split())
 
 
 def _when(event: Manifest) -> str:
     """The second of its last occurrence, as text that sorts: kubelets tell no finer."""
     series = (event.get("series") or {}).get("lastObservedTime")
-    times = (series, event.get("deprecatedLastTimestamp"), event.get("eventTime"))
+    times = (series, event.get("lastTimestamp"), event.get("eventTime"))
     return next((one for one in times if one), "")[: len("2026-01-01T00:00:00")]
 
 

@@ -26,7 +26,8 @@ class Resource:
 
 JOBS = Resource(GROUP, VERSION, PLURAL)
 PODS = Resource("", "v1", "pods")
-EVENTS = Resource("events.k8s.io", "v1", "events")
+EVENTS = Resource("", "v1", "events")
+"""Of the core group: `events.k8s.io` keeps the same ones, but takes no new one with the time by which kubectl sorts."""
 LEASES = Resource("coordination.k8s.io", "v1", "leases")
 
 METADATA_KINDS = {

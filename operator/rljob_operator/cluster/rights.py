@@ -31,7 +31,7 @@ JOB_RIGHTS = (
     Right("", "persistentvolumeclaims", (*WATCH, *APPLY)),  # never deleted: checkpoints live there
     Right("networking.k8s.io", "networkpolicies", (*WATCH, *APPLY, "delete")),
     Right("policy", "poddisruptionbudgets", (*WATCH, *APPLY, "delete")),
-    Right("events.k8s.io", "events", ("create", "list")),  # those of a pod that does not start
+    Right("", "events", ("create", "list")),  # those of a pod that does not start
 )
 """Wherever jobs are looked after: everywhere, or in `settings.namespaces`."""
 
