@@ -21,7 +21,7 @@ from builders import (
     seen,
     true,
 )
-from rljob_api.progress import EXIT_PREEMPTED, EXIT_VOLUME_UNUSABLE, Ending
+from rljob_api.progress import EXIT_KILLED, EXIT_PREEMPTED, EXIT_VOLUME_UNUSABLE, Ending
 from rljob_api.status import Condition, ConditionType, Phase, ProgressStatus, Status
 from rljob_operator.decide import Decision, Ended, Goal, decide
 from rljob_operator.decide.verdict import first_to_end
@@ -446,6 +446,9 @@ def test_a_pod_that_only_followed_another_is_not_the_cause_even_if_it_ended_befo
     ):
         (told,) = after(a_status(), *pods, trainer={"numNodes": 2}).failures
         assert (told.rank, told.message) == (1, "no file")
+    killed = a_trainer(1, **failed(EXIT_KILLED, 5), terminating=True)
+    (told,) = after(a_status(), a_trainer(0, **followed), killed, trainer={"numNodes": 2}).failures
+    assert told.message == "rank 1 failed: no file", "who was killed before it could say so explains less"
 
 
 def test_a_full_volume_is_waited_for_until_a_deadline_of_the_job_or_a_rule_says_stop() -> None:

@@ -84,14 +84,10 @@ def is_lost(pod: Pod) -> bool:
 def first_to_end(pods: list[Pod]) -> Pod:
     """The one whose end explains the others'. Times are whole seconds: of several in one, those that the cluster
     took away come first, and those that we told to go after the first had ended come last. One that only followed
-    another, and says so, may have ended before it."""
-    return min(
-        pods, key=lambda pod: (_followed(pod), int(pod.finished_at or 0), not pod.disrupted, pod.terminating)
-    )
-
-
-def _followed(pod: Pod) -> bool:
-    return pod.last_words is not None and pod.last_words.followed
+    another, and says so, may have ended before it: it explains more than one that says nothing."""
+    spoke = any(pod.last_words and not pod.last_words.followed for pod in pods)
+    candidates = [pod for pod in pods if not (spoke and pod.last_words and pod.last_words.followed)]
+    return min(candidates, key=lambda pod: (int(pod.finished_at or 0), not pod.disrupted, pod.terminating))
 
 
 def failure(job: RLJob, pod: Pod, now: float) -> Failure:
