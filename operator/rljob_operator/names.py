@@ -109,8 +109,9 @@ def control_secret(job: str, uid: str) -> str:
     return f"{job}-control-{uid[:8]}"
 
 
-def claim(job: str) -> str:
-    return f"{job}-storage"
+def claim(job: str, named: str | None = None) -> str:
+    """The claim that a job names, else the one that is made for it."""
+    return named or f"{job}-storage"
 
 
 def network_policy(job: str, role: RoleName) -> str:

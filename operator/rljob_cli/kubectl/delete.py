@@ -43,17 +43,16 @@ def _warning(job: Manifest, pods: int, suspend: str) -> str:
 
 def _what_goes(job: Manifest) -> str:
     """The claim that is deleted with the job; empty if it stays."""
-    kept, own = storage(job), names.claim(job["metadata"]["name"])
-    goes = kept.get("retentionPolicy", {}).get("whenDeleted") == "Delete"
-    mine = (kept.get("claimName") or own) == own
-    return f"its claim {own} goes too, as retentionPolicy.whenDeleted says" if mine and goes else ""
+    claim = _claim(job)
+    goes = storage(job).get("retentionPolicy", {}).get("whenDeleted") == "Delete"
+    mine = claim == names.claim(job["metadata"]["name"])
+    return f"its claim {claim} goes too, as retentionPolicy.whenDeleted says" if mine and goes else ""
 
 
 def _what_stays(job: Manifest) -> str:
     if gone := _what_goes(job):
         return gone
-    claim = storage(job).get("claimName") or names.claim(job["metadata"]["name"])
-    initial = initial_checkpoint(job)
+    claim, initial = _claim(job), initial_checkpoint(job)
     once = "once its pods are gone, " if verdict(job) is None else ""
     if not initial:
         return f"what it wrote stays in the claim {claim}"
@@ -61,3 +60,7 @@ def _what_stays(job: Manifest) -> str:
         f"its checkpoints stay in the claim {claim}. A job of the same name does not take them up: to train on from "
         f"them, {once}submit one under another name with `{initial}`"
     )
+
+
+def _claim(job: Manifest) -> str:
+    return names.claim(job["metadata"]["name"], storage(job).get("claimName"))

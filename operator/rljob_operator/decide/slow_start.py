@@ -40,7 +40,7 @@ def claim_may_come(pod: Pod, now: float) -> bool:
 def own_claim(job: RLJob) -> str:
     """The claim that checkpoints go to, in words."""
     storage = job.spec.checkpoint.storage
-    name = storage.claim_name or names.claim(job.metadata.name)
+    name = names.claim(job.metadata.name, storage.claim_name)
     return f"claim {name}" + (f" of class {storage.storage_class_name}" if storage.storage_class_name else "")
 
 

@@ -23,7 +23,7 @@ def initial(job: RLJob) -> Initial:
     wanted = job.spec.initial_checkpoint
     if wanted is None or wanted.rljob_name is None:
         return Initial()
-    claim = wanted.claim_name or names.claim(wanted.rljob_name)
+    claim = names.claim(wanted.rljob_name, wanted.claim_name)
     if claim == claim_name(job):
         return Initial(names.job_path(wanted.rljob_name))
     return Initial(

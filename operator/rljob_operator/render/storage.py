@@ -12,7 +12,7 @@ from .owner import child, retained
 
 def claim_name(job: RLJob) -> str:
     """The claim that the job's pods mount."""
-    return job.spec.checkpoint.storage.claim_name or names.claim(job.metadata.name)
+    return names.claim(job.metadata.name, job.spec.checkpoint.storage.claim_name)
 
 
 def claim(job: RLJob, storage_class_name: str) -> list[Manifest]:
